@@ -1,0 +1,1 @@
+"""vq: the command line and the training pipeline of vqcore."""

@@ -1,0 +1,54 @@
+"""The command ``vq``: puts the commands together and turns errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from vq.commands import evaluate, list_plugins, show, train
+from vqcore.errors import VQError
+from vqcore.loader import describe
+from vqcore.registry import Registry, default_registry
+
+
+def build_app(registry: Registry) -> typer.Typer:
+    """The Typer app with our commands and those that plugins add."""
+    app = typer.Typer(
+        name="vq",
+        help="Vector-quantized autoencoders from plugins: any manifold x quantizer x estimator x regularizers.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # rich help would cost as much as all the rest of the start,
+    )
+    app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
+    app.command("evaluate")(evaluate.evaluate)
+    app.command("list-plugins")(list_plugins.list_plugins)
+    app.command("show")(show.show)
+    for implementation in registry.manager.hook.vq_commands.get_hookimpls():
+        try:
+            implementation.function(app)
+        except Exception as error:  # a plugin's broken command must not take ours away
+            owner = next(p for p in registry.plugins if f"{p.package}:{p.plugin}" == implementation.plugin_name)
+            owner.fail("error", f"vq_commands: {describe(error)}")
+    return app
+
+
+def main() -> None:
+    """Run ``vq`` and exit with its code: 0 done, 1 run failed, 2 usage or config, 3 component missing or broken."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a busy machine; read by torch once
+    try:
+        build_app(default_registry())()  # Typer prints its own usage errors and exits with 2, or 130 on Ctrl-C
+    except VQError as error:
+        sys.exit(_fail(str(error), error.exit_code))
+    except BrokenPipeError:  # the reader went away, as in `vq list-plugins | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
+
+
+def _fail(message: str, code: int) -> int:
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
+    return code

@@ -1,0 +1,1 @@
+"""The commands of ``vq``, one file each, thin over the pipeline."""

@@ -1,0 +1,44 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vqcore.loader import Plugin
+from vqcore.registry import Registry, default_registry
+
+PluginFiles = Annotated[
+    list[Path], typer.Option("--plugin-file", help="A plugin in a file of its own. Repeatable.", metavar="FILE")
+]
+
+
+def registry_for(files: Sequence[Path] = ()) -> Registry:
+    """The installed plugins, and the given files beside them."""
+    return Registry(files=[file.resolve() for file in files]) if files else default_registry()
+
+
+def plugin_rows(registry: Registry, kind: str | None = None) -> list[dict[str, Any]]:
+    """Every plugin as plain values: how loading went, and what it provides."""
+    return [_row(plugin, kind) for plugin in registry.plugins]
+
+
+def _row(plugin: Plugin, kind: str | None) -> dict[str, Any]:
+    provides = [
+        {"kind": each, "name": spec.name, "summary": spec.summary}
+        for each, specs in plugin.provides.items()
+        for spec in specs
+        if kind in (None, each)
+    ]
+    return {
+        "plugin": plugin.plugin,
+        "package": plugin.package,
+        "version": plugin.version,
+        "api": plugin.api,
+        "status": plugin.status,
+        "error": plugin.error,
+        "provides": provides,
+    }

@@ -1,0 +1,138 @@
+"""``vq train``: composes a pipeline from its options and trains it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vq.commands.common import plugin_rows, registry_for
+from vqcore.errors import UsageError, did_you_mean
+
+#: Settings that ``--resume`` may change: they decide how long and how watched a run is, not what it computes.
+RESUMABLE = frozenset(
+    ("epochs", "max_steps", "device", "log_every", "eval_every", "sample_every", "checkpoint_every")
+    + ("keep_checkpoints", "plugin_files")
+)
+PANEL_PARTS, PANEL_RUN, PANEL_CONFIG = "Components", "Run", "Config"
+
+
+def _part(help_text: str) -> Any:
+    return typer.Option(help=help_text, metavar="NAME", rich_help_panel=PANEL_PARTS)
+
+
+def _run(help_text: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help_text, metavar=metavar, rich_help_panel=PANEL_RUN)
+
+
+def _config(help_text: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(*names, help=help_text, metavar=metavar, rich_help_panel=PANEL_CONFIG)
+
+
+def train(
+    context: typer.Context,
+    manifold: Annotated[str | None, _part("The space of latents and codes.")] = None,
+    quantizer: Annotated[str | None, _part("How latents become codes.")] = None,
+    estimator: Annotated[str | None, _part("How the gradient passes the quantizer.")] = None,
+    regularizer: Annotated[list[str], _part("A further loss term. Repeatable.")] = [],  # noqa: B006
+    dataset: Annotated[str | None, _part("The data set.")] = None,
+    backbone: Annotated[str | None, _part("The encoder and decoder.")] = None,
+    optimizer: Annotated[str | None, _part("The optimizer.")] = None,
+    dim: Annotated[int | None, _run("Dimension of a latent.")] = None,
+    codebook_size: Annotated[int | None, _run("Codes in each codebook.")] = None,
+    epochs: Annotated[int | None, _run("Passes over the training split.")] = None,
+    max_steps: Annotated[int | None, _run("End after this many steps.")] = None,
+    batch_size: Annotated[int | None, _run("Samples in a step.")] = None,
+    lr: Annotated[float | None, _run("Learning rate (optimizer.lr).")] = None,
+    seed: Annotated[int | None, _run("Seed of every random draw.")] = None,
+    device: Annotated[str | None, _run("auto, cpu, cuda, cuda:1, mps.")] = None,
+    precision: Annotated[str | None, _run("no, bf16 or fp16.")] = None,
+    compile: Annotated[bool | None, _run("Compile encoder and decoder.")] = None,
+    run_dir: Annotated[Path | None, _run("The run folder; runs/<time>-<names> by default.", "DIR")] = None,
+    resume: Annotated[Path | None, _run("Go on with an earlier run.", "RUN")] = None,
+    config: Annotated[Path | None, _config("Settings from a YAML, TOML or JSON file.", metavar="FILE")] = None,
+    settings: Annotated[list[str], _config("Any setting, as a.b=value. Repeatable.", "--set", metavar="A.B=V")] = [],  # noqa: B006
+    plugin_file: Annotated[list[Path], _config("A plugin in a file of its own. Repeatable.", metavar="FILE")] = [],  # noqa: B006
+    dry_run: Annotated[bool, _config("Check the config and stop.", "--dry-run")] = False,
+    print_config: Annotated[bool, _config("Print the resolved config and stop.", "--print-config")] = False,
+) -> None:
+    """Train a vector-quantized autoencoder from any manifold, quantizer, estimator and regularizers.
+
+    Any setting can be given as --a.b value, the same as --set a.b=value; vq show KIND NAME lists
+    a component's. Precedence: defaults, --config, options, --set.
+    """
+    from vq.pipeline.config import assign, make_plan, merge, parse_value, read_config
+
+    if resume is not None and (config is not None or run_dir is not None):
+        raise UsageError("--resume goes on in its own folder with its own config: leave out --config and --run-dir")
+    names = {k: v for k, v in locals().items() if k in FLAGS and v is not None}
+    flags = assign([(FLAGS[key], value) for key, value in names.items()])
+    flags |= {"regularizers": {name: {} for name in regularizer}} if regularizer else {}
+    flags |= {"plugin_files": [str(file.resolve()) for file in plugin_file]} if plugin_file else {}
+    pairs = [_pair(text) for text in settings] + _dotted(context.args, _option_names(context))
+    given = merge(flags, assign([(key, parse_value(value)) for key, value in pairs]))
+    base = _resumed_config(resume, given) if resume else read_config(config) if config else {}
+    values = merge(base, given)
+    registry = registry_for([Path(file) for file in values.get("plugin_files") or []])
+    plan = make_plan(values, registry)
+    if print_config:
+        import yaml
+
+        sys.stdout.write(yaml.safe_dump(plan.dump(), sort_keys=False, allow_unicode=True))
+    elif dry_run:
+        print(f"config is valid: {plan.title()}")
+    else:
+        from vq.pipeline.launch import launch
+
+        raise typer.Exit(launch(plan, registry, plugin_rows(registry), run_dir, resume))
+
+
+#: Options that set one setting each, by its key path.
+FLAGS: Mapping[str, str] = {
+    **{name: name for name in ("dataset", "backbone", "manifold", "quantizer", "estimator", "optimizer")},
+    **{name: name for name in ("dim", "codebook_size", "epochs", "max_steps", "batch_size", "seed")},
+    **{name: name for name in ("device", "precision", "compile")},
+    "lr": "optimizer.lr",
+}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text}: expected key=value, as in --set quantizer.commitment_weight=0.5")
+    return key, value
+
+
+def _dotted(arguments: list[str], known: list[str]) -> list[tuple[str, str]]:
+    """``--a.b v`` and ``--a.b=v`` among the arguments that are no options of ours."""
+    pairs, rest = [], list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        if not name.startswith("--") or "." not in name:
+            guess = did_you_mean(name, known)
+            raise UsageError(f"{word}: no such option or argument; {guess or 'see vq train --help'}")
+        if not equals:
+            if not rest:
+                raise UsageError(f"{name}: expected a value after it")
+            value = rest.pop(0)
+        pairs.append((name[2:], value))
+    return pairs
+
+
+def _option_names(context: typer.Context) -> list[str]:
+    return [name for parameter in context.command.params for name in parameter.opts]
+
+
+def _resumed_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+    from vq.pipeline.config import read_config
+    from vq.pipeline.run_folder import RunFolder
+
+    changed = sorted(set(given) - RESUMABLE)
+    if changed:
+        allowed = ", ".join(sorted(RESUMABLE))
+        raise UsageError(f"--resume: {', '.join(changed)} cannot change in a run that has begun; these can: {allowed}")
+    return read_config(RunFolder.open(path).config)

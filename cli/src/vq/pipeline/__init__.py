@@ -1,0 +1,1 @@
+"""The training pipeline: everything ``vq`` does, importable without the command line."""

@@ -1,0 +1,96 @@
+"""The convolutional network of VQ-VAE: kernel 4 and stride 2, then residual blocks (arXiv:1711.00937, section 4.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from vq.pipeline.backbones.base import Backbone
+from vqcore.errors import SettingError
+
+
+class ResidualBlock(nn.Module):
+    """x + conv1x1(relu(conv3x3(relu(x))))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to the same."""
+        return x + self.body(x)
+
+
+class Conv(Backbone):
+    """Strided convolutions, residual blocks and a projection to ``dim``; the decoder mirrors them.
+
+    Args:
+        shape: (C, H, W).
+        dim: D.
+        hidden, residual_blocks, downsamplings, output: see ``ConvConfig``.
+
+    Raises:
+        SettingError: if samples are no pictures, or their sides cannot be halved so often.
+    """
+
+    channel_first = True
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        dim: int,
+        hidden: int = 64,
+        residual_blocks: int = 2,
+        downsamplings: int | None = None,
+        output: str = "linear",
+    ) -> None:
+        super().__init__()
+        if len(shape) != 3:
+            raise SettingError("backbone", "conv", f"pictures, found samples of shape {shape}", "set backbone to mlp")
+        channels, height, width = shape
+        halvings = _default_halvings(min(height, width)) if downsamplings is None else downsamplings
+        if height % 2**halvings or width % 2**halvings:
+            fix = "lower it, or resize the pictures (dataset.image_size, where the data set has it)"
+            raise SettingError("downsamplings", halvings, f"sides {height} x {width} divisible by {2**halvings}", fix)
+        self.latent_shape = (height >> halvings, width >> halvings)
+        blocks = [ResidualBlock(hidden) for _ in range(2 * residual_blocks)]
+        self.encoder = nn.Sequential(
+            *_strided(nn.Conv2d, channels, hidden, halvings),
+            *blocks[:residual_blocks],
+            nn.ReLU(),
+            nn.Conv2d(hidden, dim, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(dim, hidden, 3, padding=1),
+            *blocks[residual_blocks:],
+            *_strided(nn.ConvTranspose2d, hidden, hidden, halvings),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 3, padding=1),
+            *([nn.Tanh()] if output == "tanh" else []),
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, dim, h, w)."""
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, dim, h, w) to (B, C, H, W)."""
+        return self.decoder(z)
+
+
+def _default_halvings(side: int) -> int:
+    """As many as leave 4 to 8 positions a side, at least one."""
+    halvings = 1
+    while (side >> halvings) > 8 and side % 2 ** (halvings + 1) == 0:
+        halvings += 1
+    return halvings if side % 2 == 0 else 0
+
+
+def _strided(kind: type[nn.Module], channels: int, hidden: int, count: int) -> list[nn.Module]:
+    if count == 0:
+        return [nn.Conv2d(channels, hidden, 3, padding=1)]
+    first = [kind(channels, hidden, 4, stride=2, padding=1)]
+    rest = [[nn.ReLU(), kind(hidden, hidden, 4, stride=2, padding=1)] for _ in range(count - 1)]
+    return first + [layer for pair in rest for layer in pair]

@@ -1,0 +1,126 @@
+"""Checkpoints: model weights as safetensors beside the trainer's state, each folder complete or absent."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from vq.pipeline.run_folder import write_text, writing
+from vqcore.errors import RunError, UsageError
+
+FORMAT = 1
+LATEST = "latest"
+WEIGHTS = "model.safetensors"
+TRAINER = "trainer.pt"
+
+
+def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], keep: int) -> Path:
+    """Write ``folder/step-<step>``, then point ``folder/latest`` at it, then remove all but the newest ``keep``.
+
+    Raises:
+        RunError: if it cannot be written; the checkpoint before stays the latest.
+    """
+    final = folder / f"step-{step:08d}"
+    temporary = folder / f".{final.name}.tmp"
+    with writing(final):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(weights, temporary / WEIGHTS, metadata={"format": str(FORMAT)})
+        state = {"format": FORMAT, "step": step, "rng": _random_state(), **trainer}
+        torch.save(state, temporary / TRAINER)
+        for name in (WEIGHTS, TRAINER):
+            _flush(temporary / name)
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        _flush(folder)
+    write_text(folder / LATEST, final.name + "\n")
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def latest(folder: Path) -> Path:
+    """The newest complete checkpoint.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    pointer = folder / LATEST
+    try:
+        chosen = folder / pointer.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise UsageError(f"{folder}: no checkpoint to go on from: {error.strerror}") from error
+    if not chosen.is_dir():
+        raise UsageError(f"{chosen}: the checkpoint that {pointer} names is not there")
+    return chosen
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Load a checkpoint's weights strictly.
+
+    Raises:
+        RunError: if the file is damaged, or was made by another model.
+    """
+    file = path / WEIGHTS
+    try:
+        model.load_state_dict(load_file(file))
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"{file}: damaged or not a checkpoint: {error}") from error
+    except RuntimeError as error:
+        raise RunError(f"{file}: holds another model than the config describes: {error}") from error
+
+
+def load_trainer(path: Path) -> dict[str, Any]:
+    """The trainer's state of a checkpoint; restores the random state of every library.
+
+    Raises:
+        RunError: if the file is damaged, foreign or of another format.
+    """
+    file = path / TRAINER
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load has no exception of its own for a damaged file
+        raise RunError(f"{file}: damaged or not a checkpoint: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else type(state).__name__
+        raise RunError(f"{file}: checkpoint format {found!r}: this version reads {FORMAT}")
+    _restore_random_state(state.pop("rng"))
+    return state
+
+
+def _random_state() -> dict[str, Any]:
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _restore_random_state(state: dict[str, Any]) -> None:
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,220 @@
+"""The config of a run: its settings, the components it chooses, and where each value came from. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from vqcore.component import KINDS
+from vqcore.config import ComponentConfig, ComponentRef, component
+from vqcore.errors import UsageError, did_you_mean
+from vqcore.registry import Component, Registry, inner_kinds, named, validate
+
+
+class RunConfig(ComponentConfig):
+    """Everything that decides what a run computes. ``vq train --config`` of a run's config.yaml repeats it."""
+
+    dataset: component("dataset") = ComponentRef(name="vq-cli/digits")
+    """The data set."""
+    backbone: component("backbone") = ComponentRef(name="vq-cli/conv")
+    """The encoder and decoder."""
+    manifold: component("manifold") = ComponentRef(name="vqcore/euclidean")
+    """The space of latents and codes."""
+    quantizer: component("quantizer") = ComponentRef(name="vqcore/codebook")
+    """How latents become codes."""
+    estimator: component("estimator") = ComponentRef(name="vqcore/straight-through")
+    """How the gradient passes the quantizer."""
+    regularizers: dict[str, dict[str, Any]] = {}
+    """Further loss terms: each one's options by its name."""
+    optimizer: component("optimizer") = ComponentRef(name="vq-cli/adamw")
+    """The optimizer; ``--lr`` sets optimizer.lr."""
+    dim: PositiveInt = 16
+    """Dimension of a latent."""
+    codebook_size: PositiveInt = 64
+    """Codes in each codebook."""
+    epochs: PositiveInt = 60
+    """Passes over the training split."""
+    max_steps: PositiveInt | None = None
+    """End after this many steps, whatever epochs says."""
+    batch_size: PositiveInt = 64
+    """Samples in a step, over all processes."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """Learning rate over the run: constant, or falling to 0 along a cosine."""
+    warmup_steps: NonNegativeInt = 50
+    """Steps over which the learning rate rises from 0."""
+    grad_clip: NonNegativeFloat = 1.0
+    """Largest norm of the gradient; 0 never clips."""
+    seed: NonNegativeInt = 0
+    """Seed of every random draw."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    """Mixed precision of encoder and decoder; the search stays in float32."""
+    compile: bool = False
+    """Compile encoder and decoder with torch.compile."""
+    log_every: PositiveInt = 50
+    """Steps between lines of metrics.jsonl."""
+    eval_every: PositiveInt = 200
+    """Steps between evaluations on the held-out split."""
+    sample_every: PositiveInt = 200
+    """Steps between pictures of reconstructions."""
+    checkpoint_every: PositiveInt = 200
+    """Steps between checkpoints; the last step is always one."""
+    keep_checkpoints: PositiveInt = 2
+    """Checkpoints kept, newest first."""
+    plugin_files: list[str] = []
+    """Plugin files loaded beside the installed plugins."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's config with every component resolved: all a run needs, nothing imported yet.
+
+    Attributes:
+        config: the plain settings; its component fields hold what was asked for.
+        components: by kind, one each.
+        regularizers: by name.
+    """
+
+    config: RunConfig
+    components: Mapping[str, Component]
+    regularizers: Mapping[str, Component]
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved config as plain values, every option of every component included."""
+        values = self.config.model_dump(mode="json")
+        values |= {kind: chosen.dump() for kind, chosen in self.components.items()}
+        values["regularizers"] = {
+            name: {key: value for key, value in chosen.dump().items() if key != "name"}
+            for name, chosen in self.regularizers.items()
+        }
+        return values
+
+    def title(self) -> str:
+        """The names of the choices that tell runs apart, as in ``digits-poincare-codebook-homology``."""
+        names = [self.components[kind].spec.name for kind in ("dataset", "manifold", "quantizer", "estimator")]
+        plain = names[3] == "straight-through"
+        return "-".join(names[: 3 if plain else 4] + [chosen.spec.name for chosen in self.regularizers.values()])
+
+
+def make_plan(values: Mapping[str, Any], registry: Registry) -> Plan:
+    """Validate plain values and resolve the components they name, then ask every plugin what is wrong with the whole.
+
+    Raises:
+        UsageError: for an unknown key, a value out of range, or a combination that a plugin refuses.
+        ComponentError: for a name nobody provides, or two do.
+    """
+    values = dict(values)
+    if isinstance(values.get("regularizers"), list):
+        values["regularizers"] = {_name_of(item): _rest_of(item) for item in values["regularizers"]}
+    if isinstance(values.get("regularizers"), Mapping):
+        values["regularizers"] = {name: options or {} for name, options in values["regularizers"].items()}
+    kinds = inner_kinds(RunConfig)
+    values |= {key: named(values.get(key), RunConfig.model_fields[key].default) for key in kinds}
+    config = validate(RunConfig, values, "")
+    components = {kind: registry.resolve(kind, getattr(config, key), key) for key, kind in kinds.items()}
+    regularizers = {}
+    for name, options in config.regularizers.items():
+        chosen = registry.resolve("regularizer", {**options, "name": name}, f"regularizers.{name}")
+        regularizers[chosen.name] = chosen
+    plan = Plan(config, components, regularizers)
+    problems = [text for found in registry.manager.hook.vq_check_config(config=plan) for text in found or ()]
+    if problems:
+        raise UsageError("\n".join(problems))
+    return plan
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``, key by key; another choice of a component drops the options of the one before."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if key in KINDS or key == "inner":
+            old, value = _named(old), _named(value)
+            if old and value and "name" in value and value["name"] != old.get("name"):
+                old = None
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[key] = merge(old, value) if both else value
+    return merged
+
+
+def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Nested values from key paths, as in ``[("quantizer.inner.name", "ema")]``; later ones win.
+
+    Raises:
+        UsageError: for a key path that names nothing, with the nearest that does.
+    """
+    nested: dict[str, Any] = {}
+    for path, value in settings:
+        keys = path.split(".")
+        if keys[0] == "regularizer":
+            keys[0] = "regularizers"
+        if keys[0] not in RunConfig.model_fields:
+            guess = did_you_mean(keys[0], RunConfig.model_fields)
+            raise UsageError(f"{path}: unknown setting; {guess or 'see vq train --print-config for all of them'}")
+        for key in reversed(keys):
+            value = {key: value}
+        nested = merge(nested, value)
+    return nested
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Plain values of a config file: YAML, TOML or JSON by its suffix.
+
+    Raises:
+        UsageError: if it cannot be read or parsed, or holds no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = _parse(path.suffix.lower(), text)
+    except OSError as error:
+        raise UsageError(f"--config {path}: cannot be read: {error.strerror}") from error
+    except Exception as error:  # each parser has exceptions of its own
+        raise UsageError(f"--config {path}: not valid {path.suffix[1:] or 'YAML'}: {error}") from error
+    if values is not None and not isinstance(values, dict):
+        raise UsageError(f"--config {path}: expected a mapping of settings, found {type(values).__name__}")
+    return values or {}
+
+
+def parse_value(text: str) -> Any:
+    """The value of ``--set key=text``, read as YAML: numbers, true, null, lists, else a string.
+
+    Raises:
+        UsageError: if it is not valid YAML.
+    """
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"value {text!r}: cannot be read; quote it") from error
+
+
+def _parse(suffix: str, text: str) -> Any:
+    if suffix == ".json":
+        import json
+
+        return json.loads(text)
+    if suffix == ".toml":
+        import tomllib
+
+        return tomllib.loads(text)
+    import yaml
+
+    return yaml.safe_load(text)
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _name_of(item: Any) -> str:
+    return item if isinstance(item, str) else str(dict(item).get("name"))
+
+
+def _rest_of(item: Any) -> dict[str, Any]:
+    return {} if isinstance(item, str) else {key: value for key, value in dict(item).items() if key != "name"}

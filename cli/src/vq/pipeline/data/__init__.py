@@ -1,0 +1,1 @@
+"""Data sets: what one is (``source``), and one file for each family of them."""

@@ -1,0 +1,52 @@
+"""MNIST and Fashion-MNIST: 70,000 grey pictures of 28x28, held whole in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision import datasets
+
+from vq.pipeline.data.fetch import load
+from vq.pipeline.data.source import ArraySplit, DataSource
+
+_SIDE = 28
+_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+
+class Mnist(DataSource):
+    """Handwritten digits: 60,000 to train, 10,000 held out, as published.
+
+    Args:
+        root: folder of all data sets; the files lie unpacked in its ``MNIST/raw``.
+        download: fetch them if they are not there.
+        pad: pixels of background added on each side.
+    """
+
+    reader: ClassVar[type[datasets.MNIST]] = datasets.MNIST
+
+    def __init__(self, *, root: str = "data", download: bool = False, pad: int = 0) -> None:
+        self.root, self.download, self.pad = root, download, pad
+        self.shape = (1, _SIDE + 2 * pad, _SIDE + 2 * pad)
+
+    def split(self, name: Literal["train", "test"]) -> ArraySplit:
+        """Bytes (N, 1, 28 + 2 pad, 28 + 2 pad)."""
+        folder = self.reader.__name__
+        files = [f"{folder}/raw/{file}" for file in _FILES]
+        pictures = load(folder, self.root, files, self.download, lambda: self._read(name)).unsqueeze(1)
+        return ArraySplit(F.pad(pictures, [self.pad] * 4) if self.pad else pictures)
+
+    def _read(self, name: str) -> Tensor:
+        root = Path(self.root).expanduser()
+        pictures = self.reader(root, train=name == "train", download=self.download).data
+        if pictures.shape[1:] != (_SIDE, _SIDE):
+            raise ValueError(f"pictures of {_SIDE}x{_SIDE} expected, {tuple(pictures.shape)} found")
+        return pictures
+
+
+class FashionMnist(Mnist):
+    """Pictures of clothes in MNIST's format; the files lie unpacked in ``FashionMNIST/raw``."""
+
+    reader = datasets.FashionMNIST

@@ -1,0 +1,73 @@
+"""Figures of a model on a split: the same numbers whenever the same weights are evaluated."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vq.pipeline import checkpoint
+from vq.pipeline.config import make_plan, read_config
+from vq.pipeline.data.source import DataSource
+from vq.pipeline.device import choose_device
+from vq.pipeline.model import VQModel, build_model, build_source
+from vq.pipeline.run_folder import RunFolder
+from vqcore.metrics import codes_used, perplexity
+from vqcore.registry import Registry
+
+
+@torch.no_grad()
+def evaluate(model: VQModel, source: DataSource, batch_size: int, device: torch.device) -> dict[str, Any]:
+    """Held-out figures.
+
+    Returns:
+        ``mse``: mean squared error over all values, in units of the data's range, so that a range of 1 is compared
+        whatever the data's scale; ``psnr`` = -10 log10(mse), dB; ``perplexity`` and ``codes_used``, means over the
+        codebooks, from the usage over the whole split; ``codebook_size``, ``codebooks`` and ``samples``.
+    """
+    split = source.split("test")
+    low, high = source.value_range
+    was_training = model.training
+    model.eval()
+    error, values, counts = torch.zeros((), dtype=torch.float64, device=device), 0, None
+    for batch in split.batches(torch.arange(len(split)), batch_size, device):
+        out = model(batch)
+        difference = (model.to_values(out.reconstruction) - batch) / (high - low)
+        error += difference.double().square().sum()
+        values += difference.numel()
+        counts = out.counts if counts is None else counts + out.counts
+    model.train(was_training)
+    mse = float(error) / values
+    return {
+        "psnr": -10 * math.log10(mse) if mse > 0 else math.inf,
+        "mse": mse,
+        "perplexity": float(perplexity(counts).mean()),
+        "codes_used": float(codes_used(counts).double().mean()),
+        "codebook_size": counts.shape[1],
+        "codebooks": counts.shape[0],
+        "samples": len(split),
+    }
+
+
+def evaluate_run(path: Path, registry_for: Any, device: str | None = None) -> dict[str, Any]:
+    """Evaluate a run's latest checkpoint as its training did.
+
+    Args:
+        path: the run folder.
+        registry_for: from the run's plugin files to a registry.
+        device: instead of the config's.
+    """
+    folder = RunFolder.open(path)
+    values = read_config(folder.config)
+    registry: Registry = registry_for([Path(file) for file in values.get("plugin_files", [])])
+    plan = make_plan(values, registry)
+    source = build_source(plan, registry)
+    model = build_model(plan, registry, source)
+    chosen = checkpoint.latest(folder.checkpoints)
+    checkpoint.load_weights(chosen, model)
+    where = choose_device(device or plan.config.device)
+    model.to(where, memory_format=torch.channels_last)
+    figures = evaluate(model, source, plan.config.batch_size, where)
+    return {**figures, "checkpoint": chosen.name, "split": "test"}

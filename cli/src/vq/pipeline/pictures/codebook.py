@@ -1,0 +1,90 @@
+"""Codes and latents in the plane, on the Poincare disk where the manifold has one, with the usage of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.patches import Circle
+from torch import Tensor
+
+from vq.pipeline.data.source import Split
+from vq.pipeline.model import VQModel
+from vq.pipeline.pictures.style import COLORS, GRID, INK, MUTED, dress, figure, save
+from vqcore.manifold import Manifold
+from vqcore.metrics import codes_used, perplexity
+from vqcore.quantizer import CodeUse
+
+SAMPLES = 256
+LATENTS = 2000
+BOOKS = 4
+
+
+@torch.no_grad()
+def save_codebook(path: Path, model: VQModel, split: Split, device: torch.device) -> None:
+    """Draw the first codebooks of a model with the latents of held-out samples.
+
+    More than two dimensions are projected on the two principal axes of codes and latents. On a disk the distance
+    from the centre stays true, so only the angle is a projection.
+    """
+    was_training = model.training
+    model.eval()
+    batch = next(split.batches(torch.arange(min(SAMPLES, len(split))), SAMPLES, device))
+    uses = model.bottleneck.inspect(model.backbone.encode(batch)).uses
+    model.train(was_training)
+    shown = uses[:BOOKS]
+    drawing = figure(9.5, 4.4 * len(shown))
+    rows = drawing.subplots(len(shown), 2, squeeze=False)
+    for (plane, bars), use, number in zip(rows, shown, range(len(shown)), strict=True):
+        which = f"codebook {number + 1} of {len(uses)}: " if len(uses) > 1 else ""
+        _draw_plane(plane, model.bottleneck.manifold, use, which)
+        _draw_usage(bars, use.counts)
+    save(drawing, path)
+
+
+def _draw_plane(axes: Axes, manifold: Manifold, use: CodeUse, which: str) -> None:
+    latents = use.z[use.mask][:LATENTS].double()
+    codes = manifold.logmap0(use.codebook.double()) if use.codebook is not None else use.z_q.double().unique(dim=0)
+    flat = _project(torch.cat([codes, latents]))
+    on_disk = manifold.disk(flat)
+    points = (flat if on_disk is None else on_disk).cpu().numpy()
+    counts = use.counts.cpu().numpy() if use.codebook is not None else np.ones(len(codes))
+    code_points, latent_points = points[: len(codes)], points[len(codes) :]
+    used = counts > 0
+    axes.scatter(*latent_points.T, s=5, color=COLORS[1], alpha=0.25, linewidths=0, label="latents")
+    size = 18 + 130 * counts / max(counts.max(), 1)
+    axes.scatter(
+        *code_points[used].T, s=size[used], color=COLORS[0], alpha=0.8, edgecolors="white", label="codes, by usage"
+    )
+    if (~used).any():
+        axes.scatter(*code_points[~used].T, s=22, facecolors="none", edgecolors=MUTED, label="unused codes")
+    kind = type(manifold).__name__.lower()
+    dress(axes, f"{which}{kind}{' (disk)' if on_disk is not None else ''}, {use.z.shape[1]} dimensions")
+    axes.set_aspect("equal")
+    if on_disk is not None:
+        axes.add_patch(Circle((0, 0), 1, fill=False, color=INK, linewidth=1))
+        axes.set(xlim=(-1.04, 1.04), ylim=(-1.04, 1.04))
+    axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3)
+
+
+def _project(u: Tensor) -> Tensor:
+    """Tangent vectors (N, D) as (N, 2): along the two principal axes, with each one's length kept."""
+    if u.shape[1] == 1:
+        return torch.cat([u, torch.zeros_like(u)], 1)
+    if u.shape[1] == 2:
+        return u
+    _, _, axes = torch.linalg.svd(u - u.mean(0), full_matrices=False)
+    flat = u @ axes[:2].T
+    return flat * (u.norm(dim=1, keepdim=True) / flat.norm(dim=1, keepdim=True).clamp(min=1e-12))
+
+
+def _draw_usage(axes: Axes, counts: Tensor) -> None:
+    share = (counts.double() / counts.sum().clamp(min=1)).sort(descending=True).values.cpu().numpy()
+    axes.bar(np.arange(len(share)), share, width=1.0, color=COLORS[0])
+    axes.axhline(1 / len(share), color=MUTED, linewidth=1, linestyle="--")
+    axes.text(len(share) - 0.5, 1 / len(share), " equal usage", ha="right", va="bottom", fontsize=8, color=MUTED)
+    title = f"usage: {int(codes_used(counts))} of {len(share)} codes, perplexity {float(perplexity(counts)):.1f}"
+    dress(axes, title, "codes, most used first", "share of tokens")
+    axes.grid(axis="x", color=GRID, linewidth=0)

@@ -1,0 +1,46 @@
+"""How a run went: loss terms, held-out quality, use of the codebook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from vq.pipeline.pictures.style import COLORS, dress, figure, save
+
+#: Figures of a metrics line that are no loss terms.
+OTHER = {
+    "step", "epoch", "lr", "loss", "perplexity", "codes_used", "quantization_error", "bad_tokens", "images_per_second",
+}  # fmt: skip
+
+
+def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Draw the lines of metrics.jsonl."""
+    drawing = figure(11, 3.4)
+    losses, quality, usage = drawing.subplots(1, 3)
+    terms = [name for name in lines[-1] if name not in OTHER and not name.startswith("test_")] if lines else []
+    for color, name in zip(COLORS, terms, strict=False):
+        _line(losses, lines, name, color, name)
+    if any(line.get(name, 0) > 0 for line in lines for name in terms):
+        losses.set_yscale("log")
+    dress(losses, "loss terms, weighted", "step")
+    _line(quality, lines, "test_psnr", COLORS[0], "held-out")
+    dress(quality, "PSNR, dB", "step")
+    _line(usage, lines, "perplexity", COLORS[1], "training window")
+    _line(usage, lines, "test_perplexity", COLORS[0], "held-out")
+    _line(usage, lines, "codes_used", COLORS[2], "codes used, training window")
+    usage.set_ylim(bottom=0)
+    dress(usage, "perplexity of code usage", "step")
+    for axes in (losses, quality, usage):
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
+    save(drawing, path)
+
+
+def _line(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, color: str, label: str) -> None:
+    points = [(line["step"], line[name]) for line in lines if name in line]
+    if points:
+        marker = "o" if len(points) < 3 else None
+        axes.plot(*zip(*points, strict=True), color=color, label=label, linewidth=1.6, marker=marker, markersize=3)

@@ -1,0 +1,136 @@
+"""The folder of a run: where each file lies, and how it is written so that a crash leaves the old one or the new."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vqcore.errors import RunError, SettingError
+
+
+class RunFolder:
+    """Names and writes the files of one run.
+
+    Args:
+        path: the folder; see ``create`` and ``open``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.status = path / "status.json"
+        self.plugins = path / "plugins.json"
+        self.env = path / "env.json"
+        self.log = path / "log.txt"
+        self.samples = path / "samples"
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    def create(cls, chosen: Path | None, title: str) -> RunFolder:
+        """A new folder: the one chosen, or ``runs/<time>-<title>``.
+
+        Raises:
+            SettingError: if the chosen one holds anything, or a folder cannot be made there.
+        """
+        path = chosen or _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{title}")
+        try:
+            if path.exists() and not path.is_dir():
+                raise SettingError("--run-dir", str(path), "a new or empty folder, found a file")
+            if path.exists() and any(path.iterdir()):
+                fix = f"choose another, or go on with: vq train --resume {path}"
+                raise SettingError("--run-dir", str(path), "a new or empty folder, found files in it", fix)
+            path.mkdir(parents=True, exist_ok=True)
+            folder = cls(path)
+            folder.samples.mkdir()
+            folder.checkpoints.mkdir()
+        except OSError as error:
+            raise SettingError("--run-dir", str(path), f"a place that can be written: {error.strerror}") from error
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            SettingError: if there is none.
+        """
+        folder = cls(path)
+        if not folder.config.is_file():
+            raise SettingError("run", str(path), "a run folder with a config.yaml in it")
+        return folder
+
+    def write_json(self, path: Path, value: Any) -> None:
+        """Write JSON, whole or not at all."""
+        write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+    def write_yaml(self, path: Path, value: Any) -> None:
+        """Write YAML in the given order, whole or not at all."""
+        import yaml
+
+        write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+
+    def append_metrics(self, line: Mapping[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut short by a crash is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = []
+        for text in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                lines.append(json.loads(text))
+            except json.JSONDecodeError:
+                break
+        return lines
+
+    def rewind_metrics(self, step: int) -> None:
+        """Drop what was logged after ``step``: those steps will be done again."""
+        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
+        write_text(self.metrics, "".join(kept))
+
+    def set_status(self, status: str, step: int, **more: Any) -> None:
+        """Record where the run stands: running, done, failed or interrupted."""
+        self.write_json(self.status, {"status": status, "step": step, "pid": os.getpid(), "time": time.time(), **more})
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, a lost folder or missing rights into a message that names the file.
+
+    Raises:
+        RunError: from any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file through a temporary one that is flushed to disk, then renamed.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    with writing(path):
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def _unused(path: Path) -> Path:
+    candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in range(1, 1000))
+    return next(candidate for candidate in candidates if not candidate.exists())

@@ -1,0 +1,19 @@
+"""Figures as a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+UNITS = {"psnr": "dB", "mse": "of the unit range", "seconds": "s", "images_per_second": "samples/s"}
+
+
+def figures_table(figures: Mapping[str, Any]) -> Table:
+    """One row a figure, with its unit."""
+    table = Table("held-out", "value", "", box=SIMPLE_HEAD)
+    for name, value in figures.items():
+        table.add_row(name, f"{value:.5g}" if isinstance(value, float) else str(value), UNITS.get(name, ""))
+    return table

@@ -1,0 +1,63 @@
+"""Running means between two log steps, kept on the device so that the host waits on log steps only."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vq.pipeline.model import ModelOutput
+from vqcore.errors import RunError
+from vqcore.metrics import codes_used, perplexity
+
+
+class Window:
+    """Sums of the losses, metrics and code usage of the steps since the last log line."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.seen: dict[str, int] = {}
+        self.counts: Tensor | None = None
+        self.samples = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start the clock of the next window, after evaluation and saving."""
+        self.started = time.perf_counter()
+
+    def add(self, out: ModelOutput, samples: int) -> None:
+        """Take in one step."""
+        usage = ("perplexity", "codes_used")  # of the window's counts, not the mean of the batches'
+        values = {"loss": out.loss, **out.losses, **{k: v for k, v in out.metrics.items() if k not in usage}}
+        for name, value in values.items():
+            value = value.detach().double()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.seen[name] = self.seen.get(name, 0) + 1
+        self.counts = out.counts if self.counts is None else self.counts + out.counts
+        self.samples += samples
+
+    def close(self, step: int) -> dict[str, Any]:
+        """The means as floats, and a fresh window. A term that acts on some steps only is averaged over those.
+
+        Raises:
+            RunError: if a term is NaN or inf, naming the step and the term.
+        """
+        names = list(self.sums)
+        table = torch.stack([self.sums[name] / self.seen[name] for name in names])
+        usage = torch.stack([perplexity(self.counts).mean(), codes_used(self.counts).double().mean()])
+        *means, spread, used = torch.cat([table, usage]).tolist()
+        line = dict(zip(names, means, strict=True)) | {"perplexity": spread, "codes_used": used}
+        for name, value in line.items():
+            if value != value or abs(value) == float("inf"):
+                fix = "lower --lr, or set grad_clip"
+                raise RunError(f"step {step}: {name} is {value}: the run cannot go on; {fix}")
+        seconds = time.perf_counter() - self.started
+        line["bad_tokens"] = line["bad_tokens"] * self.seen["bad_tokens"]
+        line["images_per_second"] = self.samples / seconds if seconds > 0 else 0.0
+        self._reset()
+        return line

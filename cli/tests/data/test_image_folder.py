@@ -1,0 +1,229 @@
+import logging
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vq.pipeline.data.image_folder import ImageFolder
+from vq.pipeline.data.pictures import find_pictures, to_rgb, unreadable
+from vqcore.errors import RunError, SettingError
+
+
+def fill(root, count=12, seed=0):
+    """Grey pictures of mixed sizes in nested folders; picture i has the grey 20 i. Written in any order."""
+    numbers = list(range(count))
+    random.Random(seed).shuffle(numbers)
+    for number in numbers:
+        path = root / f"{number % 3}" / ("deep/er" if number % 2 else "") / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (5 + number, 30 - 2 * number), 20 * number).save(path)
+    return root
+
+
+def numbers(batch):
+    """Which pictures of ``fill`` a batch holds."""
+    return ((batch[:, 0, 0, 0] + 1) * 127.5 / 20).round().long().tolist()
+
+
+def source(root, **options):
+    return ImageFolder(**{"root": str(root), "image_size": 8, "held_out": 0.25, "workers": 0} | options)
+
+
+def test_every_picture_is_in_one_split(tmp_path, served):
+    folder = source(fill(tmp_path))
+    train, test = (served(folder.split(name)) for name in ("train", "test"))
+    assert train.shape == (9, 3, 8, 8) == (9, *folder.shape)
+    assert test.shape == (3, 3, 8, 8)
+    assert sorted(numbers(train) + numbers(test)) == list(range(12))
+
+
+def test_the_split_depends_on_relative_paths_alone(tmp_path, served):
+    here, there = fill(tmp_path / "here", seed=1), fill(tmp_path / "there" / "deep", seed=2)
+    for name in ("train", "test"):
+        assert numbers(served(source(here).split(name))) == numbers(served(source(there).split(name)))
+
+
+def test_worker_processes_serve_the_same_in_the_same_order(tmp_path):
+    fill(tmp_path)
+    order = torch.tensor([8, 1, 5, 1, 0])
+    alone, helped = (
+        torch.cat(list(source(tmp_path, workers=workers).split("train").batches(order, 2, torch.device("cpu"))))
+        for workers in (0, 2)
+    )
+    assert torch.equal(alone, helped)
+    everything = source(tmp_path).split("train").dataset
+    assert torch.equal(alone, torch.stack([everything[index] for index in order.tolist()]) / 127.5 - 1)
+
+
+@pytest.mark.parametrize("held", ["test", "val"])
+def test_folders_named_train_and_test_are_the_splits(tmp_path, served, held):
+    fill(tmp_path / "train", 6)
+    fill(tmp_path / held, 2)
+    Image.new("L", (9, 9)).save(tmp_path / "beside.png")
+    folder = source(tmp_path)
+    assert sorted(numbers(served(folder.split("train")))) == list(range(6))
+    assert sorted(numbers(served(folder.split("test")))) == [0, 1]
+
+
+def test_test_is_taken_before_val(tmp_path):
+    for name, count in (("train", 6), ("val", 2), ("test", 3)):
+        fill(tmp_path / name, count)
+    assert len(source(tmp_path).split("test")) == 3
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """Twelve good pictures, and four bad: no picture, a JPEG and a PNG that are cut off, an empty file."""
+    fill(tmp_path)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8))
+    noise.save(tmp_path / "cut.jpg")
+    noise.save(tmp_path / "cut.png")
+    for name in ("cut.jpg", "cut.png"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "empty.gif").touch()
+    return tmp_path
+
+
+BAD = ["cut.jpg", "cut.png", "empty.gif", "text.jpg"]
+
+
+def test_broken_pictures_are_left_out_counted_and_listed(damaged, served, caplog):
+    folder = source(damaged)
+    with caplog.at_level(logging.WARNING):
+        train, test = (served(folder.split(name)) for name in ("train", "test"))
+    assert sorted(numbers(train) + numbers(test)) == list(range(12))
+    assert sorted(folder.describe()["skipped"]) == BAD
+    assert len(caplog.records) == 1
+    message = caplog.records[0].getMessage()
+    assert "4 of 16 pictures cannot be read" in message
+    assert all(name in message for name in BAD)
+
+
+def test_a_broken_picture_moves_no_other_between_the_splits(tmp_path, served):
+    fill(tmp_path)
+    before = {name: numbers(served(source(tmp_path).split(name))) for name in ("train", "test")}
+    victim = tmp_path / "1" / "04.png"
+    victim.write_bytes(b"")
+    after = {name: numbers(served(source(tmp_path).split(name))) for name in ("train", "test")}
+    assert after == {name: [number for number in kept if number != 4] for name, kept in before.items()}
+
+
+def test_strict_refuses_broken_pictures(damaged):
+    with pytest.raises(SettingError) as caught:
+        source(damaged, strict=True).split("train")
+    message = str(caught.value)
+    assert message.startswith(f"dataset.root = {str(damaged)!r}: expected")
+    assert "4 of 16" in message
+    assert all(name in message for name in BAD)
+    assert "dataset.strict=false" in message
+
+
+def test_strict_accepts_a_sound_folder(tmp_path):
+    assert len(source(fill(tmp_path), strict=True).split("train")) == 9
+
+
+def test_a_picture_that_vanishes_is_one_message(tmp_path, served):
+    split = source(fill(tmp_path), workers=1).split("train")
+    for path in find_pictures(tmp_path):
+        path.unlink()
+    with pytest.raises(RunError, match=r"^\S+\.png cannot be read: FileNotFoundError: [^\n]*$"):
+        served(split)
+
+
+def test_a_missing_folder_is_one_message(tmp_path):
+    with pytest.raises(SettingError) as caught:
+        source(tmp_path / "no").split("train")
+    assert str(caught.value).startswith(f"dataset.root = {str(tmp_path / 'no')!r}: expected a folder of pictures")
+    assert "--set dataset.root=" in str(caught.value)
+
+
+@pytest.mark.parametrize("names", [[], ["notes.txt"], ["only.png"], [".hidden.png", ".also/a.png", "one.png"]])
+def test_too_few_pictures_are_one_message(tmp_path, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (9, 9)).save(tmp_path / name, format="png")
+    with pytest.raises(SettingError, match=r"dataset\.root = .*2 or more pictures .*png"):
+        source(tmp_path).split("train")
+
+
+def test_a_split_of_broken_pictures_alone_is_one_message(tmp_path):
+    fill(tmp_path / "train", 3)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "a.png").touch()
+    with pytest.raises(SettingError, match="readable pictures to test with, but all 1 are broken"):
+        source(tmp_path).split("train")
+
+
+def test_linked_folders_are_followed_once(tmp_path):
+    fill(tmp_path / "real", 4)
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (inside / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    (inside / "loop").symlink_to(inside, target_is_directory=True)
+    assert sorted(path.stem for path in find_pictures(inside)) == ["00", "01", "02", "03"]
+
+
+def test_the_middle_square_is_shown(tmp_path, served):
+    for name in ("a", "b"):
+        wide = Image.new("RGB", (60, 20), (255, 0, 0))
+        wide.paste((0, 255, 0), (20, 0, 40, 20))
+        wide.save(tmp_path / f"{name}.png")
+    batch = served(source(tmp_path).split("test"))
+    assert (batch == torch.tensor([-1.0, 1.0, -1.0])[:, None, None]).all()
+
+
+def test_a_picture_of_extreme_shape_is_served(tmp_path, served):
+    for name in ("a", "b"):
+        Image.new("L", (20000, 1), 255).save(tmp_path / f"{name}.png")
+    assert (served(source(tmp_path).split("train")) == 1).all()
+
+
+def grey(mode, value):
+    return Image.fromarray(np.full((6, 6), value, mode))
+
+
+TRANSPARENT = Image.new("RGBA", (6, 6), (9, 9, 9, 0))
+PALETTE = Image.new("RGB", (6, 6), (10, 200, 30)).quantize(4)
+
+
+@pytest.mark.parametrize(
+    ("image", "colour"),
+    [
+        (Image.new("RGB", (6, 6), (10, 200, 30)), (10, 200, 30)),
+        (grey(np.uint8, 77), (77, 77, 77)),
+        (grey(np.uint16, 77 * 256 + 5), (77, 77, 77)),
+        (Image.new("1", (6, 6), 1), (255, 255, 255)),
+        (PALETTE, (10, 200, 30)),
+        (TRANSPARENT, (255, 255, 255)),
+        (TRANSPARENT.convert("LA"), (255, 255, 255)),
+        (Image.new("RGBA", (6, 6), (10, 200, 30, 255)), (10, 200, 30)),
+    ],
+    ids=["rgb", "grey", "16-bit", "1-bit", "palette", "transparent", "grey-alpha", "opaque"],
+)
+def test_every_mode_becomes_rgb(tmp_path, image, colour):
+    image.save(tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as read:
+        converted = to_rgb(read)
+    assert converted.mode == "RGB"
+    assert converted.getcolors() == [(36, colour)]
+
+
+def test_pictures_stand_upright(tmp_path):
+    turned = Image.new("RGB", (8, 4))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned.save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as read:
+        assert to_rgb(read).size == (4, 8)
+
+
+def test_a_truncated_end_is_found(tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
+    picture.save(good)
+    bad.write_bytes(good.read_bytes()[:-100])
+    assert list(unreadable([good, bad])) == [bad]

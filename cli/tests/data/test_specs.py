@@ -1,0 +1,85 @@
+"""The data sets as components: torch-free to list, cheap to build, read only when a split is asked for."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from vq.pipeline.data.source import DataSource
+from vq.pipeline.data.specs import DATASETS
+from vqcore.config import descriptions
+from vqcore.errors import SettingError, UsageError
+from vqcore.registry import Registry
+
+NAMES = ["digits", "photos", "trees", "mnist", "fashion-mnist", "cifar10", "celeba", "image-folder"]
+
+
+def load(location):
+    module, _, name = location.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def test_the_names_are_those_of_the_documentation():
+    assert [spec.name for spec in DATASETS] == NAMES
+
+
+@pytest.mark.parametrize("spec", DATASETS, ids=NAMES)
+def test_the_constructor_takes_the_options_with_the_same_defaults(spec):
+    parameters = inspect.signature(load(spec.target)).parameters
+    options = load(spec.config).model_fields if spec.config else {}
+    assert {name: field.default for name, field in options.items()} == {
+        name: parameter.default for name, parameter in parameters.items()
+    }
+    assert set(options) <= set(descriptions(load(spec.config)) if spec.config else ())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_source_is_built_without_its_data(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    registry = Registry()
+    source = registry.build(registry.resolve("dataset", name))
+    assert isinstance(source, DataSource)
+    assert len(source.shape) in (1, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("photos", "patch", 65),
+        ("photos", "stride", 0),
+        ("trees", "depth", 1),
+        ("trees", "noise", 0.6),
+        ("mnist", "pad", -1),
+        ("cifar10", "root", ""),
+        ("celeba", "image_size", 2),
+        ("image-folder", "held_out", 1.0),
+        ("image-folder", "workers", -1),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_whole_path(name, option, value):
+    with pytest.raises(UsageError, match=rf"dataset\.{option} = "):
+        Registry().resolve("dataset", {"name": name, option: value})
+
+
+def test_a_source_that_refuses_an_option_names_its_whole_path():
+    registry = Registry()
+    with pytest.raises(SettingError, match=r"^dataset\.samples = 10: expected 255"):
+        registry.build(registry.resolve("dataset", {"name": "trees", "samples": 10}))
+
+
+def test_imports_stay_lazy():
+    script = """
+import sys
+import vq.pipeline.data.specs, vq.pipeline.data.config
+assert not {"torch", "numpy", "sklearn", "torchvision", "PIL"} & set(sys.modules), "options need heavy modules"
+from vq.pipeline.data import digits, photos, trees
+assert "sklearn" not in sys.modules, "scikit-learn is imported before a split is asked for"
+for source in (digits.Digits(), photos.Photos(), trees.Trees()):
+    source.split("test")
+assert "torchvision" not in sys.modules, "an offline data set imports torchvision"
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,1 @@
+"""A codebook learned by exponential moving averages, on any manifold."""

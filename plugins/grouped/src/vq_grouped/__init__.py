@@ -1,0 +1,1 @@
+"""Quantizers made of others: groups side by side, and stages one after the other."""

@@ -1,0 +1,27 @@
+"""Registers the quantizers ``grouped`` and ``residual``."""
+
+from __future__ import annotations
+
+from vqcore.component import ComponentSpec
+from vqcore.hooks import hookimpl
+
+VQ_API = 1
+
+
+@hookimpl
+def vq_quantizers() -> list[ComponentSpec]:
+    """Grouped and residual."""
+    return [
+        ComponentSpec(
+            name="grouped",
+            target="vq_grouped.grouped:Grouped",
+            config="vq_grouped.config:GroupedConfig",
+            summary="splits the latent into groups, each with a quantizer of its own",
+        ),
+        ComponentSpec(
+            name="residual",
+            target="vq_grouped.residual:Residual",
+            config="vq_grouped.config:ResidualConfig",
+            summary="quantizes in stages, each the rest of the one before",
+        ),
+    ]

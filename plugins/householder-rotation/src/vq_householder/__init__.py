@@ -1,0 +1,1 @@
+"""The rotation trick as a gradient estimator."""

@@ -1,0 +1,134 @@
+"""What the two models of hyperbolic space share: tangent convention, limits of the number type, distances, codes."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from vqcore.errors import SettingError
+from vqcore.manifold import Manifold
+from vqcore.numerics import clip_norm, safe_sqrt
+
+#: Largest sqrt(c) |u| that ``expmap0`` tells apart from the boundary: twice this is the hyperbolic radius. Beyond it
+#: 1 - c|y|^2 has lost half of its digits in the ball, and the Lorentz model keeps to the same so that both agree.
+REACH = {torch.float32: 3.1, torch.float64: 6.1}
+#: Largest sqrt(c) |u| at which the search is reliable in float32.
+FLOAT32_SEARCH = 2.5
+#: Below this the series of asinh^2 is exact to float64.
+SERIES = 1e-3
+
+
+class Hyperbolic(Manifold):
+    """Hyperbolic space of curvature -c, up to the coordinates that a point has.
+
+    A latent u is read as the tangent vector at the origin of the Poincare ball, whose metric there is 4 |du|^2: the
+    point it leads to lies at distance 2|u|, and both models agree on that.
+
+    Args:
+        curvature: c > 0.
+        gain: latents are scaled by gain/sqrt(D).
+        max_radius: clip of the latents' tangent norm |u|; their distance from the origin is up to twice that.
+        codes: ``tangent`` holds learned codes as tangent vectors, ``riemannian`` as points on a geoopt manifold.
+
+    Raises:
+        SettingError: if ``max_radius`` reaches where float64 points can no longer be told from the boundary.
+    """
+
+    def __init__(
+        self, *, curvature: float = 1.0, gain: float = 1.0, max_radius: float = 2.0, codes: str = "tangent"
+    ) -> None:
+        super().__init__()
+        self.curvature, self.gain, self.max_radius = curvature, gain, max_radius
+        self.sqrt_c = math.sqrt(curvature)
+        self.riemannian = codes == "riemannian"
+        #: Search in float64: the error of the float32 search grows as cosh^2 of the radius.
+        self.double_search = self.sqrt_c * max_radius > FLOAT32_SEARCH
+        largest = REACH[torch.float64] / self.sqrt_c
+        if max_radius > largest:
+            fix = "lower it or the curvature"
+            raise SettingError("max_radius", max_radius, f"at most {largest:.4g} at curvature {curvature:g}", fix)
+
+    def reach(self, x: Tensor) -> float:
+        """Largest sqrt(c) |u| that the number type of x can hold."""
+        return REACH.get(x.dtype, REACH[torch.float32])
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """Scaled by gain/sqrt(D), then clipped to ``max_radius`` (arXiv:2107.11472), or to what the type can hold."""
+        radius = min(self.max_radius, self.reach(z) / self.sqrt_c)
+        return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), radius)
+
+    # -- distances --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
+        """t = sinh^2(sqrt(c) d / 2) (...) for points (..., A) at distance d, smooth where x = y."""
+
+    def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """(4/c) asinh^2(sqrt t)."""
+        return (4 / self.curvature) * asinh_sqrt_squared(self.half_sinh_squared(x, y))
+
+    def dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """(2/sqrt(c)) asinh(sqrt t)."""
+        return (2 / self.sqrt_c) * torch.asinh(safe_sqrt(self.half_sinh_squared(x, y)))
+
+    # -- averages ---------------------------------------------------------------------------------------------
+
+    def velocity(self, m: Tensor) -> Tensor:
+        """Klein coordinates m_s/m_0 (..., D) of a sum m (..., D+1) of Lorentz points; 0 where there is no mass.
+
+        The length is kept below 1 by as much as a point within ``reach`` needs.
+        """
+        mass, side = m[..., :1], m[..., 1:]
+        massive = mass > 0
+        v = torch.where(massive, side / torch.where(massive, mass, torch.ones_like(mass)), torch.zeros_like(side))
+        return clip_norm(v, math.tanh(2 * self.reach(m)))
+
+    # -- codes as parameters ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def point_parameter(self, points: Tensor) -> nn.Parameter:
+        """Valid points (K, A) as a parameter of geoopt that knows the manifold."""
+
+    def parameter(self, points: Tensor) -> nn.Parameter:
+        """See ``Manifold.parameter``; for ``codes=riemannian`` the points themselves."""
+        return self.point_parameter(self.project(points)) if self.riemannian else super().parameter(points)
+
+    def codes(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Manifold.codes``.
+
+        Raises:
+            SettingError: in training with ``codes=riemannian``, if the parameter has lost its manifold: every optimizer
+                would move it as a flat vector.
+        """
+        if not self.riemannian:
+            inside = clip_norm(parameter, self.reach(parameter) / self.sqrt_c)
+            return inside, self.expmap0(inside)
+        if self.training and getattr(parameter, "manifold", None) is None:
+            expected = "codes in a geoopt.ManifoldParameter, got a plain one"
+            fix = "load_state_dict without assign=True, shard without FSDP2, or set codes to tangent"
+            raise SettingError("codes", "riemannian", expected, fix)
+        # The gradient skips the projection: it would hold back the radial part for a code that sits on the edge.
+        points = parameter + (self.project(parameter) - parameter).detach()
+        return self.logmap0(points), points
+
+
+def asinh_sqrt_squared(t: Tensor) -> Tensor:
+    """asinh^2(sqrt t) for t >= 0, value and gradient finite at 0.
+
+    Near 0 by the series sum_n (-1)^(n+1) 2^(2n-1) t^n / (n^2 binom(2n, n)), from that of arcsin^2 at an imaginary
+    argument.
+    """
+    near = t < SERIES
+    far = torch.where(near, torch.ones_like(t), t)
+    series = t * (1 + t * (-1 / 3 + t * (8 / 45 + t * (-4 / 35 + t * (128 / 1575)))))
+    return torch.where(near, series, torch.asinh(far.sqrt()).square())
+
+
+def ratio(numerator: Tensor, denominator: Tensor, at_zero: float) -> Tensor:
+    """numerator/denominator for a denominator >= 0, and the limit ``at_zero`` with gradient 0 where it is 0."""
+    positive = denominator > 0
+    quotient = numerator / torch.where(positive, denominator, torch.ones_like(denominator))
+    return torch.where(positive, quotient, torch.full_like(quotient, at_zero))

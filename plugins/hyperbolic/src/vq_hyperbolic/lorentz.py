@@ -1,0 +1,100 @@
+"""The Lorentz model (Nickel and Kiela 2018, arXiv:1806.03417)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vq_hyperbolic.hyperbolic import Hyperbolic, ratio
+from vqcore.numerics import clip_norm, safe_norm
+
+
+class Lorentz(Hyperbolic):
+    """The upper sheet -x_0^2 + |x_s|^2 = -1/c in R^(D+1); x_0 is the first coordinate, the origin (1/sqrt(c), 0).
+
+    A tangent vector u means the point that it means in the Poincare ball: at distance 2|u|. Options: see
+    ``Hyperbolic``.
+    """
+
+    def point_dim(self, dim: int) -> int:
+        """One coordinate more than the tangent space has."""
+        return dim + 1
+
+    def expmap0(self, u: Tensor) -> Tensor:
+        """(cosh 2a, sinh 2a u/|u|)/sqrt(c), a = sqrt(c) |u|: the lift of the ball's point."""
+        a = self.sqrt_c * safe_norm(u)
+        twice = 2 * a.clamp(max=self.reach(u))
+        return torch.cat([twice.cosh() / self.sqrt_c, ratio(twice.sinh(), a, 2.0) * u], -1)
+
+    def logmap0(self, x: Tensor) -> Tensor:
+        """asinh(s)/2 x_s/s, s = sqrt(c) |x_s|: from the spatial part alone, which loses nothing near the origin."""
+        side = x[..., 1:]
+        s = self.sqrt_c * safe_norm(side)
+        return ratio(torch.asinh(s), 2 * s, 0.5) * side
+
+    def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
+        """t = (p + s)/(1 - s), with x_s - y_s split along x_s + y_s into q across and l along it.
+
+        p = c|q|^2/4, s = l^2/(x_0 + y_0)^2. From t = c/4 (|x_s - y_s|^2 - (x_0 - y_0)^2) by x_0 - y_0 =
+        l |x_s + y_s|/(x_0 + y_0) and c ((x_0 + y_0)^2 - |x_s + y_s|^2)/4 = 1 + t. The inner product would lose every
+        digit of a small distance far out.
+        """
+        time = x[..., 0] + y[..., 0]
+        difference, total = x[..., 1:] - y[..., 1:], x[..., 1:] + y[..., 1:]
+        squared = total.square().sum(-1)
+        share = ratio((difference * total).sum(-1), squared, 0.0)
+        across = difference - share.unsqueeze(-1) * total
+        s = share.square() * squared / time.square()
+        left = (1 - s).clamp(min=torch.finfo(s.dtype).eps)  # positive also for points out of reach
+        return (self.curvature / 4 * across.square().sum(-1) + s) / left
+
+    def project(self, x: Tensor) -> Tensor:
+        """The time coordinate recomputed from the spatial part, which is shortened where it is out of reach."""
+        return self._point(clip_norm(x[..., 1:], self._widest(x)))
+
+    def _widest(self, x: Tensor) -> float:
+        """Largest |x_s| of a point in the number type of x, with a margin over what ``expmap0`` returns."""
+        return math.sinh(2 * self.reach(x)) / self.sqrt_c * (1 + 1e-5)
+
+    def _point(self, side: Tensor) -> Tensor:
+        """The point above spatial coordinates (..., D)."""
+        height = (side.square().sum(-1, keepdim=True) + 1 / self.curvature).sqrt()
+        return torch.cat([height, side], -1)
+
+    @torch.no_grad()
+    def check_points(self, x: Tensor) -> str | None:
+        """The time coordinate is the height of the hyperboloid above the spatial part, which is within reach."""
+        if not bool(torch.isfinite(x).all()):
+            return "some coordinates are not finite"
+        if not x.numel():
+            return None
+        slack = 32 * torch.finfo(x.dtype).eps
+        height = self._point(x[..., 1:])[..., 0]
+        error = float(((x[..., 0] - height) / height).abs().max())
+        if error > slack:
+            return f"a time coordinate is off the hyperboloid by {error:.1e} of its height"
+        widest, limit = float(x[..., 1:].norm(dim=-1).max()), self._widest(x) * (1 + slack)
+        return None if widest <= limit else f"a spatial norm is {widest:.6g}: beyond what is told apart, {limit:.6g}"
+
+    def from_ambient(self, m: Tensor) -> Tensor:
+        """m/sqrt(c (m_0^2 - |m_s|^2)) of a sum m (..., D+1) of any positive scale; no mass: the origin."""
+        v = self.velocity(m)
+        side = v / (self.sqrt_c * (1 - v.square().sum(-1, keepdim=True)).sqrt())
+        return self._point(clip_norm(side, self._widest(m)))
+
+    def point_parameter(self, points: Tensor) -> nn.Parameter:
+        """See ``Hyperbolic.point_parameter``."""
+        from vq_hyperbolic.riemannian import hyperboloid_parameter
+
+        return hyperboloid_parameter(points, self.curvature)
+
+    def search_query(self, x: Tensor) -> Tensor:
+        """x itself, or in float64 with a time coordinate of that precision."""
+        return self._point(x[..., 1:].double()) if self.double_search else x
+
+    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The smallest x_0 y_0 - x_s . y_s = cosh(sqrt(c) d)/c is the nearest."""
+        points = self.search_query(codes)
+        return torch.cat([points[:, :1], -points[:, 1:]], -1), points.new_zeros(points.shape[0])

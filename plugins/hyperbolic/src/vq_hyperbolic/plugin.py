@@ -1,0 +1,40 @@
+"""What this package provides. No torch and no geoopt here: both are imported when a component is built."""
+
+from __future__ import annotations
+
+from vqcore.component import ComponentSpec
+from vqcore.hooks import hookimpl
+
+VQ_API = 1
+
+
+@hookimpl
+def vq_manifolds() -> list[ComponentSpec]:
+    """Two models of the same hyperbolic space."""
+    return [
+        ComponentSpec(
+            name="poincare",
+            target="vq_hyperbolic.poincare:Poincare",
+            config="vq_hyperbolic.config:HyperbolicConfig",
+            summary="hyperbolic space as the Poincare ball, D coordinates a point",
+        ),
+        ComponentSpec(
+            name="lorentz",
+            target="vq_hyperbolic.lorentz:Lorentz",
+            config="vq_hyperbolic.config:HyperbolicConfig",
+            summary="hyperbolic space as the Lorentz hyperboloid, D+1 coordinates a point",
+        ),
+    ]
+
+
+@hookimpl
+def vq_optimizers() -> list[ComponentSpec]:
+    """Adam that keeps Riemannian codes on their manifold."""
+    return [
+        ComponentSpec(
+            name="riemannian-adam",
+            target="vq_hyperbolic.optimizer:riemannian_adam",
+            config="vq_hyperbolic.config:RiemannianAdamConfig",
+            summary="Adam for manifolds with codes=riemannian (geoopt); plain Adam for every other parameter",
+        )
+    ]

@@ -1,0 +1,51 @@
+"""Flat space."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqcore.manifold import Manifold
+from vqcore.numerics import safe_sqrt
+
+
+class Euclidean(Manifold):
+    """R^D: points and tangent vectors are the same, exp and log map the identity."""
+
+    def expmap0(self, u: Tensor) -> Tensor:
+        """The identity."""
+        return u
+
+    def logmap0(self, x: Tensor) -> Tensor:
+        """The identity."""
+        return x
+
+    def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """|x - y|^2."""
+        return (x - y).square().sum(-1)
+
+    def dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """|x - y|, with gradient 0 where x = y."""
+        return safe_sqrt(self.squared_dist(x, y))
+
+    def project(self, x: Tensor) -> Tensor:
+        """Every vector is a point."""
+        return x
+
+    def check_points(self, x: Tensor) -> str | None:
+        """Every finite vector is a point."""
+        return None if bool(torch.isfinite(x).all()) else "some coordinates are not finite"
+
+    def search_query(self, x: Tensor) -> Tensor:
+        """x itself."""
+        return x
+
+    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """|x - c|^2 - |x|^2 = x . (-2c) + |c|^2."""
+        return -2 * codes, codes.square().sum(-1)
+
+    @torch.no_grad()
+    def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
+        """See ``Manifold.nearest``. Centred on the codebook first: far from 0 the expanded form loses every digit."""
+        centre = codes.mean(0)
+        return super().nearest(x - centre, codes - centre)

@@ -1,0 +1,80 @@
+"""The sphere: nearest by cosine, distances by angle."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from vqcore.manifold import Manifold
+from vqcore.numerics import clip_norm, safe_norm
+
+
+class Sphere(Manifold):
+    """S^D of curvature k in R^(D+1), origin at the pole (1, 0, ..., 0)/sqrt(k).
+
+    A point is (cos a, sin a u/|u|)/sqrt(k) for the tangent vector u of angle a = sqrt(k) |u|. The nearest code is the
+    one of largest cosine.
+
+    Args:
+        curvature: k > 0.
+        gain: latents are scaled by gain/sqrt(D).
+        max_angle: clip of the latents' angle from the origin, below pi so that the log map is unique.
+    """
+
+    def __init__(self, *, curvature: float = 1.0, gain: float = 1.0, max_angle: float = 1.5) -> None:
+        super().__init__()
+        self.curvature, self.gain, self.max_angle = curvature, gain, max_angle
+        self.sqrt_k = math.sqrt(curvature)
+
+    def point_dim(self, dim: int) -> int:
+        """One coordinate more than the tangent space has."""
+        return dim + 1
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """Scaled by gain/sqrt(D), then clipped to ``max_angle``."""
+        return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), self.max_angle / self.sqrt_k)
+
+    def expmap0(self, u: Tensor) -> Tensor:
+        """(cos a, sin a u/|u|)/sqrt(k), a = sqrt(k) |u|."""
+        angle = self.sqrt_k * safe_norm(u)
+        # torch.sinc(t) = sin(pi t)/(pi t): value and gradient finite at 0
+        return torch.cat([angle.cos() / self.sqrt_k, torch.sinc(angle / math.pi) * u], -1)
+
+    def logmap0(self, x: Tensor) -> Tensor:
+        """The angle from the pole along the horizontal direction; atan2 keeps small and right angles exact."""
+        height, side = x[..., :1], x[..., 1:]
+        length = safe_norm(side)
+        ratio = torch.atan2(length, height) / torch.where(length > 0, length, torch.ones_like(length))
+        return torch.where(length > 0, ratio / self.sqrt_k, torch.ones_like(ratio)) * side
+
+    def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """Square of ``dist``."""
+        return self.dist(x, y).square()
+
+    def dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """2 atan2(|x - y|, |x + y|)/sqrt(k): exact for close, right and opposite points (Kahan)."""
+        difference, total = safe_norm(x - y), safe_norm(x + y)
+        return 2 * torch.atan2(difference, total).squeeze(-1) / self.sqrt_k
+
+    def project(self, x: Tensor) -> Tensor:
+        """x scaled to the sphere; 0 becomes the pole."""
+        length = safe_norm(x)
+        pole = torch.zeros_like(x)
+        pole[..., 0] = 1
+        return torch.where(length > 0, x / length.clamp(min=torch.finfo(x.dtype).tiny), pole) / self.sqrt_k
+
+    def check_points(self, x: Tensor) -> str | None:
+        """|x| = 1/sqrt(k) within rounding."""
+        error = (self.sqrt_k * x.norm(dim=-1) - 1).abs()
+        worst = float(error.max()) if error.numel() else 0.0
+        return None if worst <= 32 * torch.finfo(x.dtype).eps else f"a norm is off the sphere's radius by {worst:.1e}"
+
+    def search_query(self, x: Tensor) -> Tensor:
+        """x itself."""
+        return x
+
+    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest inner product is the smallest angle."""
+        return -codes, codes.new_zeros(codes.shape[0])

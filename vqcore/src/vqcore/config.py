@@ -1,0 +1,93 @@
+"""The options of a component as a pydantic model. No torch here: ``vq show`` and ``--dry-run`` read these alone."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+
+class ComponentConfig(BaseModel):
+    """Base of every component's options: unknown keys are refused, values never change.
+
+    Each field is described by the string literal below it; see ``descriptions``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ComponentRef(BaseModel):
+    """A component chosen by name, with the options given for it: ``{name: ema, decay: 0.9}``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options alone, as given."""
+        return dict(self.model_extra or {})
+
+
+def descriptions(model: type[BaseModel]) -> dict[str, str]:
+    """What the string literals below the fields of an options model say, by field name.
+
+    Read from the source only when somebody asks: pydantic's own reading, at import, is a fifth of the start of vq.
+    """
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        if owner is not BaseModel and issubclass(owner, BaseModel):
+            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body
+            for field, below in pairwise(body):
+                if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
+                    found[field.target.id] = inspect.cleandoc(below.value.value)
+    return found
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """Marks a field of type ComponentRef with the kind of component it chooses."""
+
+    kind: str
+
+
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+def component(kind: str) -> Any:
+    """The type of a field that chooses another component, as in ``inner: component("quantizer")``.
+
+    The registry validates the choice against that component's own options. The class that owns the field receives
+    a factory in its place, to be called with what the builder injects (``dim``, ``codebook_size``, ``manifold``).
+    """
+    return Annotated[ComponentRef, BeforeValidator(_by_name), OfKind(kind)]
+
+
+class RegularizerConfig(ComponentConfig):
+    """What every regularizer can be told."""
+
+    weight: NonNegativeFloat = 1.0
+    """Factor of this term in the loss; at 0 the term is not evaluated."""
+    every: PositiveInt = 1
+    """Evaluate the term on every n-th training step only."""
+    start: NonNegativeInt = 0
+    """First training step on which the term acts."""
+
+
+class CodebookConfig(ComponentConfig):
+    """What every quantizer with an explicit table of codes can be told."""
+
+    commitment_weight: NonNegativeFloat = 0.25
+    """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
+    init: Literal["normal", "uniform", "data", "kmeans"] = "data"
+    """Where codes start: drawn around the origin, or from the first training batch."""
+    dead_code_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """A code used less than this share of an equal usage is replaced by a latent of the batch; 0 never replaces."""
+    usage_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Decay per step of the running usage that decides which codes are dead."""

@@ -1,0 +1,58 @@
+"""Collectives over the processes of a run. Whether one is up is asked at each call, never remembered."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def is_active() -> bool:
+    """Whether several processes train together now."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def sum_over_ranks(*tensors: Tensor) -> None:
+    """Add up each tensor over the ranks, in place. Every rank calls it, also one whose shard is empty."""
+    if is_active():
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+
+
+def sample_rows(rows: Tensor, mask: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw rows at random, with repeats, from all ranks' rows as if one process held them in rank order.
+
+    Args:
+        rows: (N, D), this rank's shard; N may be 0 and may differ between ranks.
+        mask: (N,) bool, the rows that may be drawn.
+        count: how many to draw.
+        generator: on the CPU and seeded alike on every rank.
+
+    Returns:
+        The rows (count, D), equal on every rank (zeros where nothing could be drawn), and the number of rows there
+        were to draw from, a scalar tensor. Each rank fills in the rows it holds and the sum over ranks completes
+        them, so no shard is gathered and the host never waits.
+    """
+    position = mask.cumsum(0)
+    held = mask.sum()
+    first, total = _offsets(held)
+    draw = torch.rand(count, generator=generator, dtype=torch.float64).to(rows.device)
+    wanted = (draw * total).long() - first
+    mine = (wanted >= 0) & (wanted < held)
+    if rows.shape[0] == 0:
+        drawn = rows.new_zeros(count, rows.shape[1])
+    else:
+        index = torch.searchsorted(position, wanted.clamp(min=0) + 1).clamp(max=rows.shape[0] - 1)
+        drawn = torch.where(mine.unsqueeze(1), rows[index], torch.zeros_like(rows[:1]))
+    sum_over_ranks(drawn)
+    return drawn, total
+
+
+def _offsets(held: Tensor) -> tuple[Tensor, Tensor]:
+    """How many rows the ranks before this one hold, and how many all hold, as scalars on the device."""
+    if not is_active():
+        return torch.zeros_like(held), held
+    counts = held.new_zeros(dist.get_world_size())
+    counts[dist.get_rank()] = held
+    dist.all_reduce(counts)
+    return counts[: dist.get_rank()].sum(), counts.sum()

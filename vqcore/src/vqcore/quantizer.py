@@ -1,0 +1,117 @@
+"""The interface of a quantizer: from latents to codes, to indices and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from vqcore.manifold import Manifold
+
+
+@dataclass(frozen=True)
+class CodeUse:
+    """One codebook and the tokens it quantized in a forward pass.
+
+    Attributes:
+        z: tangent vectors, (N, d).
+        z_q: tangent vectors of their codes, (N, d).
+        indices: (N,) int64; -1 for a masked token.
+        mask: (N,) bool, the tokens that count.
+        codebook: points (K, A), or None where it is implicit.
+        counts: how often each code was used, (K,) int64.
+    """
+
+    z: Tensor
+    z_q: Tensor
+    indices: Tensor
+    mask: Tensor
+    codebook: Tensor | None
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The result of every quantizer.
+
+    Attributes:
+        z_q: tangent vectors of the chosen codes, (..., D), with gradient to the codes where they are parameters.
+        indices: (...) plus the quantizer's ``index_shape``, int64; -1 for a masked token.
+        losses: weighted scalars by name, each a mean over tokens and dimensions.
+        uses: one entry a codebook, in the order of the last index axis.
+    """
+
+    z_q: Tensor
+    indices: Tensor
+    losses: dict[str, Tensor]
+    uses: tuple[CodeUse, ...]
+
+
+class Quantizer(nn.Module, ABC):
+    """Replaces tangent vectors by codes. Combine quantizers by wrapping one, not by subclassing it.
+
+    In training ``forward`` may gather statistics; only ``update`` changes the codebook with them, and only training
+    enters a collective. In eval nothing changes.
+
+    Args:
+        dim: D, dimension of the latents.
+        codebook_size: K, codes in each codebook.
+        manifold: the space the codes live in.
+
+    Attributes:
+        index_shape: what a token's index looks like: ``()`` for one index, ``(G,)`` for groups or stages.
+    """
+
+    index_shape: tuple[int, ...] = ()
+
+    def __init__(self, *, dim: int, codebook_size: int, manifold: Manifold) -> None:
+        super().__init__()
+        self.dim, self.codebook_size, self.manifold = dim, codebook_size, manifold
+
+    @abstractmethod
+    def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
+        """Quantize tangent vectors z (..., D), float32 or float64; ``mask`` (...) is True for tokens that count."""
+
+    @abstractmethod
+    def encode(self, z: Tensor) -> Tensor:
+        """Indices (..., *index_shape), int64, of tangent vectors z (..., D). Changes nothing, has no gradient."""
+
+    @abstractmethod
+    def decode(self, indices: Tensor) -> Tensor:
+        """Tangent vectors (..., D) of indices (..., *index_shape); an index of -1 decodes to zero.
+
+        Raises:
+            SettingError: if an index is below -1 or not below ``codebook_size``.
+        """
+
+    @property
+    @abstractmethod
+    def codebook(self) -> Tensor | None:
+        """Points (K, A), or (G, K, A) for several codebooks; None where the codebook is implicit."""
+
+    def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Apply the statistics gathered since the last call; call it after each optimizer step.
+
+        Args:
+            optimizer: where given, its moments of replaced codes are reset.
+        """
+        for inner in self.inner_quantizers():
+            inner.update(optimizer)
+
+    def inner_quantizers(self) -> Iterable[Quantizer]:
+        """The quantizers this one wraps directly."""
+        return [child for module in self.children() for child in _quantizers_in(module)]
+
+
+def _quantizers_in(module: nn.Module) -> list[Quantizer]:
+    if isinstance(module, Quantizer):
+        return [module]
+    return [found for child in module.children() for found in _quantizers_in(child)]
+
+
+def merge_losses(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each named loss over groups or stages."""
+    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
