@@ -32,7 +32,7 @@ class ComponentSpec:
         needs: modules beyond the package's own dependencies that must be importable for it to be built.
 
     Raises:
-        ValueError: if the name or a location is malformed, or the summary is empty.
+        ValueError: if the name or a location is malformed, or the summary is empty, or ``needs`` is no tuple.
     """
 
     name: str
@@ -45,7 +45,10 @@ class ComponentSpec:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"component name {self.name!r}: expected lower-case words joined by hyphens")
         for field, location in (("target", self.target), ("config", self.config)):
-            if location is not None and not _LOCATION.fullmatch(location):
+            left_out = field == "config" and location is None
+            if not left_out and not _LOCATION.fullmatch(str(location)):
                 raise ValueError(f"{self.name}: {field} = {location!r}: expected 'package.module:Name'")
         if not self.summary.strip():
             raise ValueError(f"{self.name}: expected a summary of one line")
+        if not isinstance(self.needs, tuple):
+            raise ValueError(f"{self.name}: needs = {self.needs!r}: expected a tuple of module names")

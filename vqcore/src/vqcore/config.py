@@ -42,11 +42,18 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if owner is not BaseModel and issubclass(owner, BaseModel):
-            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body
-            for field, below in pairwise(body):
-                if isinstance(field, ast.AnnAssign) and isinstance(below, ast.Expr):
-                    found[field.target.id] = inspect.cleandoc(below.value.value)
+            for pair in pairwise(_body(owner)):
+                match pair:
+                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                        found[name] = inspect.cleandoc(text)
     return found
+
+
+def _body(owner: type[BaseModel]) -> list[ast.stmt]:
+    try:
+        return ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0].body
+    except (OSError, TypeError, SyntaxError):  # its source is not at hand: it goes undescribed
+        return []
 
 
 @dataclass(frozen=True)

@@ -88,10 +88,8 @@ class Loader:
         self.plugins: list[Plugin] = []
         self._disabled = list(disabled)
         for entry in _entry_points() if discover else ():
-            dist = entry.dist
-            record = Plugin(entry.name, dist.name if dist else "?", dist.version if dist else "?")
-            self._load(record, entry.load)
-        for path in files:
+            self._load(Plugin(entry.name, *_package(entry)), entry.load)
+        for path in dict.fromkeys(files):
             self._load(Plugin(path.stem, str(path), "file"), lambda path=path: _import_file(path))
 
     def _load(self, record: Plugin, importer: Any) -> None:
@@ -102,7 +100,8 @@ class Loader:
         key = f"{record.package}:{record.plugin}"
         try:
             module = importer()
-            record.api = getattr(module, "VQ_API", None)
+            api = getattr(module, "VQ_API", None)
+            record.api = api if type(api) is int else None
             _check_module(module)
             self.manager.register(module, key)
             self.manager.check_pending()
@@ -139,7 +138,15 @@ class Loader:
 
 def _entry_points() -> list[metadata.EntryPoint]:
     found = metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return sorted(found, key=lambda entry: (entry.dist.name if entry.dist else "", entry.name))
+    return sorted(found, key=lambda entry: (_package(entry), entry.name))
+
+
+def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
+    """Name and version of the package an entry point belongs to; ``?`` where its metadata is damaged."""
+    try:
+        return entry.dist.name or "?", entry.dist.version or "?"
+    except Exception:  # half-removed packages: each Python version fails in its own way
+        return "?", "?"
 
 
 def _check_module(module: Any) -> None:
@@ -162,6 +169,8 @@ def _import_file(path: Path) -> ModuleType:
     """Import one plugin file under its stem, so that its own ``stem:Class`` targets can be found."""
     if not path.is_file():
         raise FileNotFoundError(f"no such plugin file: {path}")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise Refused("error", f"{path}: expected a Python file named like a module, as in my_plugin.py")
     loaded = sys.modules.get(path.stem)
     if loaded is not None and Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
         return loaded

@@ -92,8 +92,9 @@ class Registry:
 
     def _missing(self, kind: str, name: str, owner: str) -> str:
         known = self.names(kind)
-        text = f"{kind} = {name!r}: no plugin provides it; {did_you_mean(name, known) or 'expected one of:'}"
-        text += f" (known: {', '.join(known) or 'none'})"
+        guess = did_you_mean(name, known)
+        text = f"{kind} = {name!r}: no plugin provides it; {guess + '; ' if guess else ''}"
+        text += f"known: {', '.join(known) or 'none'}"
         suspects = [p for p in self.plugins if p.status not in ("ok", "clash") and (not owner or p.is_called(owner))]
         for plugin in suspects:
             text += f"\n  plugin {plugin.plugin} of {plugin.package} is not loaded ({plugin.status}): {plugin.error}"
@@ -119,10 +120,14 @@ class Registry:
             if options:
                 raise UsageError(f"{path}.{next(iter(options))}: {kind} {spec.name!r} has no options")
             return Component(*identity, None)
-        model = _load(spec.config, kind, spec.name)
+        model = _options_model(kind, spec)
         children = {}
         for key, child_kind in inner_kinds(model).items():
-            child = named(options.get(key), model.model_fields[key].default)
+            info = model.model_fields[key]
+            default = None if info.is_required() else info.get_default(call_default_factory=True)
+            child = named(options.get(key), default)
+            if child is None:
+                raise UsageError(f"{path}.{key}: this setting is required")
             children[key] = self.resolve(child_kind, child, f"{path}.{key}")
         dumped = {key: child.dump() for key, child in children.items()}
         return Component(*identity, validate(model, options | dumped, path), children)
@@ -134,7 +139,7 @@ class Registry:
         _, spec = self.find(kind, name)
         if spec.config is None:
             return []
-        model = _load(spec.config, kind, spec.name)
+        model = _options_model(kind, spec)
         required = {field for field, info in model.model_fields.items() if info.is_required()}
         schema, described = model.model_json_schema()["properties"], descriptions(model)
         return [
@@ -143,7 +148,7 @@ class Registry:
                 "type": _type_name(schema[field]),
                 "default": schema[field].get("default"),
                 "required": field in required,
-                "description": described.get(field, ""),
+                "description": described.get(field) or schema[field].get("description", ""),
             }
             for field in model.model_fields
         ]
@@ -156,7 +161,7 @@ class Registry:
             SettingError: if an option does not fit what was injected, with the whole key path.
         """
         label = f"{component.kind} {component.spec.name!r}"
-        absent = [module for module in component.spec.needs if importlib.util.find_spec(module) is None]
+        absent = [module for module in component.spec.needs if not _is_there(module)]
         if absent:
             raise ComponentError(f"{label} needs {', '.join(absent)}: install what {component.package} documents")
         target = _load(component.spec.target, component.kind, component.spec.name)
@@ -188,11 +193,14 @@ def inner_kinds(model: type[ComponentConfig]) -> dict[str, str]:
     return {name: found[0].kind for name, found in marks.items() if found}
 
 
-def named(choice: Any, default: ComponentRef) -> Any:
-    """A choice of a component in which options without a name mean those of the default one."""
+def named(choice: Any, default: str | ComponentRef | None) -> Any:
+    """A choice of a component in which options without a name are laid over the default one's."""
     if choice is None:
         return default
-    return {"name": default.name, **choice} if isinstance(choice, Mapping) and "name" not in choice else choice
+    if default is None or not isinstance(choice, Mapping) or "name" in choice:
+        return choice
+    name, options = _split(default, "default")
+    return {"name": name, **options, **choice}
 
 
 def validate(model: Any, values: Mapping[str, Any], path: str) -> Any:
@@ -244,11 +252,32 @@ def _type_name(schema: Mapping[str, Any]) -> str:
 def _split(choice: Any, path: str) -> tuple[str, dict[str, Any]]:
     if isinstance(choice, str):
         return choice, {}
+    from vqcore.config import ComponentRef
+
+    if not isinstance(choice, Mapping | ComponentRef):
+        raise UsageError(f"{path} = {choice!r}: expected the name of a component, or a mapping of name and options")
     options = dict(choice) if isinstance(choice, Mapping) else {"name": choice.name, **choice.options}
     name = options.pop("name", None)
     if not isinstance(name, str):
         raise UsageError(f"{path}.name = {name!r}: expected the name of a component")
     return name, options
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except Exception:  # a parent that is not there, is no package, or cannot be imported
+        return False
+
+
+def _options_model(kind: str, spec: ComponentSpec) -> type[ComponentConfig]:
+    """The model of a component's options, imported."""
+    from vqcore.config import ComponentConfig
+
+    model = _load(spec.config, kind, spec.name)
+    if not (isinstance(model, type) and issubclass(model, ComponentConfig)):
+        raise ComponentError(f"{kind} {spec.name!r} is broken: {spec.config} is no vqcore.ComponentConfig")
+    return model
 
 
 def _load(location: str, kind: str, name: str) -> Any:

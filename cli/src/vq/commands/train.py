@@ -12,11 +12,9 @@ import typer
 from vq.commands.common import plugin_rows, registry_for
 from vqcore.errors import UsageError, did_you_mean
 
+SAVING = ("checkpoint_every", "keep_checkpoints", "plugin_files")
 #: Settings that ``--resume`` may change: they decide how long and how watched a run is, not what it computes.
-RESUMABLE = frozenset(
-    ("epochs", "max_steps", "device", "log_every", "eval_every", "sample_every", "checkpoint_every")
-    + ("keep_checkpoints", "plugin_files")
-)
+RESUMABLE = frozenset(("epochs", "max_steps", "device", "log_every", "eval_every", "sample_every", *SAVING))
 PANEL_PARTS, PANEL_RUN, PANEL_CONFIG = "Components", "Run", "Config"
 
 
@@ -65,6 +63,7 @@ def train(
     a component's. Precedence: defaults, --config, options, --set.
     """
     from vq.pipeline.config import assign, make_plan, merge, parse_value, read_config
+    from vq.pipeline.run_folder import RunFolder
 
     if resume is not None and (config is not None or run_dir is not None):
         raise UsageError("--resume goes on in its own folder with its own config: leave out --config and --run-dir")
@@ -85,6 +84,8 @@ def train(
     elif dry_run:
         print(f"config is valid: {plan.title()}")
     else:
+        if run_dir is not None:
+            RunFolder.check_free(run_dir)  # said before torch is imported
         from vq.pipeline.launch import launch
 
         raise typer.Exit(launch(plan, registry, plugin_rows(registry), run_dir, resume))

@@ -40,12 +40,8 @@ class RunFolder:
             SettingError: if the chosen one holds anything, or a folder cannot be made there.
         """
         path = chosen or _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{title}")
+        cls.check_free(path)
         try:
-            if path.exists() and not path.is_dir():
-                raise SettingError("--run-dir", str(path), "a new or empty folder, found a file")
-            if path.exists() and any(path.iterdir()):
-                fix = f"choose another, or go on with: vq train --resume {path}"
-                raise SettingError("--run-dir", str(path), "a new or empty folder, found files in it", fix)
             path.mkdir(parents=True, exist_ok=True)
             folder = cls(path)
             folder.samples.mkdir()
@@ -53,6 +49,22 @@ class RunFolder:
         except OSError as error:
             raise SettingError("--run-dir", str(path), f"a place that can be written: {error.strerror}") from error
         return folder
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuse a folder that another run may be in.
+
+        Raises:
+            SettingError: if the path is a file, or a folder with anything in it.
+        """
+        try:
+            if path.exists() and not path.is_dir():
+                raise SettingError("--run-dir", str(path), "a new or empty folder, found a file")
+            if path.exists() and any(path.iterdir()):
+                fix = f"choose another, or go on with: vq train --resume {path}"
+                raise SettingError("--run-dir", str(path), "a new or empty folder, found files in it", fix)
+        except OSError as error:
+            raise SettingError("--run-dir", str(path), f"a folder that can be read: {error.strerror}") from error
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

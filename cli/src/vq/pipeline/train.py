@@ -66,7 +66,7 @@ class Run:
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.prepared, self.stepper = self.accelerator.prepare(self.model, self.optimizer)
         self.life = LifeCycle(registry, reporter.warn)
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.window = 0, 0.0, Window()
         self.folder: RunFolder
 
     # -- length and order -------------------------------------------------------------------------------------
@@ -104,19 +104,19 @@ class Run:
         """Train to the end or to a signal; returns ``done`` or ``interrupted``."""
         self.folder = folder
         self.life.call("vq_run_start", run=self)
-        window, status, began = Window(), "done", time.perf_counter() - self.seconds
+        status, began = "done", time.perf_counter() - self.seconds
         with TrainingProgress(self.reporter, self.total_steps, self.step) as progress:
             batches = self._batches()
             while self.step < self.total_steps:
                 batch = next(batches)
                 out = self._train_step(batch)
-                window.add(out, batch.shape[0])
+                self.window.add(out, batch.shape[0])
                 self.seconds = time.perf_counter() - began
                 if self.life.listens("vq_step_end"):
                     self.life.call("vq_step_end", run=self, step=self.step, losses=_detached(out))
                 progress.advance()
                 stop = interrupt.number is not None
-                line = self._after_step(window, batch, stop)
+                line = self._after_step(batch, stop)
                 if line:
                     progress.report(line)
                 if stop:
@@ -138,7 +138,7 @@ class Run:
         self.step += 1
         return out
 
-    def _after_step(self, window: Window, batch: Tensor, stop: bool) -> dict[str, Any]:
+    def _after_step(self, batch: Tensor, stop: bool) -> dict[str, Any]:
         """Log, evaluate, picture and save where this step is due; the line that was logged, if any."""
         settings, last = self.settings, stop or self.step == self.total_steps
         evaluates = last or self.step % settings.eval_every == 0
@@ -148,7 +148,7 @@ class Run:
                 self.save_samples()
             return {}
         line = {"step": self.step, "epoch": (self.step - 1) // self.steps_per_epoch}
-        line |= {"lr": self.scheduler.get_last_lr()[0], **window.close(self.step)}
+        line |= {"lr": self.scheduler.get_last_lr()[0], **self.window.close(self.step)}
         if evaluates:
             line |= {f"test_{name}": value for name, value in self.evaluate().items() if name in HELD_OUT}
         for extra in self.life.call("vq_metrics", run=self, batch=batch):
@@ -158,7 +158,7 @@ class Run:
             self.save_samples()
         if saves:
             self.save_checkpoint()
-        window.restart()
+        self.window.restart()
         return line
 
     # -- what a run leaves behind -----------------------------------------------------------------------------
@@ -198,8 +198,8 @@ class Run:
     def finish(self) -> dict[str, Any]:
         """Held-out figures, summary.json and the pictures of the whole run."""
         figures = self.evaluate()
-        rate = self.step * self.settings.batch_size / self.seconds if self.seconds else 0.0
-        figures |= {"steps": self.step, "seconds": self.seconds, "images_per_second": rate}
+        figures |= {"steps": self.step, "seconds": self.seconds}
+        figures["images_per_second"] = self.window.total_samples / self.window.total_seconds
         self.folder.write_json(self.folder.summary, figures)
         pictures.save_curves(self.folder.path / "curves.png", self.folder.read_metrics())
         pictures.save_codebook(self.folder.path / "codebook.png", self.model, self.test_split, self.device)

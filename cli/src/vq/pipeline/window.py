@@ -14,9 +14,14 @@ from vqcore.metrics import codes_used, perplexity
 
 
 class Window:
-    """Sums of the losses, metrics and code usage of the steps since the last log line."""
+    """Sums of the losses, metrics and code usage of the steps since the last log line.
+
+    Attributes:
+        total_samples, total_seconds: of all windows closed, without what happens between them (evaluation, saving).
+    """
 
     def __init__(self) -> None:
+        self.total_samples, self.total_seconds = 0, 0.0
         self._reset()
 
     def _reset(self) -> None:
@@ -58,6 +63,8 @@ class Window:
                 raise RunError(f"step {step}: {name} is {value}: the run cannot go on; {fix}")
         seconds = time.perf_counter() - self.started
         line["bad_tokens"] = line["bad_tokens"] * self.seen["bad_tokens"]
-        line["images_per_second"] = self.samples / seconds if seconds > 0 else 0.0
+        line["images_per_second"] = self.samples / seconds
+        self.total_samples += self.samples
+        self.total_seconds += seconds
         self._reset()
         return line

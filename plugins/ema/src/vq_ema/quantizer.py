@@ -14,8 +14,9 @@ from vqcore.distributed import sum_over_ranks
 class EMACodebook(CodebookQuantizer):
     """N <- g N + (1-g) n, m <- g m + (1-g) sum x, e = m/N, sums in the manifold's ambient coordinates.
 
-    n and the sum are of the tokens of a step that chose the code, over all ranks. N starts at 1 and m at the code, so
-    that a code nobody has used stays where it is; N is Laplace-smoothed. The codes are a buffer: no gradient reaches
+    n and the sum are of the tokens of a step that chose the code, over all ranks. N starts at 1 and m at the code, and
+    is Laplace-smoothed in the quotient. A code without tokens in a step stays where it is, as m/N does: smoothing would
+    draw it to the origin as N falls. The codes are a buffer: no gradient reaches
     them, and the only loss is the commitment's.
 
     Args:
@@ -65,7 +66,8 @@ class EMACodebook(CodebookQuantizer):
         self._gathered = None
         total = self.counts.sum()
         smoothed = (self.counts + self.epsilon) * (total / (total + self.codebook_size * self.epsilon))
-        self._place(self.manifold.from_ambient(self.sums / smoothed.unsqueeze(1)))
+        moved = self.manifold.from_ambient(self.sums / smoothed.unsqueeze(1))
+        self._place(torch.where((self._pending > 0).unsqueeze(1), moved, self.points))
 
     def _place(self, points: Tensor) -> None:
         self.points.copy_(points)

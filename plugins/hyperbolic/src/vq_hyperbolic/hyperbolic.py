@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from vqcore.errors import SettingError
 from vqcore.manifold import Manifold
-from vqcore.numerics import clip_norm, safe_sqrt
+from vqcore.numerics import clip_norm, safe_norm, safe_sqrt
 
-#: Largest sqrt(c) |u| that ``expmap0`` tells apart from the boundary: twice this is the hyperbolic radius. Beyond it
-#: 1 - c|y|^2 has lost half of its digits in the ball, and the Lorentz model keeps to the same so that both agree.
+#: Largest sqrt(c) |u| that ``expmap0`` keeps apart, half the hyperbolic radius. There 1 - c|y|^2 has lost 2 of
+#: float32's 7 digits in the ball, 5 of float64's 16; the Lorentz model keeps to the same so that both agree.
 REACH = {torch.float32: 3.1, torch.float64: 6.1}
 #: Largest sqrt(c) |u| at which the search is reliable in float32.
 FLOAT32_SEARCH = 2.5
@@ -34,7 +34,7 @@ class Hyperbolic(Manifold):
         codes: ``tangent`` holds learned codes as tangent vectors, ``riemannian`` as points on a geoopt manifold.
 
     Raises:
-        SettingError: if ``max_radius`` reaches where float64 points can no longer be told from the boundary.
+        SettingError: if ``max_radius`` is beyond the ``REACH`` of float64.
     """
 
     def __init__(
@@ -59,6 +59,11 @@ class Hyperbolic(Manifold):
         """Scaled by gain/sqrt(D), then clipped to ``max_radius`` (arXiv:2107.11472), or to what the type can hold."""
         radius = min(self.max_radius, self.reach(z) / self.sqrt_c)
         return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), radius)
+
+    def disk(self, u: Tensor) -> Tensor:
+        """The Poincare disk of radius 1: tanh(a) u/|u|, a = sqrt(c) |u|."""
+        a = self.sqrt_c * safe_norm(u)
+        return ratio(a.tanh(), a, 1.0) * (self.sqrt_c * u)
 
     # -- distances --------------------------------------------------------------------------------------------
 

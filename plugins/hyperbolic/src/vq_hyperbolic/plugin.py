@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from vqcore.component import ComponentSpec
 from vqcore.hooks import hookimpl
 
@@ -38,3 +41,15 @@ def vq_optimizers() -> list[ComponentSpec]:
             summary="Adam for manifolds with codes=riemannian (geoopt); plain Adam for every other parameter",
         )
     ]
+
+
+@hookimpl
+def vq_check_config(config: Any) -> Iterator[str]:
+    """Codes held as points need the optimizer that knows their metric."""
+    manifold, optimizer = config.components["manifold"], config.components["optimizer"]
+    held_as_points = getattr(manifold.options, "codes", None) == "riemannian"
+    if held_as_points and optimizer.spec.name != "riemannian-adam":
+        yield (
+            f"manifold.codes = 'riemannian': expected optimizer riemannian-adam, found {optimizer.name}: "
+            "it would move points as flat vectors; set --optimizer riemannian-adam, or manifold.codes to tangent"
+        )

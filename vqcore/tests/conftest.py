@@ -1,0 +1,33 @@
+"""Fake distributions: a dist-info folder and modules on sys.path, so that plugins are found with nothing installed."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def distribution(tmp_path, monkeypatch):
+    """A function that puts a distribution on sys.path: package, {module: source}, {entry point: module}."""
+    monkeypatch.delenv("VQ_DISABLE_PLUGINS", raising=False)
+    before = set(sys.modules)
+
+    def put(package, modules, entries):
+        folder = tmp_path / package
+        info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = [f"{entry} = {module}" for entry, module in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[vqcore]", *lines, ""]))
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(source)
+        monkeypatch.syspath_prepend(folder)
+        importlib.invalidate_caches()
+        return folder
+
+    yield put
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]

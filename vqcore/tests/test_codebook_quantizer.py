@@ -1,0 +1,190 @@
+"""Tables of codes: losses by hand, start, dead codes, indices, state; on every registered quantizer where it holds."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from vqcore.errors import SettingError
+from vqcore.registry import default_registry
+
+REGISTRY = default_registry()
+QUANTIZERS = REGISTRY.names("quantizer")
+EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
+
+
+def build(name="codebook", dim=2, codebook_size=4, **options):
+    chosen = REGISTRY.resolve("quantizer", {"name": name, **options})
+    torch.manual_seed(0)
+    return REGISTRY.build(chosen, dim=dim, codebook_size=codebook_size, manifold=EUCLIDEAN)
+
+
+def with_codes(codes, **options):
+    codes = torch.tensor(codes)
+    made = build(dim=codes.shape[1], codebook_size=len(codes), init="normal", dead_code_threshold=0, **options)
+    made.set_points(torch.ones(len(codes), dtype=torch.bool), codes)
+    return made
+
+
+def test_losses_by_hand():
+    layer = with_codes([[0.0, 0.0], [4.0, 4.0]], commitment_weight=0.5, codebook_weight=2.0)
+    z = torch.tensor([[1.0, 0.0], [3.0, 4.0]], requires_grad=True)
+    out = layer(z)
+    assert out.indices.tolist() == [0, 1]
+    # each token is at squared distance 1 from its code, D = 2: the mean squared error is 1/2
+    assert out.losses["commitment"].item() == pytest.approx(0.5 * 0.5)
+    assert out.losses["codebook"].item() == pytest.approx(2.0 * 0.5)
+    sum(out.losses.values()).backward()
+    # d/dz of 0.5 |z - e|^2 / 4 and d/de of 2 |z - e|^2 / 4
+    torch.testing.assert_close(z.grad, 0.5 * 2 * (z.detach() - layer.weight.detach()) / 4)
+    torch.testing.assert_close(layer.weight.grad, 2.0 * 2 * (layer.weight.detach() - z.detach()) / 4)
+
+
+def test_masked_tokens_leave_no_trace():
+    layer = with_codes([[0.0, 0.0], [4.0, 4.0]])
+    z = torch.tensor([[1.0, 0.0], [3.0, 4.0], [100.0, 0.0]])
+    masked = layer(z, torch.tensor([True, True, False]))
+    trimmed = with_codes([[0.0, 0.0], [4.0, 4.0]])(z[:2])
+    assert masked.indices.tolist() == [0, 1, -1]
+    assert masked.z_q[2].tolist() == [0.0, 0.0]
+    assert masked.uses[0].counts.tolist() == [1, 1]
+    for name, value in trimmed.losses.items():
+        torch.testing.assert_close(masked.losses[name], value)
+
+
+def test_no_token_left_gives_a_loss_of_zero():
+    layer = with_codes([[0.0, 0.0], [4.0, 4.0]])
+    for z, mask in ((torch.randn(3, 2), torch.zeros(3, dtype=torch.bool)), (torch.empty(0, 2), None)):
+        out = layer(z.requires_grad_(), mask)
+        total = sum(out.losses.values())
+        total.backward()
+        assert total.item() == 0
+        assert torch.isfinite(z.grad).all()
+        layer.update()
+        assert torch.isfinite(layer.codebook).all()
+
+
+def test_data_starts_codes_on_latents_and_only_once():
+    layer = build(init="data", dead_code_threshold=0)
+    z = torch.randn(50, 2) + 7
+    layer(z)
+    start = layer.codebook.detach().clone()
+    assert all(any(torch.equal(code, row) for row in z) for code in start)
+    layer(z + 100)
+    assert torch.equal(layer.codebook, start)
+
+
+def test_kmeans_finds_clusters():
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    z = centres.repeat(50, 1) + 0.01 * torch.randn(200, 2)
+    layer = build(init="kmeans", dim=2, codebook_size=16, dead_code_threshold=0)
+    out = layer(z)
+    assert (z - out.z_q).norm(dim=1).max() < 0.2
+
+
+def test_kmeans_refuses_fewer_latents_than_codes():
+    with pytest.raises(SettingError, match="codebook_size = 16: expected at most the 5 latents") as caught:
+        build(init="kmeans", codebook_size=16)(torch.randn(5, 2))
+    assert caught.value.exit_code == 2
+
+
+def test_eval_neither_starts_codes_nor_gathers():
+    layer = build(init="data").eval()
+    before = copy.deepcopy(layer.state_dict())
+    layer(torch.randn(50, 2))
+    layer.update()
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+
+
+def test_dead_codes_move_to_latents_and_their_moments_are_cleared():
+    layer = build(codebook_size=3, init="normal", dead_code_threshold=0.5, usage_decay=0.0)
+    layer.set_points(torch.ones(3, dtype=torch.bool), torch.tensor([[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]]))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    z = torch.randn(40, 2)
+    out = layer(z)
+    sum(out.losses.values()).backward()
+    layer.weight.grad += 1  # so that every row has moments
+    optimizer.step()
+    layer.update(optimizer)
+    assert layer.codebook.norm(dim=1).max() < 10
+    moments = optimizer.state[layer.weight]["exp_avg"]
+    assert moments[0].abs().min() > 0
+    assert moments[1:].abs().max() == 0
+    assert layer.usage.tolist() == [3.0, 1.0, 1.0]
+
+
+def test_a_threshold_of_zero_never_replaces():
+    layer = with_codes([[0.0, 0.0], [50.0, 50.0]], usage_decay=0.0)
+    for _ in range(3):
+        layer(torch.randn(40, 2))
+        layer.update()
+    assert layer.codebook[1].tolist() == [50.0, 50.0]
+
+
+def test_usage_is_a_running_share_of_equal_usage():
+    layer = with_codes([[0.0, 0.0], [50.0, 50.0]], usage_decay=0.5)
+    layer(torch.randn(40, 2))
+    layer.update()
+    assert layer.usage.tolist() == [1.5, 0.5]
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_indices_decode_to_what_forward_gave(name):
+    layer = build(name, dim=8, codebook_size=8)
+    layer(torch.randn(64, 8))
+    layer.eval()
+    z = torch.randn(3, 5, 8)
+    out = layer(z)
+    assert out.indices.shape == (3, 5, *layer.index_shape)
+    assert out.indices.dtype == torch.int64
+    assert torch.equal(layer.encode(z), out.indices)
+    assert torch.equal(layer.decode(out.indices), out.z_q)
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_minus_one_decodes_to_zero_and_other_bad_indices_are_refused(name):
+    layer = build(name, dim=8, codebook_size=8)
+    layer(torch.randn(64, 8))
+    indices = torch.full((4, *layer.index_shape), -1)
+    assert layer.decode(indices).abs().max() == 0
+    for bad in (8, -2):
+        with pytest.raises(SettingError, match=f"indices = {bad}: expected codes 0 to 7"):
+            layer.decode(torch.full((4, *layer.index_shape), bad))
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_state_is_strict_and_complete(name):
+    layer = build(name, dim=8, codebook_size=8)
+    z = torch.randn(6, 64, 8)
+    for batch in z[:3]:
+        layer(batch)
+        layer.update()
+    twin = build(name, dim=8, codebook_size=8)
+    twin.load_state_dict(copy.deepcopy(layer.state_dict()))
+    for batch in z[3:]:
+        a, b = layer(batch), twin(batch)
+        assert torch.equal(a.indices, b.indices)
+        layer.update()
+        twin.update()
+    for key, value in layer.state_dict().items():
+        assert torch.equal(value, twin.state_dict()[key]), key
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_float64_stays_float64(name):
+    layer = build(name, dim=8, codebook_size=8).double()
+    out = layer(torch.randn(32, 8, dtype=torch.float64))
+    layer.update()
+    assert out.z_q.dtype == torch.float64
+    assert all(loss.dtype == torch.float64 for loss in out.losses.values())
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_losses_are_means(name):
+    layer = build(name, dim=8, codebook_size=8, **({"init": "normal"} if name in ("codebook", "ema") else {}))
+    z = torch.randn(32, 8)
+    layer(z)
+    once, twice = layer(z).losses, layer(torch.cat([z, z])).losses
+    for key, value in once.items():
+        assert math.isclose(value.item(), twice[key].item(), rel_tol=1e-5)
