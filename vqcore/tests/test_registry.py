@@ -144,9 +144,11 @@ def test_an_entry_point_that_leads_nowhere_is_told_about(value, distribution, he
     check_the_others(registry)
 
 
-def test_a_distribution_without_metadata_is_listed_all_the_same(distribution, healthy):
-    folder = distribution("broken-pkg", {"fancy_plugin": FANCY}, {"fancy": "fancy_plugin"})
-    (folder / "broken_pkg-1.0.dist-info" / "METADATA").unlink()
+@pytest.mark.parametrize("text", [None, b"", b"Name: \xff\xfe"])
+def test_a_distribution_with_damaged_metadata_is_listed_all_the_same(text, distribution, healthy):
+    metadata = distribution("broken-pkg", {"fancy_plugin": FANCY}, {"fancy": "fancy_plugin"})
+    metadata /= "broken_pkg-1.0.dist-info/METADATA"
+    metadata.unlink() if text is None else metadata.write_bytes(text)
     registry = Registry()
     assert record(registry, "?").version == "?"
     check_the_others(registry)
@@ -303,6 +305,13 @@ def test_a_broken_plugin_file_is_told_about(source, cause, plugin_file, healthy)
     assert cause in refusal(registry, "manifold", "fancy")
 
 
+def test_a_plugin_file_that_did_not_load_can_be_mended(plugin_file):
+    path = plugin_file("1 / 0")
+    assert record(Registry(files=[path]), str(path)).status == "error"
+    path.write_text(HEAD + hook(f"[{spec('mended')}]"))
+    assert Registry(files=[path]).resolve("manifold", "mended").package == str(path)
+
+
 def test_a_plugin_file_that_is_not_there_is_told_about(tmp_path, healthy):
     path = tmp_path / "absent.py"
     registry = Registry(files=[path])
@@ -316,6 +325,13 @@ def test_a_plugin_file_does_not_take_another_modules_name(name, plugin_file, hea
     registry = Registry(files=[path])
     assert record(registry, str(path)).error == f"the name {path.stem!r} is taken by another module: rename the file"
     check_the_others(registry)
+
+
+def test_a_plugin_file_may_lie_where_python_looks_for_modules(plugin_file, monkeypatch):
+    path = plugin_file(HEAD + hook(f"[{spec('disc')}]"))
+    monkeypatch.syspath_prepend(path.parent)
+    registry = Registry(files=[path])
+    assert (record(registry, str(path)).status, registry.names("manifold")[0]) == ("ok", "disc")
 
 
 def test_two_plugin_files_of_one_stem_do_not_mix(plugin_file):
@@ -544,7 +560,7 @@ def test_a_components_options_are_listed_without_their_source(boxes, monkeypatch
     def refuse(owner):
         raise OSError("could not get source code")
 
-    monkeypatch.setattr(inspect, "getsource", refuse)
+    monkeypatch.setattr(inspect, "findsource", refuse)
     rows = boxes.options("quantizer", "box")
     assert [row["description"] for row in rows] == ["", "", "Its colour."]
 
@@ -584,10 +600,15 @@ def test_a_spec_is_frozen():
 def test_descriptions_skip_what_is_no_text():
     from vqcore.config import ComponentConfig
 
+    def unchanged(model):
+        return model
+
+    @unchanged
     class Odd(ComponentConfig):
         first: int = 1
         ...
         second: int = 2
-        "The second."
+        """The second,
+        in two lines."""
 
-    assert descriptions(Odd) == {"second": "The second."}
+    assert descriptions(Odd) == {"second": "The second,\nin two lines."}

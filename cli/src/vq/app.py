@@ -29,7 +29,7 @@ def build_app(registry: Registry) -> typer.Typer:
     for implementation in registry.manager.hook.vq_commands.get_hookimpls():
         try:
             implementation.function(app)
-        except Exception as error:  # a plugin's broken command must not take ours away
+        except (Exception, SystemExit) as error:  # a plugin's broken command must not take ours away
             owner = next(p for p in registry.plugins if f"{p.package}:{p.plugin}" == implementation.plugin_name)
             owner.fail("error", f"vq_commands: {describe(error)}")
     return app
@@ -38,6 +38,7 @@ def build_app(registry: Registry) -> typer.Typer:
 def main() -> None:
     """Run ``vq`` and exit with its code: 0 done, 1 run failed, 2 usage or config, 3 component missing or broken."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a busy machine; read by torch once
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or it looks through every installed package too
     try:
         build_app(default_registry())()  # Typer prints its own usage errors and exits with 2, or 130 on Ctrl-C
     except VQError as error:

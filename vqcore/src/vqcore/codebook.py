@@ -45,7 +45,7 @@ class CodebookQuantizer(Quantizer):
         manifold: Manifold,
         commitment_weight: float = 0.25,
         init: str = "data",
-        dead_code_threshold: float = 0.05,
+        dead_code_threshold: float = 0.2,
         usage_decay: float = 0.95,
     ) -> None:
         super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)

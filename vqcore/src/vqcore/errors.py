@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -53,5 +52,7 @@ class ComponentError(VQError):
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'poincare'?`` for a near miss, else an empty string."""
+    import difflib  # not at the start of every command
+
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -87,8 +87,8 @@ class Loader:
         self.manager.add_hookspecs(hooks)
         self.plugins: list[Plugin] = []
         self._disabled = list(disabled)
-        for entry in _entry_points() if discover else ():
-            self._load(Plugin(entry.name, *_package(entry)), entry.load)
+        for package, version, entry in _entry_points() if discover else ():
+            self._load(Plugin(entry.name, package, version), entry.load)
         for path in dict.fromkeys(files):
             self._load(Plugin(path.stem, str(path), "file"), lambda path=path: _import_file(path))
 
@@ -136,15 +136,17 @@ class Loader:
                     yield spec
 
 
-def _entry_points() -> list[metadata.EntryPoint]:
-    found = metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return sorted(found, key=lambda entry: (_package(entry), entry.name))
+def _entry_points() -> list[tuple[str, str, metadata.EntryPoint]]:
+    """Package, version and entry point of every installed plugin, in the order in which they are loaded."""
+    found = [(*_package(entry), entry) for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    return sorted(found, key=lambda each: (each[0], each[2].name))
 
 
 def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
     """Name and version of the package an entry point belongs to; ``?`` where its metadata is damaged."""
     try:
-        return entry.dist.name or "?", entry.dist.version or "?"
+        about = entry.dist.metadata  # parsed anew each time it is asked for
+        return about["Name"] or "?", about["Version"] or "?"
     except Exception:  # half-removed packages: each Python version fails in its own way
         return "?", "?"
 
@@ -172,9 +174,10 @@ def _import_file(path: Path) -> ModuleType:
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise Refused("error", f"{path}: expected a Python file named like a module, as in my_plugin.py")
     loaded = sys.modules.get(path.stem)
-    if loaded is not None and Path(getattr(loaded, "__file__", None) or "").resolve() == path.resolve():
+    if loaded is not None and _is_at(path, getattr(loaded, "__file__", None)):
         return loaded
-    if loaded is not None or importlib.util.find_spec(path.stem) is not None:
+    found = None if loaded is not None else importlib.util.find_spec(path.stem)
+    if loaded is not None or (found is not None and not _is_at(path, found.origin)):
         raise Refused("error", f"the name {path.stem!r} is taken by another module: rename the file")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
@@ -187,3 +190,7 @@ def _import_file(path: Path) -> ModuleType:
         del sys.modules[path.stem]
         raise
     return module
+
+
+def _is_at(path: Path, file: str | None) -> bool:
+    return file is not None and Path(file).resolve() == path.resolve()

@@ -75,8 +75,8 @@ class Registry:
         """The shortest name that means ``package``'s component: bare, or ``package/name`` where others claim it."""
         return f"{package}/{name}" if len(self._providers(kind, name)) > 1 else name
 
-    def find(self, kind: str, name: str) -> tuple[Plugin, ComponentSpec]:
-        """The plugin and spec that ``name`` or ``package/name`` means.
+    def find(self, kind: str, name: str, path: str = "") -> tuple[Plugin, ComponentSpec]:
+        """The plugin and spec that ``name`` or ``package/name`` means; ``path`` is where it was asked for.
 
         Raises:
             ComponentError: if nobody provides it (with the causes of plugins that failed to load), or two do.
@@ -88,12 +88,12 @@ class Registry:
         if found:
             choices = " or ".join(f"{plugin.package}/{short}" for plugin, _ in found)
             raise ComponentError(f"{kind} {short!r} is provided by {len(found)} packages: say {choices}")
-        raise ComponentError(self._missing(kind, name, owner))
+        raise ComponentError(self._missing(kind, name, owner, path or kind))
 
-    def _missing(self, kind: str, name: str, owner: str) -> str:
+    def _missing(self, kind: str, name: str, owner: str, path: str) -> str:
         known = self.names(kind)
         guess = did_you_mean(name, known)
-        text = f"{kind} = {name!r}: no plugin provides it; {guess + '; ' if guess else ''}"
+        text = f"{path} = {name!r}: no plugin provides it; {guess + '; ' if guess else ''}"
         text += f"known: {', '.join(known) or 'none'}"
         suspects = [p for p in self.plugins if p.status not in ("ok", "clash") and (not owner or p.is_called(owner))]
         for plugin in suspects:
@@ -114,7 +114,7 @@ class Registry:
         """
         path = path or kind
         name, options = _split(choice, path)
-        plugin, spec = self.find(kind, name)
+        plugin, spec = self.find(kind, name, path)
         identity = (kind, self.unambiguous(kind, spec.name, plugin.package), spec, plugin.package, path)
         if spec.config is None:
             if options:

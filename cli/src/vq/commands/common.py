@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vqcore.errors import ComponentError
 from vqcore.loader import Plugin
 from vqcore.registry import Registry, default_registry
 
@@ -16,9 +17,20 @@ PluginFiles = Annotated[
 ]
 
 
-def registry_for(files: Sequence[Path] = ()) -> Registry:
-    """The installed plugins, and the given files beside them."""
-    return Registry(files=[file.resolve() for file in files]) if files else default_registry()
+def registry_for(files: Sequence[Path] = (), *, tolerant: bool = False) -> Registry:
+    """The installed plugins, and the given files beside them.
+
+    Raises:
+        ComponentError: if a file cannot be loaded, since it was asked for; ``tolerant`` leaves it in the list.
+    """
+    if not files:
+        return default_registry()
+    registry = Registry(files=[file.resolve() for file in files])
+    broken = [p for p in registry.plugins if p.version == "file" and p.status in ("error", "incompatible")]
+    if broken and not tolerant:
+        lines = [f"--plugin-file {p.package} is not loaded ({p.status}): {p.error}" for p in broken]
+        raise ComponentError("\n".join(lines))
+    return registry
 
 
 def plugin_rows(registry: Registry, kind: str | None = None) -> list[dict[str, Any]]:

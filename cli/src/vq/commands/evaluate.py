@@ -1,7 +1,5 @@
 """``vq evaluate``: held-out figures of a run, from its latest checkpoint."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import Annotated

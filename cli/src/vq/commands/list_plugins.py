@@ -1,7 +1,5 @@
 """``vq list-plugins``: who provides what, and what is broken and why."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any
 
@@ -12,9 +10,12 @@ from vqcore.component import KINDS
 from vqcore.errors import UsageError, did_you_mean
 from vqcore.registry import Registry
 
+#: Spelt out: Typer would take an option's name from a metavar of the same letters, and call it --KIND.
+_Kind = Annotated[str | None, typer.Option("--kind", help=f"Only this kind: {', '.join(KINDS)}.", metavar="KIND")]
+
 
 def list_plugins(
-    kind: Annotated[str | None, typer.Option(help=f"Only this kind: {', '.join(KINDS)}.", metavar="KIND")] = None,
+    kind: _Kind = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Build every component; exit 1 if one fails.")] = False,
     plugin_file: PluginFiles = [],  # noqa: B006 - typer copies it
@@ -22,7 +23,7 @@ def list_plugins(
     """List the plugins, what they provide, and what is broken and why."""
     if kind is not None and kind not in KINDS:
         raise UsageError(f"--kind = {kind!r}: {did_you_mean(kind, KINDS) or 'expected one of ' + ', '.join(KINDS)}")
-    registry = registry_for(plugin_file)
+    registry = registry_for(plugin_file, tolerant=True)
     failures = _check(registry, kind) if check else []
     rows = plugin_rows(registry, kind)
     if as_json:

@@ -1,7 +1,5 @@
 """``vq show``: the options of one component."""
 
-from __future__ import annotations
-
 import sys
 from typing import Annotated, Any
 
@@ -48,7 +46,7 @@ def _print(about: dict[str, Any]) -> None:
 
     console = Console()
     console.print(f"[bold]{about['kind']} {about['name']}[/]: {escape(about['summary'])}", highlight=False)
-    console.print(f"from {about['package']} ({about['target']})", highlight=False, style="dim")
+    console.print(f"from {escape(about['package'])} ({about['target']})", highlight=False, style="dim")
     if not about["options"]:
         console.print("It has no options.")
         return

@@ -1,7 +1,5 @@
 """``vq train``: composes a pipeline from its options and trains it."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,20 +60,19 @@ def train(
     Any setting can be given as --a.b value, the same as --set a.b=value; vq show KIND NAME lists
     a component's. Precedence: defaults, --config, options, --set.
     """
-    from vq.pipeline.config import assign, make_plan, merge, parse_value, read_config
+    from vq.pipeline.config import assign, make_plan, merge, parse_value, plugin_files, read_config
     from vq.pipeline.run_folder import RunFolder
 
     if resume is not None and (config is not None or run_dir is not None):
         raise UsageError("--resume goes on in its own folder with its own config: leave out --config and --run-dir")
-    names = {k: v for k, v in locals().items() if k in FLAGS and v is not None}
-    flags = assign([(FLAGS[key], value) for key, value in names.items()])
-    flags |= {"regularizers": {name: {} for name in regularizer}} if regularizer else {}
-    flags |= {"plugin_files": [str(file.resolve()) for file in plugin_file]} if plugin_file else {}
+    flags: list[tuple[str, Any]] = [(FLAGS[k], v) for k, v in locals().items() if k in FLAGS and v is not None]
+    flags += [("regularizers", {name: {} for name in regularizer})] if regularizer else []
+    flags += [("plugin_files", [str(file.resolve()) for file in plugin_file])] if plugin_file else []
     pairs = [_pair(text) for text in settings] + _dotted(context.args, _option_names(context))
-    given = merge(flags, assign([(key, parse_value(value)) for key, value in pairs]))
+    given = assign(flags + [(key, parse_value(value)) for key, value in pairs])
     base = _resumed_config(resume, given) if resume else read_config(config) if config else {}
     values = merge(base, given)
-    registry = registry_for([Path(file) for file in values.get("plugin_files") or []])
+    registry = registry_for(plugin_files(values))
     plan = make_plan(values, registry)
     if print_config:
         import yaml

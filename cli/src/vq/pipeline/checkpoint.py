@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from vq.pipeline.run_folder import write_text, writing
 from vqcore.errors import RunError, UsageError
+from vqcore.loader import describe
 
 FORMAT = 1
 LATEST = "latest"
@@ -31,20 +36,17 @@ def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], kee
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.tmp"
-    with writing(final):
+    state = {"format": FORMAT, "step": step, "rng": _random_state(), **trainer}
+    with writing(final), _removed_on_failure(temporary):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
-        weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(weights, temporary / WEIGHTS, metadata={"format": str(FORMAT)})
-        state = {"format": FORMAT, "step": step, "rng": _random_state(), **trainer}
-        torch.save(state, temporary / TRAINER)
-        for name in (WEIGHTS, TRAINER):
-            _flush(temporary / name)
+        _write(temporary / WEIGHTS, _packed_weights(model))
+        _write(temporary / TRAINER, _packed(state))
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
         _flush(folder)
     write_text(folder / LATEST, final.name + "\n")
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    for old in sorted(folder.glob("step-*"), key=lambda path: (path == final, path.name))[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 
@@ -57,7 +59,7 @@ def latest(folder: Path) -> Path:
     """
     pointer = folder / LATEST
     try:
-        chosen = folder / pointer.read_text(encoding="utf-8").strip()
+        chosen = folder / pointer.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
         raise UsageError(f"{folder}: no checkpoint to go on from: {error.strerror}") from error
     if not chosen.is_dir():
@@ -90,12 +92,41 @@ def load_trainer(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load has no exception of its own for a damaged file
-        raise RunError(f"{file}: damaged or not a checkpoint: {error}") from error
+        cause = describe(error).split(". ")[0]  # the rest advises to load it unsafely
+        raise RunError(f"{file}: damaged or not a checkpoint: {cause}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise RunError(f"{file}: checkpoint format {found!r}: this version reads {FORMAT}")
     _restore_random_state(state.pop("rng"))
     return state
+
+
+def _packed_weights(model: nn.Module) -> bytes:
+    # cloned, since safetensors refuses tensors that share memory, as points and tangents do in flat space
+    weights = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
+    return to_safetensors(weights, metadata={"format": str(FORMAT)})
+
+
+def _packed(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()  # written to a path, a full disk is a RuntimeError that does not say so
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _removed_on_failure(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _random_state() -> dict[str, Any]:

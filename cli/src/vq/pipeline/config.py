@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from vq.pipeline.lifecycle import LifeCycle
 from vqcore.component import KINDS
 from vqcore.config import ComponentConfig, ComponentRef, component
 from vqcore.errors import UsageError, did_you_mean
 from vqcore.registry import Component, Registry, inner_kinds, named, validate
+
+
+def _yaml_no(value: Any) -> Any:
+    return "no" if value is False else value  # as YAML reads a bare no
 
 
 class RunConfig(ComponentConfig):
@@ -32,11 +38,11 @@ class RunConfig(ComponentConfig):
     """Further loss terms: each one's options by its name."""
     optimizer: component("optimizer") = ComponentRef(name="vq-cli/adamw")
     """The optimizer; ``--lr`` sets optimizer.lr."""
-    dim: PositiveInt = 16
+    dim: PositiveInt = 8
     """Dimension of a latent."""
     codebook_size: PositiveInt = 64
     """Codes in each codebook."""
-    epochs: PositiveInt = 60
+    epochs: PositiveInt = 80
     """Passes over the training split."""
     max_steps: PositiveInt | None = None
     """End after this many steps, whatever epochs says."""
@@ -48,11 +54,11 @@ class RunConfig(ComponentConfig):
     """Steps over which the learning rate rises from 0."""
     grad_clip: NonNegativeFloat = 1.0
     """Largest norm of the gradient; 0 never clips."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every random draw."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_yaml_no)] = "no"
     """Mixed precision of encoder and decoder; the search stays in float32."""
     compile: bool = False
     """Compile encoder and decoder with torch.compile."""
@@ -109,10 +115,8 @@ def make_plan(values: Mapping[str, Any], registry: Registry) -> Plan:
         ComponentError: for a name nobody provides, or two do.
     """
     values = dict(values)
-    if isinstance(values.get("regularizers"), list):
-        values["regularizers"] = {_name_of(item): _rest_of(item) for item in values["regularizers"]}
-    if isinstance(values.get("regularizers"), Mapping):
-        values["regularizers"] = {name: options or {} for name, options in values["regularizers"].items()}
+    if "regularizers" in values:
+        values["regularizers"] = _by_name(values["regularizers"])
     kinds = inner_kinds(RunConfig)
     values |= {key: named(values.get(key), RunConfig.model_fields[key].default) for key in kinds}
     config = validate(RunConfig, values, "")
@@ -122,22 +126,27 @@ def make_plan(values: Mapping[str, Any], registry: Registry) -> Plan:
         chosen = registry.resolve("regularizer", {**options, "name": name}, f"regularizers.{name}")
         regularizers[chosen.name] = chosen
     plan = Plan(config, components, regularizers)
-    problems = [text for found in registry.manager.hook.vq_check_config(config=plan) for text in found or ()]
-    if problems:
-        raise UsageError("\n".join(problems))
+    problems = LifeCycle(registry, _warn).call("vq_check_config", _sentences, config=plan)
+    if any(problems):
+        raise UsageError("\n".join(text for found in problems for text in found))
     return plan
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, key by key; another choice of a component drops the options of the one before."""
+    """``over`` laid over ``base``, key by key; another choice of a component drops the options of the one before.
+
+    Options without a name are those of the default component.
+    """
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        if key in KINDS or key == "inner":
-            old, value = _named(old), _named(value)
-            if old and value and "name" in value and value["name"] != old.get("name"):
-                old = None
+        chooses = key in KINDS or key == "inner"
+        if chooses or key == "regularizers":
+            old, value = (_named(each) if chooses else _by_name(each) for each in (old, value))
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if both and chooses:
+            before = old.get("name", _default_name(key))
+            both = value.get("name", before) == before
         merged[key] = merge(old, value) if both else value
     return merged
 
@@ -145,11 +154,13 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     """Nested values from key paths, as in ``[("quantizer.inner.name", "ema")]``; later ones win.
 
+    Components are chosen before their options are set, whatever order they come in.
+
     Raises:
         UsageError: for a key path that names nothing, with the nearest that does.
     """
     nested: dict[str, Any] = {}
-    for path, value in settings:
+    for path, value in sorted(settings, key=_choices_first):
         keys = path.split(".")
         if keys[0] == "regularizer":
             keys[0] = "regularizers"
@@ -160,6 +171,18 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             value = {key: value}
         nested = merge(nested, value)
     return nested
+
+
+def plugin_files(values: Mapping[str, Any]) -> list[Path]:
+    """The plugin files that plain values name: needed before there is a registry to validate them with.
+
+    Raises:
+        UsageError: if it is no list of paths.
+    """
+    files = values.get("plugin_files") or []
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise UsageError(f"plugin_files = {files!r}: expected a list of files")
+    return [Path(file) for file in files]
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -212,9 +235,42 @@ def _named(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-def _name_of(item: Any) -> str:
-    return item if isinstance(item, str) else str(dict(item).get("name"))
+def _default_name(key: str) -> str | None:
+    field = RunConfig.model_fields.get(key)
+    return field.default.name.rpartition("/")[2] if field else None
 
 
-def _rest_of(item: Any) -> dict[str, Any]:
-    return {} if isinstance(item, str) else {key: value for key, value in dict(item).items() if key != "name"}
+def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int]:
+    """Sorts settings: those that choose a component, outer ones first, then the others as they come."""
+    path, value = setting
+    component, _, last = path.rpartition(".")
+    if last == "name":
+        return False, component.count(".")
+    value = _named(value)
+    chooses = (last in KINDS or last == "inner") and isinstance(value, Mapping) and "name" in value
+    return (False, path.count(".")) if chooses else (True, 0)
+
+
+def _by_name(regularizers: Any) -> Any:
+    """Regularizers in a list as the mapping it stands for; whatever else it is, the model judges it."""
+    if isinstance(regularizers, list):
+        return dict(_name_and_options(item) for item in regularizers)
+    if isinstance(regularizers, Mapping):
+        return {name: {} if options is None else options for name, options in regularizers.items()}
+    return regularizers
+
+
+def _name_and_options(item: Any) -> tuple[str, dict[str, Any]]:
+    options = dict(item) if isinstance(item, Mapping) else {"name": item}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UsageError(f"regularizers = {item!r}: expected the name of one, or a mapping of name and options")
+    return name, options
+
+
+def _sentences(answer: Any) -> list[str]:
+    return [answer] if isinstance(answer, str) else [str(text) for text in answer]
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from vq.pipeline import checkpoint
-from vq.pipeline.config import make_plan, read_config
+from vq.pipeline.config import make_plan, plugin_files, read_config
 from vq.pipeline.data.source import DataSource
 from vq.pipeline.device import choose_device
 from vq.pipeline.model import VQModel, build_model, build_source
@@ -41,7 +41,7 @@ def evaluate(model: VQModel, source: DataSource, batch_size: int, device: torch.
     model.train(was_training)
     mse = float(error) / values
     return {
-        "psnr": -10 * math.log10(mse) if mse > 0 else math.inf,
+        "psnr": math.inf if mse == 0 else -10 * math.log10(mse),
         "mse": mse,
         "perplexity": float(perplexity(counts).mean()),
         "codes_used": float(codes_used(counts).double().mean()),
@@ -61,7 +61,7 @@ def evaluate_run(path: Path, registry_for: Any, device: str | None = None) -> di
     """
     folder = RunFolder.open(path)
     values = read_config(folder.config)
-    registry: Registry = registry_for([Path(file) for file in values.get("plugin_files", [])])
+    registry: Registry = registry_for(plugin_files(values))
     plan = make_plan(values, registry)
     source = build_source(plan, registry)
     model = build_model(plan, registry, source)

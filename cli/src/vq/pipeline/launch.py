@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from vq.pipeline.config import Plan
+from vq.pipeline.device import choose_threads
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder
 from vq.pipeline.tables import figures_table
@@ -29,15 +31,18 @@ def launch(
     """
     reporter = Reporter(Console())
     run = Run(plan, registry, reporter)
+    values = plan.config.batch_size * math.prod(run.source.shape)
+    choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
     if resume is not None:
         folder = RunFolder.open(resume)
         run.restore(folder)
     else:
         folder = RunFolder.create(run_dir, plan.title())
+    reporter.keep(folder.log)
     reporter.say(_headline(run))
     if run.source.credits:
         reporter.say(run.source.credits)
-    if run.step >= run.total_steps:
+    if run.step >= run.total_steps and folder.is_done():
         reporter.say(f"{folder.path} is complete at step {run.step}: raise --epochs or --max-steps to go on")
         return 0
     status, figures, code = execute(run, folder, plugins, resumed=resume is not None)

@@ -25,8 +25,8 @@ class LifeCycle:
         """Whether any plugin implements the hook."""
         return bool(getattr(self.manager.hook, hook).get_hookimpls())
 
-    def call(self, hook: str, **arguments: Any) -> list[Any]:
-        """The answers of the plugins that implement the hook, None left out."""
+    def call(self, hook: str, read: Callable[[Any], Any] | None = None, **arguments: Any) -> list[Any]:
+        """The answers of the plugins that implement the hook, None left out; ``read`` takes each, and may refuse it."""
         answers = []
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             name = implementation.plugin_name
@@ -34,8 +34,10 @@ class LifeCycle:
                 continue
             try:
                 wanted = {key: arguments[key] for key in implementation.argnames}
-                answers.append(implementation.function(**wanted))
-            except Exception as error:
+                answer = implementation.function(**wanted)
+                if answer is not None:
+                    answers.append(read(answer) if read else answer)
+            except (Exception, SystemExit) as error:
                 self._failed.add(name)
                 self.warn(f"plugin {name} failed in {hook} and is not called again in this run: {describe(error)}")
-        return [answer for answer in answers if answer is not None]
+        return answers

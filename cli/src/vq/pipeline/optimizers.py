@@ -14,7 +14,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 class AdamConfig(ComponentConfig):
     """Options of Adam."""
 
-    lr: PositiveFloat = 3e-3
+    lr: PositiveFloat = 4e-3
     """Learning rate."""
     betas: tuple[Beta, Beta] = (0.9, 0.99)
     """Decay of the running mean and of the running square of the gradient."""

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from vq.pipeline.reporter import Reporter
 
-SHOWN = ("loss", "reconstruction", "perplexity", "test_psnr")
+IN_LINE = ("loss", "reconstruction", "perplexity", "test_psnr")
+ON_BAR = ("loss", "perplexity")  # what fits beside the bar on 80 columns
 
 
 class TrainingProgress:
@@ -27,7 +28,7 @@ class TrainingProgress:
         console = reporter.console
         self.bar = Progress(
             TextColumn("training"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
@@ -49,10 +50,13 @@ class TrainingProgress:
 
     def report(self, line: Mapping[str, Any]) -> None:
         """Show the figures of a log step."""
-        figures = "  ".join(f"{name} {line[name]:.4g}" for name in SHOWN if name in line)
-        text = f"step {line['step']}/{self.total}  {figures}  {line['images_per_second']:.0f} samples/s"
+        text = f"step {line['step']}/{self.total}  {_figures(line, IN_LINE)}  {line['images_per_second']:.0f} samples/s"
         if self.reporter.console.is_terminal:
-            self.bar.update(self.task, figures=figures)
+            self.bar.update(self.task, figures=_figures(line, ON_BAR))
             self.reporter.note(text)
         else:
             self.reporter.say(text)
+
+
+def _figures(line: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    return "  ".join(f"{name} {line[name]:.4g}" for name in names if name in line)

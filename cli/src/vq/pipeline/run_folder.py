@@ -114,6 +114,13 @@ class RunFolder:
         """Record where the run stands: running, done, failed or interrupted."""
         self.write_json(self.status, {"status": status, "step": step, "pid": os.getpid(), "time": time.time(), **more})
 
+    def is_done(self) -> bool:
+        """Whether the run that wrote here last came to its end, figures and pictures included."""
+        try:
+            return json.loads(self.status.read_text(encoding="utf-8"))["status"] == "done"
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -136,11 +143,15 @@ def write_text(path: Path, text: str) -> None:
     """
     with writing(path):
         temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def _unused(path: Path) -> Path:

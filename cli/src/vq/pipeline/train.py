@@ -25,8 +25,9 @@ from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source
 from vq.pipeline.progress import TrainingProgress
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder
-from vq.pipeline.window import Window
-from vqcore.errors import RunError, VQError
+from vq.pipeline.window import Window, require_finite
+from vqcore.errors import RunError, SettingError, VQError
+from vqcore.loader import describe
 from vqcore.registry import Registry
 
 PICTURED = 16
@@ -60,8 +61,8 @@ class Run:
         self.model: VQModel = build_model(plan, registry, self.source)
         self.model.to(self.device, memory_format=torch.channels_last)
         if self.settings.compile:
-            self.model.backbone.encoder.compile()
-            self.model.backbone.decoder.compile()
+            backbone = self.model.backbone
+            backbone.encode, backbone.decode = torch.compile(backbone.encode), torch.compile(backbone.decode)
         self.optimizer = registry.build(plan.components["optimizer"], params=list(self.model.parameters()))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.prepared, self.stepper = self.accelerator.prepare(self.model, self.optimizer)
@@ -150,9 +151,11 @@ class Run:
         line = {"step": self.step, "epoch": (self.step - 1) // self.steps_per_epoch}
         line |= {"lr": self.scheduler.get_last_lr()[0], **self.window.close(self.step)}
         if evaluates:
-            line |= {f"test_{name}": value for name, value in self.evaluate().items() if name in HELD_OUT}
-        for extra in self.life.call("vq_metrics", run=self, batch=batch):
-            line |= {name: float(value) for name, value in extra.items()}
+            figures = self.evaluate()
+            require_finite(self.step, {"test_mse": figures["mse"]})
+            line |= {f"test_{name}": figures[name] for name in HELD_OUT}
+        for extra in self.life.call("vq_metrics", _figures, run=self, batch=batch):
+            line |= {name: value for name, value in extra.items() if name not in line}
         self.folder.append_metrics(line)
         if last or self.step % settings.sample_every == 0:
             self.save_samples()
@@ -184,13 +187,21 @@ class Run:
         self.folder.set_status("running", self.step)
 
     def restore(self, folder: RunFolder) -> None:
-        """Take up an earlier run where its latest checkpoint left it."""
+        """Take up an earlier run where its latest checkpoint left it.
+
+        Raises:
+            UsageError: if there is no checkpoint.
+            RunError: if it is damaged or belongs to another run.
+        """
         path = checkpoint.latest(folder.checkpoints)
         checkpoint.load_weights(path, self.model)
-        state = checkpoint.load_trainer(path)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.scheduler.last_epoch = state["scheduler"]["last_epoch"]
+        try:
+            state = checkpoint.load_trainer(path)
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step, self.seconds = state["step"], state["seconds"]
+            self.scheduler.last_epoch = state["scheduler"]["last_epoch"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{path / checkpoint.TRAINER}: not the state of this run: {describe(error)}") from error
         for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
             group["lr"] = base * self._rate(self.step)
         folder.rewind_metrics(self.step)
@@ -199,7 +210,7 @@ class Run:
         """Held-out figures, summary.json and the pictures of the whole run."""
         figures = self.evaluate()
         figures |= {"steps": self.step, "seconds": self.seconds}
-        figures["images_per_second"] = self.window.total_samples / self.window.total_seconds
+        figures["images_per_second"] = self.window.total_samples / max(self.window.total_seconds, 1e-9)
         self.folder.write_json(self.folder.summary, figures)
         pictures.save_curves(self.folder.path / "curves.png", self.folder.read_metrics())
         pictures.save_codebook(self.folder.path / "codebook.png", self.model, self.test_split, self.device)
@@ -218,7 +229,6 @@ def execute(
     A mistake of the user's that shows only with the first batch leaves no folder behind.
     """
     first = run.step
-    run.reporter.keep(folder.log)
     folder.write_yaml(folder.config, run.config.dump())
     folder.write_json(folder.plugins, plugins)
     folder.write_json(folder.env, describe_environment(run.device, run.accelerator.num_processes))
@@ -245,6 +255,8 @@ def _record_failure(folder: RunFolder, step: int, error: BaseException) -> None:
 
 
 def _accelerator(device: torch.device, precision: str) -> Accelerator:
+    if precision == "fp16" and device.type == "cpu":
+        raise SettingError("precision", precision, "no or bf16 on a CPU")  # Accelerate would train in float32
     AcceleratorState._reset_state(True)  # it outlives a run, and would refuse another precision in this process
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -253,6 +265,10 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
 
 def _channels_last(batch: Tensor) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
+
+
+def _figures(answer: Any) -> dict[str, float]:
+    return {str(name): float(value) for name, value in answer.items()}
 
 
 def _detached(out: ModelOutput) -> dict[str, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -50,17 +52,14 @@ class Window:
         """The means as floats, and a fresh window. A term that acts on some steps only is averaged over those.
 
         Raises:
-            RunError: if a term is NaN or inf, naming the step and the term.
+            RunError: see ``require_finite``.
         """
         names = list(self.sums)
         table = torch.stack([self.sums[name] / self.seen[name] for name in names])
         usage = torch.stack([perplexity(self.counts).mean(), codes_used(self.counts).double().mean()])
         *means, spread, used = torch.cat([table, usage]).tolist()
         line = dict(zip(names, means, strict=True)) | {"perplexity": spread, "codes_used": used}
-        for name, value in line.items():
-            if value != value or abs(value) == float("inf"):
-                fix = "lower --lr, or set grad_clip"
-                raise RunError(f"step {step}: {name} is {value}: the run cannot go on; {fix}")
+        require_finite(step, line)
         seconds = time.perf_counter() - self.started
         line["bad_tokens"] = line["bad_tokens"] * self.seen["bad_tokens"]
         line["images_per_second"] = self.samples / seconds
@@ -68,3 +67,14 @@ class Window:
         self.total_seconds += seconds
         self._reset()
         return line
+
+
+def require_finite(step: int, figures: Mapping[str, float]) -> None:
+    """Refuse to go on from a loss or figure that is no number.
+
+    Raises:
+        RunError: if one is NaN or inf, naming the step and every such term.
+    """
+    bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
+    if bad:
+        raise RunError(f"step {step}: {', '.join(bad)}: the run cannot go on; lower --lr or grad_clip")

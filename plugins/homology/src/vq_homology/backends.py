@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import ClassVar
@@ -54,7 +53,8 @@ class GiottoPH(Backend):
             SettingError: if there are more edges than float32 can number.
         """
         if len(edges) > FLOAT32_WHOLE:
-            raise SettingError("backend", self.name, f"at most {FLOAT32_WHOLE} edges", "lower max_points or edge_quantile")
+            expected = f"at most {FLOAT32_WHOLE} edges, here {len(edges)}"
+            raise SettingError("backend", self.name, expected, "lower max_points or edge_quantile, or choose gudhi")
         graph = self._coo((_ranks(edges), (edges[:, 0], edges[:, 1])), shape=(points, points))
         found = self._ripser(graph, metric="precomputed", maxdim=1, n_threads=1)
         return np.asarray(found["dgms"][1], dtype=np.float64).reshape(-1, 2)
@@ -102,7 +102,7 @@ def _ranks(edges: np.ndarray) -> np.ndarray:
     return np.arange(1, len(edges) + 1, dtype=np.float64)
 
 
-_BACKENDS: dict[str, tuple[str, type[Backend]]] = {"giotto-ph": ("gph", GiottoPH), "gudhi": ("gudhi", Gudhi)}
+_BACKENDS: dict[str, type[Backend]] = {"giotto-ph": GiottoPH, "gudhi": Gudhi}
 
 
 @cache
@@ -112,13 +112,10 @@ def get(name: str) -> Backend:
     Raises:
         SettingError: if it cannot be imported.
     """
-    wanted = list(_BACKENDS) if name == "auto" else [name]
-    for choice in wanted:
-        module, backend = _BACKENDS[choice]
+    for choice in _BACKENDS if name == "auto" else [name]:
         try:
-            if importlib.util.find_spec(module) is not None:
-                return backend()
-        except ImportError:  # there, but broken or without what it needs
+            return _BACKENDS[choice]()
+        except ImportError:
             continue
-    fix = "pip install gudhi, and set backend to gudhi or auto" if "giotto-ph" in wanted else "pip install gudhi"
+    fix = "pip install gudhi" + ("" if name == "gudhi" else ", and set backend to gudhi or auto")
     raise SettingError("backend", name, "a library that can be imported here", fix)

@@ -27,7 +27,7 @@ class HyperbolicConfig(ComponentConfig):
 class RiemannianAdamConfig(ComponentConfig):
     """Options of Riemannian Adam."""
 
-    lr: PositiveFloat = 1e-3
+    lr: PositiveFloat = 4e-3
     """Learning rate of ordinary parameters."""
     manifold_lr: PositiveFloat = 0.1
     """Learning rate of points on a manifold: about the distance a code moves in one step."""

@@ -14,7 +14,7 @@ from vq_hyperbolic.riemannian import RiemannianAdam, is_on_manifold
 def riemannian_adam(
     params: Iterable[Tensor] | Iterable[Mapping[str, Any]],
     *,
-    lr: float = 1e-3,
+    lr: float = 4e-3,
     manifold_lr: float = 0.1,
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,

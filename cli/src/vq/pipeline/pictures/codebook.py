@@ -61,7 +61,9 @@ def _draw_plane(axes: Axes, manifold: Manifold, use: CodeUse, which: str) -> Non
     if (~used).any():
         axes.scatter(*code_points[~used].T, s=22, facecolors="none", edgecolors=MUTED, label="unused codes")
     kind = type(manifold).__name__.lower()
-    dress(axes, f"{which}{kind}{' (disk)' if on_disk is not None else ''}, {use.z.shape[1]} dimensions")
+    width = use.z.shape[1]
+    disk, projected = " (disk)" * (on_disk is not None), ", projected" * (width > 2)
+    dress(axes, f"{which}{kind}{disk}, {width} dimension{'s' * (width > 1)}{projected}")
     axes.set_aspect("equal")
     if on_disk is not None:
         axes.add_patch(Circle((0, 0), 1, fill=False, color=INK, linewidth=1))

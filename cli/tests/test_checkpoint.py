@@ -1,0 +1,195 @@
+"""A checkpoint is there whole or not at all, and what is read back is what was written."""
+
+import errno
+import os
+import pickle
+import random
+import resource
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vq.pipeline import checkpoint
+from vqcore import VectorQuantizer
+from vqcore.errors import RunError
+
+
+def model(seed=0):
+    torch.manual_seed(seed)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 4), nn.BatchNorm2d(8), nn.Linear(5, 5000))
+    return layers.to(memory_format=torch.channels_last)
+
+
+def save(folder, step, module=None, keep=2, **state):
+    return checkpoint.save(folder, step, module or model(step), {"optimizer": {"lr": 0.5}, **state}, keep)
+
+
+def same(one, other):
+    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    path = save(tmp_path, 7, seconds=1.5)
+    assert path == checkpoint.latest(tmp_path) == tmp_path / "step-00000007"
+    fresh = model(1)
+    assert not same(fresh, model(7))
+    checkpoint.load_weights(path, fresh)
+    assert same(fresh, model(7))
+    assert fresh[0].weight.is_contiguous(memory_format=torch.channels_last)
+    state = checkpoint.load_trainer(path)
+    assert state == {"format": 1, "step": 7, "optimizer": {"lr": 0.5}, "seconds": 1.5}
+
+
+@pytest.mark.parametrize("quantizer", ["ema", {"name": "residual", "inner": "ema"}])
+def test_tensors_that_share_memory_are_saved(tmp_path, quantizer):
+    """Points and tangent vectors are one tensor in flat space, and safetensors refuses such."""
+    layer = VectorQuantizer(dim=4, codebook_size=8, quantizer=quantizer)
+    layer(torch.randn(64, 4))
+    layer.update()
+    path = save(tmp_path, 1, layer)
+    twin = VectorQuantizer(dim=4, codebook_size=8, quantizer=quantizer)
+    checkpoint.load_weights(path, twin)
+    assert same(twin, layer)
+    assert torch.equal(twin.codebook, layer.codebook)
+
+
+def test_the_newest_are_kept(tmp_path):
+    for step in (3, 20, 100):
+        save(tmp_path, step, keep=2)
+    assert names(tmp_path) == ["latest", "step-00000020", "step-00000100"]
+    save(tmp_path, 101, keep=1)
+    assert names(tmp_path) == ["latest", "step-00000101"]
+
+
+def test_the_one_just_written_is_kept_before_an_abandoned_later_one(tmp_path):
+    """A crash after a checkpoint and before the pointer to it leaves one ahead of where the run goes on."""
+    for step in (8, 12):
+        save(tmp_path, step)
+    (tmp_path / "latest").write_text("step-00000008\n")
+    path = save(tmp_path, 9, keep=1)
+    assert checkpoint.latest(tmp_path) == path
+    assert names(tmp_path) == ["latest", "step-00000009"]
+
+
+def test_a_step_may_be_saved_again(tmp_path):
+    save(tmp_path, 5, model(1))
+    path = save(tmp_path, 5, model(2))
+    fresh = model()
+    checkpoint.load_weights(path, fresh)
+    assert same(fresh, model(2))
+
+
+# -- atomic -------------------------------------------------------------------------------------------------------
+
+
+def full(*_args, **_kwargs):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    "broken", ["torch.save", "vq.pipeline.checkpoint.to_safetensors", "os.fsync", "os.rename", "os.mkdir", "os.replace"]
+)
+def test_a_failure_in_the_middle_keeps_the_one_before(tmp_path, monkeypatch, broken):
+    before = save(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(broken, full)
+        named = "latest" if broken == "os.replace" else "step-00000002"
+        with pytest.raises(RunError) as caught:
+            save(tmp_path, 2)
+    assert str(caught.value) == f"{tmp_path / named} cannot be written: No space left on device"
+    assert checkpoint.latest(tmp_path) == before
+    fresh = model()
+    checkpoint.load_weights(before, fresh)
+    assert same(fresh, model(1))
+    assert checkpoint.load_trainer(before)["step"] == 1
+    assert {"latest", "step-00000001"} <= set(names(tmp_path)) <= {"latest", "step-00000001", "step-00000002"}
+    assert checkpoint.latest(tmp_path) != save(tmp_path, 3) == checkpoint.latest(tmp_path)
+
+
+@pytest.mark.parametrize("limit", [50_000, 150_000])
+def test_a_disk_that_fills_up_is_said_by_name(tmp_path, limit):
+    """A limit on the size of files stands for the disk: the weights have 125 kB, the state twice as much."""
+    before = save(tmp_path, 1)
+    state = {"moments": torch.zeros(60_000)}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(RunError, match=r"step-00000002 cannot be written: File too large"):
+            save(tmp_path, 2, **state)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert names(tmp_path) == ["latest", "step-00000001"]
+    assert checkpoint.latest(tmp_path) == before
+    assert save(tmp_path, 2, **state) == checkpoint.latest(tmp_path)
+
+
+def test_a_second_ctrl_c_in_the_middle_keeps_the_one_before(tmp_path, monkeypatch):
+    before = save(tmp_path, 1)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path, 2)
+    assert names(tmp_path) == ["latest", "step-00000001"]
+    assert checkpoint.latest(tmp_path) == before
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+class Payload:
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
+    path = save(tmp_path, 1)
+    Payload.path = str(tmp_path / "hacked")
+    torch.save({"format": 1, "rng": Payload()}, path / "trainer.pt")
+    with pytest.raises(RunError, match=r"trainer.pt: damaged or not a checkpoint"):
+        checkpoint.load_trainer(path)
+    assert not (tmp_path / "hacked").exists()
+    with (path / "trainer.pt").open("wb") as file:
+        pickle.dump(Payload(), file, protocol=2)
+    with pytest.raises(RunError, match=r"trainer.pt: damaged or not a checkpoint"):
+        checkpoint.load_trainer(path)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_the_random_state_of_every_library_is_restored(tmp_path):
+    def draw():
+        return [random.random(), random.gauss(0, 1), *np.random.randn(3).tolist(), *torch.randn(3).tolist()]
+
+    random.gauss(0, 1)  # each library keeps the second of a pair of normal numbers for the next call
+    np.random.randn(1)
+    path = save(tmp_path, 1, nn.Linear(2, 2))
+    first = draw()
+    assert draw() != first
+    checkpoint.load_trainer(path)
+    assert draw() == first
+
+
+def test_the_trained_optimizer_goes_on_as_it_would_have(tmp_path):
+    module = model()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
+    for parameter in module.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    path = checkpoint.save(tmp_path, 1, module, {"optimizer": optimizer.state_dict()}, 1)
+    twin = model(5)
+    checkpoint.load_weights(path, twin)
+    restored = torch.optim.AdamW(twin.parameters(), lr=0.1)
+    restored.load_state_dict(checkpoint.load_trainer(path)["optimizer"])
+    for one, other in zip(module.parameters(), twin.parameters(), strict=True):
+        other.grad = one.grad.clone()
+    optimizer.step()
+    restored.step()
+    assert same(module, twin)

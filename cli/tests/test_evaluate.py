@@ -1,0 +1,176 @@
+"""Held-out figures: what they are, counted by hand, and that the checkpoint gives those the run ended with."""
+
+import json
+import math
+from collections import Counter
+
+import pytest
+import torch
+
+from vq.pipeline import checkpoint
+from vq.pipeline.config import make_plan, read_config
+from vq.pipeline.evaluate import evaluate
+from vq.pipeline.model import build_model, build_source
+from vqcore.registry import default_registry
+
+COMPOSITIONS = {
+    "plain": (),
+    "residual": ("--manifold", "poincare", "--quantizer", "residual", "--set", "quantizer.stages=3"),
+    "grouped": ("--manifold", "lorentz", "--quantizer", "grouped", "--set", "quantizer.inner=ema"),
+    "bits": ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3"),
+}
+FIGURES = ("psnr", "mse", "perplexity", "codes_used", "codebook_size", "codebooks", "samples")
+
+
+@pytest.fixture(params=COMPOSITIONS)
+def run(request, train):
+    return train(*COMPOSITIONS[request.param])
+
+
+def load(run):
+    """The trained model in eval mode, its data and all its held-out samples."""
+    plan = make_plan(read_config(run.path / "config.yaml"), default_registry())
+    source = build_source(plan, default_registry())
+    model = build_model(plan, default_registry(), source).eval()
+    checkpoint.load_weights(checkpoint.latest(run.path / "checkpoints"), model)
+    split = source.split("test")
+    whole = next(split.batches(torch.arange(len(split)), len(split), torch.device("cpu")))
+    return model, source, whole
+
+
+def test_evaluate_repeats_the_figures_of_the_run_exactly(run, vq):
+    before = run.contents()
+    result = vq("evaluate", run.path, "--json")
+    assert result.code == 0, result
+    figures, summary = json.loads(result.out), run.json("summary")
+    assert {name: figures[name] for name in FIGURES} == {name: summary[name] for name in FIGURES}
+    assert set(figures) == {*FIGURES, "checkpoint", "split"}
+    assert (figures["checkpoint"], figures["split"]) == ("step-00000008", "test")
+    assert run.contents() == before
+
+
+@torch.no_grad()
+def test_figures_by_hand(run):
+    """Error and usage of the whole split in one piece, through indices alone, as a user of the codes would do it."""
+    model, source, x = load(run)
+    indices = model.encode(x)
+    low, high = source.value_range
+    errors = (model.decode(indices).double() - x.double()) / (high - low)
+    mse = errors.square().mean().item()
+    if source.likelihood == "bernoulli":
+        logits = model.backbone.decode(model.bottleneck.decode(indices))
+        assert torch.allclose(model.decode(indices), 1 / (1 + (-logits).exp()), atol=1e-6)
+    summary = run.json("summary")
+    assert summary["mse"] == pytest.approx(mse, rel=1e-6)
+    assert summary["psnr"] == -10 * math.log10(summary["mse"])
+    assert summary["samples"] == len(x)
+    positions = indices.ndim - len(model.bottleneck.quantizer.index_shape)
+    books = indices.flatten(0, positions - 1).flatten(1).T if indices.ndim > positions else indices.reshape(1, -1)
+    assert summary["codebooks"] == len(books)
+    perplexities, used = [], []
+    for book in books.tolist():
+        counts = Counter(book)
+        assert max(counts) < summary["codebook_size"]
+        shares = [count / len(book) for count in counts.values()]
+        perplexities.append(math.exp(-sum(share * math.log(share) for share in shares)))
+        used.append(len(counts))
+    assert summary["perplexity"] == pytest.approx(sum(perplexities) / len(books), rel=1e-9)
+    assert summary["codes_used"] == sum(used) / len(books)
+
+
+@torch.no_grad()
+def test_encode_and_decode_give_the_reconstruction_of_the_forward_pass(run):
+    model, _, x = load(run)
+    forward = model.to_values(model(x).reconstruction)
+    indices = model.encode(x)
+    assert indices.dtype == torch.int64
+    assert indices.shape == (len(x), *model.backbone.latent_shape, *model.bottleneck.quantizer.index_shape)
+    assert torch.equal(model.decode(indices), forward)
+
+
+def test_the_figures_do_not_depend_on_the_batches(run):
+    model, source, _ = load(run)
+    found = [evaluate(model, source, size, torch.device("cpu")) for size in (7, 10_000)]
+    for name in FIGURES:
+        assert found[0][name] == pytest.approx(found[1][name], rel=1e-6)
+
+
+def test_evaluating_changes_nothing(train):
+    model, source, x = load(train("--quantizer", "ema"))
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    evaluate(model, source, 64, torch.device("cpu"))
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+    assert torch.equal(x, load_held_out(source))
+
+
+def load_held_out(source):
+    split = source.split("test")
+    return next(split.batches(torch.arange(len(split)), len(split), torch.device("cpu")))
+
+
+def test_perfect_and_broken_reconstructions(train, monkeypatch):
+    model, source, _ = load(train())
+    monkeypatch.setattr(type(model), "to_values", lambda _self, _output: batches.pop(0))
+    cpu = torch.device("cpu")
+    batches = list(source.split("test").batches(torch.arange(359), 64, cpu))
+    assert evaluate(model, source, 64, cpu)["psnr"] == math.inf
+    batches = list(source.split("test").batches(torch.arange(359), 64, cpu))
+    batches[3] = batches[3] * math.nan
+    assert math.isnan(evaluate(model, source, 64, cpu)["psnr"])
+
+
+def test_the_mean_image_gives_the_figure_everybody_is_compared_with(train, monkeypatch):
+    model, source, _ = load(train())
+    train_split = source.split("train")
+    mean = next(train_split.batches(torch.arange(len(train_split)), len(train_split), torch.device("cpu"))).mean(0)
+    monkeypatch.setattr(type(model), "to_values", lambda _self, output: mean.expand_as(output))
+    assert evaluate(model, source, 64, torch.device("cpu"))["psnr"] == pytest.approx(11.4, abs=0.1)
+
+
+def test_without_json_it_is_a_table(complete_run, vq):
+    result = vq("evaluate", complete_run.path)
+    assert result.code == 0
+    assert f"{complete_run.json('summary')['psnr']:.5g}" in result.out
+    assert "dB" in result.out
+
+
+def test_it_is_the_latest_checkpoint(copied_run, vq):
+    (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
+    figures = json.loads(vq("evaluate", copied_run.path, "--json").out)
+    assert figures["checkpoint"] == "step-00000008"
+    assert figures["mse"] == copied_run.metrics[1]["test_mse"] != copied_run.metrics[2]["test_mse"]
+
+
+def test_a_damaged_checkpoint_is_refused_by_name(copied_run, vq):
+    file = copied_run.checkpoint / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    result = vq("evaluate", copied_run.path)
+    assert result.code == 1
+    assert f"{file}: damaged or not a checkpoint" in result.err
+
+
+def test_a_device_that_is_not_there(complete_run, vq):
+    result = vq("evaluate", complete_run.path, "--device", "cuda:99")
+    assert result.code == 2
+    assert "device = 'cuda:99': expected one of auto, cpu" in result.err
+
+
+def test_a_run_knows_its_plugin_files(train, vq, plugin_file):
+    source = """
+@hookimpl
+def vq_regularizers():
+    config = "vqcore.builtin.config:SmoothnessConfig"
+    target = "vqcore.builtin.smoothness:DecoderSmoothness"
+    return [ComponentSpec(name="smooth-too", target=target, config=config, summary="the same again")]
+"""
+    path = plugin_file("a_smoother", source)
+    run = train("--plugin-file", path, "--regularizer", "smooth-too", "--max-steps", 2)
+    assert vq("evaluate", run.path).code == 0
+    path.unlink()
+    result = vq("evaluate", run.path)
+    assert result.code == 3
+    assert f"no such plugin file: {path}" in result.err

@@ -1,0 +1,131 @@
+"""Signals: the first one ends the run after the present step, saved; the second one at once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from vq.pipeline.interrupt import Interrupt
+
+ENDLESS = ("--epochs", 10_000, "--backbone.hidden", 8, "--set", "log_every=2", "--set", "checkpoint_every=1000000")
+TWICE = """
+import os, signal
+@hookimpl
+def vq_step_end(run, step, losses):
+    if step == 6:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+# -- real processes -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """Two processes started together, each sent one signal as soon as it has logged: folder, exit code and output."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    command = [sys.executable, "-c", "from vq.app import main; main()", "train", *map(str, ENDLESS), "--run-dir"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    started = {number: subprocess.Popen([*command, folder / number.name], **pipes) for number in numbers}
+    watchdog = threading.Timer(240, lambda: [process.kill() for process in started.values()])
+    watchdog.start()
+    try:
+        ended = {}
+        for number, process in started.items():
+            read = []
+            for line in process.stdout:
+                read.append(line)
+                if line.startswith("step 4/"):
+                    break
+            process.send_signal(number)
+            rest, _ = process.communicate(timeout=60)
+            ended[number] = (folder / number.name, process.returncode, "".join(read) + rest)
+        return ended
+    finally:
+        watchdog.cancel()
+        for process in started.values():
+            process.kill()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_ends_the_run(interrupted, complete_run, resume, number, code):
+    path, found, output = interrupted[number]
+    assert found == code, output
+    assert "Traceback" not in output
+    assert f"interrupted; go on with: vq train --resume {path}" in output
+    run = type(complete_run)(path, None)
+    status = run.json("status")
+    assert status["status"] == "interrupted"
+    assert status["step"] >= 4
+    assert run.json("summary")["steps"] == status["step"]
+    assert run.checkpoint.name == f"step-{status['step']:08d}"
+    assert (path / "curves.png").exists()
+    last = status["step"] + 2
+    again = resume(run, "--max-steps", last)
+    assert again.json("status") == again.json("status") | {"status": "done", "step": last}
+    assert again.steps == sorted(set(again.steps))
+    assert again.steps[-1] == last
+
+
+# -- the flag -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_first_signal_is_only_noted(number, code):
+    before = signal.getsignal(number)
+    with Interrupt() as interrupt:
+        assert interrupt.number is None
+        os.kill(os.getpid(), number)
+        assert interrupt.number == number
+        assert interrupt.exit_code == code
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_stops_at_once(second):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    interrupt, went_on = Interrupt(), []
+
+    def send_both():
+        with interrupt:
+            os.kill(os.getpid(), signal.SIGINT)
+            went_on.append("after the first")
+            os.kill(os.getpid(), second)
+            went_on.append("after the second")
+
+    with pytest.raises(KeyboardInterrupt):
+        send_both()
+    assert went_on == ["after the first"]
+    assert interrupt.number == signal.SIGINT
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_outside_the_main_thread_nothing_is_changed():
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def enter():
+        with Interrupt() as interrupt:
+            seen.append((signal.getsignal(signal.SIGINT) is before, interrupt.number))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [(True, None)]
+
+
+def test_a_run_stopped_at_once_keeps_its_last_checkpoint(train, resume, plugin_file):
+    arguments = ("--set", "checkpoint_every=4", "--max-steps", 12)
+    whole = train(*arguments, run="whole")
+    run = train(*arguments, "--plugin-file", plugin_file("two_signals", TWICE), code=130)
+    assert run.checkpoint.name == "step-00000004"
+    assert run.json("status") == run.json("status") | {"status": "failed", "step": 6}
+    assert not (run.path / "summary.json").exists()
+    source = run.path.parent / "plugin-files" / "two_signals.py"
+    source.write_text(source.read_text().replace("== 6", "== 99"))
+    sys.modules.pop("two_signals")
+    assert resume(run).weights == whole.weights

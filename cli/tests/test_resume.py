@@ -1,0 +1,256 @@
+"""N steps = k steps, a stop, and N - k more, to the bit; and what is refused instead of being continued wrongly."""
+
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vq.pipeline import pictures
+from vqcore.errors import RunError
+
+#: Six steps a pass over the data, the last with a short batch; stops fall into the second and third pass.
+PASSES = ("--batch-size", 256, "--set", "log_every=2", "--set", "warmup_steps=3")
+CONSTANT = ("--set", "schedule=constant")
+SPACE = ("--manifold", "poincare", "--regularizer", "entropy", "--regularizer", "homology")
+QUANTIZERS = ["codebook", "ema", "grouped", "residual"]
+STOP = """
+import os, signal
+@hookimpl
+def vq_step_end(run, step, losses):
+    if step == {step}:
+        os.kill(os.getpid(), signal.{signal})
+"""
+TIMED = ("images_per_second",)
+
+
+def trainer(run):
+    """The trainer's state without the time it took."""
+    state = torch.load(run.checkpoint / "trainer.pt", weights_only=True)
+    return {name: value for name, value in state.items() if name != "seconds"}
+
+
+def equal(one, other):
+    """Whether nested values are equal to the bit."""
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other) and one.dtype == other.dtype
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(equal, one, other))
+    return one == other
+
+
+def assert_same_run(one, other):
+    assert one.checkpoint.name == other.checkpoint.name
+    assert one.weights == other.weights
+    assert equal(trainer(one), trainer(other))
+    for name in ("psnr", "mse", "perplexity", "codes_used", "steps"):
+        assert one.json("summary")[name] == other.json("summary")[name]
+
+
+def untimed(lines):
+    return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]
+
+
+# -- to the bit ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
+    choices = (*PASSES, *CONSTANT, *SPACE, "--quantizer", quantizer, "--set", "eval_every=2")
+    whole = train(*choices, "--max-steps", 14, run="whole")
+    first = train(*choices, "--max-steps", 8, run="parts")
+    assert first.weights != whole.weights
+    parts = resume(first, "--max-steps", 14)
+    assert_same_run(whole, parts)
+    assert untimed(parts.metrics) == untimed(whole.metrics)
+    assert (parts.path / "config.yaml").read_text() == (whole.path / "config.yaml").read_text()
+    assert parts.json("status")["status"] == "done"
+
+
+@pytest.mark.parametrize(("name", "number"), [("SIGINT", 2), ("SIGTERM", 15)])
+def test_a_run_interrupted_by_a_signal_goes_on_along_its_cosine(train, resume, plugin_file, name, number):
+    whole = train(*PASSES, "--max-steps", 14, run="whole")
+    stopper = plugin_file(f"stop_at_nine_by_{name.lower()}", STOP.format(step=9, signal=name))
+    first = train(*PASSES, "--max-steps", 14, "--plugin-file", stopper, run="parts", code=128 + number)
+    assert first.json("status") == first.json("status") | {"status": "interrupted", "step": 9}
+    assert first.json("summary")["steps"] == 9
+    assert f"interrupted; go on with: vq train --resume {first.path}" in first.result.out
+    assert first.steps == [2, 4, 6, 8, 9]
+    parts = resume(first)
+    assert_same_run(whole, parts)
+    assert parts.steps == [2, 4, 6, 8, 9, 10, 12, 14]
+    assert [line["lr"] for line in parts.metrics if line["step"] % 2 == 0] == [line["lr"] for line in whole.metrics]
+    assert parts.json("status")["status"] == "done"
+
+
+def test_a_schedule_may_be_prolonged(train, resume):
+    """More epochs stretch the cosine: the rate goes on from what the longer run has at this step."""
+    first = train(*PASSES, "--max-steps", 8)
+    before = load_file(first.checkpoint / "model.safetensors")
+    run = resume(first, "--max-steps", 9)
+    after = load_file(run.checkpoint / "model.safetensors")
+    assert not torch.equal(before["backbone.encoder.0.weight"], after["backbone.encoder.0.weight"])
+    run = resume(run, "--max-steps", 12)
+    whole = train(*PASSES, "--max-steps", 12, run="whole")
+    assert [line["lr"] for line in run.metrics if line["step"] in (8, 9)] == [0, 0]
+    assert [line["lr"] for line in run.metrics[-2:]] == [line["lr"] for line in whole.metrics[-2:]]
+
+
+def test_a_crash_between_checkpoints_costs_the_steps_since_the_last(train, resume):
+    choices = (*PASSES, "--set", "checkpoint_every=4", "--set", "keep_checkpoints=9", "--max-steps", 12)
+    whole = train(*choices, run="whole")
+    crashed = train(*choices)
+    checkpoints = crashed.path / "checkpoints"
+    shutil.rmtree(checkpoints / "step-00000012")
+    (checkpoints / "latest").write_text("step-00000008\n")
+    (crashed.path / "summary.json").unlink()
+    with (crashed.path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 14, "lo')
+    again = resume(crashed)
+    assert again.steps == [2, 4, 6, 8, 10, 12]
+    assert untimed(again.metrics) == untimed(whole.metrics)
+    assert_same_run(whole, again)
+
+
+def test_a_run_that_failed_at_its_last_pictures_is_finished(train, resume, monkeypatch):
+    def refuse(*_):
+        raise RunError("curves.png cannot be written: No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "save_curves", refuse)
+        run = train(code=1)
+    assert "curves.png cannot be written" in run.json("status")["error"]
+    again = resume(run)
+    assert again.json("status")["status"] == "done"
+    assert again.json("summary")["steps"] == 8
+    assert again.steps == [4, 8]
+
+
+# -- refused ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--seed", 1), "seed"),
+        (("--lr", 0.1), "optimizer"),
+        (("--manifold", "poincare"), "manifold"),
+        (("--regularizer", "entropy"), "regularizers"),
+        (("--set", "quantizer.commitment_weight=1"), "quantizer"),
+        (("--set", "schedule=constant", "--max-steps", 20), "schedule"),
+        (("--dim", 8, "--batch-size", 8), "batch_size, dim"),
+    ],
+)
+def test_a_run_that_has_begun_cannot_change(complete_run, resume, arguments, named):
+    before = complete_run.contents()
+    result = resume(complete_run, *arguments, code=2).result
+    assert f"--resume: {named} cannot change in a run that has begun; these can: checkpoint_every" in result.err
+    assert complete_run.contents() == before
+
+
+@pytest.mark.parametrize("other", ["--config", "--run-dir"])
+def test_resume_has_its_own_folder_and_config(complete_run, resume, other):
+    result = resume(complete_run, other, "elsewhere", code=2).result
+    assert "leave out --config and --run-dir" in result.err
+
+
+def test_what_may_change_does(train, resume):
+    run = resume(train("--max-steps", 4), "--max-steps", 8, "--set", "log_every=1", "--set", "keep_checkpoints=1")
+    assert run.steps == [4, 5, 6, 7, 8]
+    assert [path.name for path in (run.path / "checkpoints").glob("step-*")] == ["step-00000008"]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--max-steps", 4)])
+def test_a_finished_run_says_so(copied_run, resume, arguments):
+    before = copied_run.contents()
+    result = resume(copied_run, *arguments).result
+    assert "is complete at step 12: raise --epochs or --max-steps to go on" in result.out
+    after = copied_run.contents()
+    assert {name for name in after if after[name] != before.get(name)} == {"log.txt"}
+
+
+def cut(name):
+    def damage(run, _train):
+        file = run.checkpoint / name
+        file.write_bytes(file.read_bytes()[:-100])
+        return name
+
+    return damage
+
+
+def put(name, content):
+    def damage(run, _train):
+        path = run.checkpoint / name
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+        return name
+
+    return damage
+
+
+def swap(name):
+    def damage(run, train):
+        other = train("--max-steps", 1, run="other")
+        shutil.copy(other.checkpoint / name, run.checkpoint / name)
+        return name
+
+    return damage
+
+
+DAMAGES = {
+    "weights cut short": (cut("model.safetensors"), "damaged or not a checkpoint"),
+    "state cut short": (cut("trainer.pt"), "damaged or not a checkpoint"),
+    "weights are text": (put("model.safetensors", b"not weights"), "damaged or not a checkpoint"),
+    "state is text": (put("trainer.pt", b"no state"), "damaged or not a checkpoint"),
+    "weights are gone": (put("model.safetensors", None), "damaged or not a checkpoint"),
+    "state is gone": (put("trainer.pt", None), "damaged or not a checkpoint"),
+    "state of a later format": (put("trainer.pt", {"format": 2}), "checkpoint format 2: this version reads 1"),
+    "state is a list": (put("trainer.pt", [1, 2]), "checkpoint format 'list'"),
+    "state is somebody's": (put("trainer.pt", {"epoch": 3}), "checkpoint format None"),
+    "state is incomplete": (put("trainer.pt", {"format": 1}), "not the state of this run: KeyError: 'rng'"),
+    "weights of another model": (swap("model.safetensors"), "holds another model than the config describes"),
+    "state of another model": (swap("trainer.pt"), "not the state of this run"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(copied_run, train, resume, damage):
+    run = copied_run
+    apply, message = DAMAGES[damage]
+    name = apply(run, train)
+    before = run.contents()
+    result = resume(run, "--max-steps", 16, code=1).result
+    assert f"{run.checkpoint / name}: " in result.err
+    assert message in result.err
+    assert "arbitrary code" not in result.err
+    assert run.contents() == before
+
+
+@pytest.mark.parametrize(
+    ("pointer", "message"),
+    [
+        ("step-00000099\n", "step-00000099: the checkpoint that"),
+        (None, "no checkpoint to go on from: No such file or directory"),
+        (b"\xff\xfe\x00", "latest names is not there"),
+    ],
+)
+@pytest.mark.parametrize("command", [("train", "--resume"), ("evaluate",)])
+def test_a_pointer_to_nothing(copied_run, vq, command, pointer, message):
+    latest = copied_run.path / "checkpoints" / "latest"
+    latest.unlink()
+    if pointer is not None:
+        latest.write_bytes(pointer if isinstance(pointer, bytes) else pointer.encode())
+    result = vq(*command, copied_run.path)
+    assert result.code == 2
+    assert message in result.err
+
+
+@pytest.mark.parametrize("command", [("train", "--resume"), ("evaluate",)])
+def test_a_folder_that_is_no_run(vq, tmp_path, command):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        result = vq(*command, path)
+        assert result.code == 2
+        assert f"run = '{path}': expected a run folder with a config.yaml in it" in result.err

@@ -1,0 +1,331 @@
+"""Where a run's settings come from: defaults < --config < options < --set, and how components are chosen and nested."""
+
+import json
+
+import pytest
+import yaml
+
+from vq.pipeline.config import RunConfig, assign, make_plan, merge, parse_value, read_config
+from vqcore.errors import UsageError
+from vqcore.registry import default_registry
+
+COMPOSITIONS = {
+    "defaults": (),
+    "poincare": ("--manifold", "poincare", "--set", "manifold.curvature=0.5", "--optimizer", "adam", "--lr", "1e-4"),
+    "nested": (
+        "--quantizer", "residual", "--quantizer.stages", "3", "--quantizer.inner.name", "grouped",
+        "--quantizer.inner.inner.name", "ema", "--quantizer.inner.inner.decay", "0.5",
+    ),
+    "regularized": ("--regularizer", "smoothness", "--regularizer", "entropy", "--regularizers.entropy.weight", "3"),
+    "data": ("--dataset", "trees", "--dataset.depth", "4", "--backbone", "mlp", "--precision", "bf16"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def config(vq):
+    """The resolved config that arguments give."""
+
+    def read(*arguments):
+        result = vq("train", "--print-config", *arguments)
+        assert (result.code, result.err) == (0, ""), result
+        return yaml.safe_load(result.out)
+
+    return read
+
+
+@pytest.fixture
+def file(tmp_path):
+    """A function that writes settings to a file: YAML by default."""
+
+    def write(settings, name="settings.yaml"):
+        path = tmp_path / name
+        path.write_text(settings if isinstance(settings, str) else yaml.safe_dump(settings))
+        return path
+
+    return write
+
+
+# -- precedence ---------------------------------------------------------------------------------------------------
+
+
+def test_defaults_are_those_of_the_model(config):
+    found = config()
+    for name, field in RunConfig.model_fields.items():
+        if name in ("regularizers", "max_steps", "plugin_files"):
+            assert not found[name]
+        elif isinstance(found[name], dict):
+            assert found[name]["name"] == field.default.name.rpartition("/")[2]
+        else:
+            assert found[name] == field.default, name
+    assert list(found) == list(RunConfig.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("setting", "flag", "values"),
+    [
+        ("seed", "--seed", (1, 2, 3)),
+        ("optimizer.lr", "--lr", (0.5, 0.25, 0.125)),
+        ("manifold.name", "--manifold", ("sphere", "poincare", "lorentz")),
+        ("batch_size", "--batch-size", (17, 19, 23)),
+    ],
+)
+def test_precedence(config, file, setting, flag, values):
+    in_file, in_flag, in_set = values
+    path = file(assign([(setting, in_file)]))
+
+    def found(*arguments):
+        value = config(*arguments)
+        for key in setting.split("."):
+            value = value[key]
+        return value
+
+    assert found() not in values
+    assert found("--config", path) == in_file
+    assert found(flag, in_flag, "--config", path) == in_flag
+    assert found("--set", f"{setting}={in_set}", flag, in_flag, "--config", path) == in_set
+
+
+def test_the_last_set_of_a_key_wins(config):
+    assert config("--set", "seed=1", "--set", "seed=2")["seed"] == 2
+
+
+def test_what_a_level_does_not_name_comes_from_the_one_below(config, file):
+    path = file({"quantizer": {"name": "ema", "decay": 0.5, "init": "normal"}, "dim": 12})
+    found = config("--config", path, "--codebook-size", "32", "--set", "quantizer.decay=0.25")
+    assert (found["dim"], found["codebook_size"]) == (12, 32)
+    assert (found["quantizer"]["decay"], found["quantizer"]["init"]) == (0.25, "normal")
+
+
+@pytest.mark.parametrize("written", [("--quantizer.inner.decay", "0.5"), ("--quantizer.inner.decay=0.5",)])
+def test_a_dotted_option_is_the_same_as_set(config, written):
+    base = ("--quantizer", "grouped", "--set", "quantizer.inner.name=ema")
+    dotted = config(*base, *written, "--seed", "4")
+    assert dotted == config(*base, "--set", "quantizer.inner.decay=0.5", "--seed", "4")
+    assert (dotted["quantizer"]["inner"]["decay"], dotted["seed"]) == (0.5, 4)
+
+
+def test_a_dotted_option_takes_a_negative_value(vq):
+    result = vq("train", "--dry-run", "--optimizer.lr", "-1")
+    assert result.code == 2
+    assert "optimizer.lr = -1: expected greater than 0" in result.err
+
+
+@pytest.mark.parametrize(
+    ("flag", "setting", "value"),
+    [
+        ("--quantizer", "quantizer.name", "ema"),
+        ("--estimator", "estimator.name", "rotation"),
+        ("--dataset", "dataset.name", "photos"),
+        ("--backbone", "backbone.name", "mlp"),
+        ("--optimizer", "optimizer.name", "adam"),
+        ("--dim", "dim", 12),
+        ("--codebook-size", "codebook_size", 7),
+        ("--epochs", "epochs", 3),
+        ("--max-steps", "max_steps", 5),
+        ("--device", "device", "cpu"),
+        ("--precision", "precision", "bf16"),
+        ("--lr", "optimizer.lr", 0.5),
+    ],
+)
+def test_every_option_is_a_setting(config, flag, setting, value):
+    by_flag = config(flag, value)
+    assert by_flag == config("--set", f"{setting}={value}")
+    assert by_flag != config()
+
+
+def test_compile_is_a_switch(config):
+    assert config("--compile")["compile"] is True
+    assert config("--set", "compile=true", "--no-compile")["compile"] is True
+    assert config("--no-compile")["compile"] is False
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+IN_FORMATS = {
+    "a.yaml": "seed: 3\noptimizer: {lr: 1e-4}\nquantizer:\n  name: grouped\n  inner: ema\n",
+    "a.yml": "seed: 3\noptimizer: {lr: 0.0001}\nquantizer:\n  name: grouped\n  inner: {name: ema}\n",
+    "a.toml": 'seed = 3\noptimizer.lr = 1e-4\n[quantizer]\nname = "grouped"\ninner = "ema"\n',
+    "a.json": '{"seed": 3, "optimizer": {"lr": 1e-4}, "quantizer": {"name": "grouped", "inner": {"name": "ema"}}}',
+}
+
+
+@pytest.mark.parametrize("name", IN_FORMATS)
+def test_a_config_file_is_yaml_toml_or_json(config, file, name):
+    found = config("--config", file(IN_FORMATS[name], name))
+    assert found == config("--seed", 3, "--lr", 1e-4, "--quantizer", "grouped", "--set", "quantizer.inner.name=ema")
+
+
+def test_a_number_that_yaml_reads_as_text_becomes_a_float(config, file):
+    assert yaml.safe_load("1e-4") == "1e-4"
+    lr = config("--config", file("optimizer: {lr: 1e-4}"))["optimizer"]["lr"]
+    assert isinstance(lr, float)
+    assert lr == 1e-4
+    assert config("--set", "optimizer.lr=1e-4")["optimizer"]["lr"] == 1e-4
+
+
+def test_a_bare_no_is_a_precision(config, file):
+    assert config("--precision", "bf16", "--set", "precision=no")["precision"] == "no"
+    assert config("--config", file("precision: no"))["precision"] == "no"
+
+
+def test_an_empty_file_holds_no_setting(config, file):
+    assert config("--config", file("# nothing yet\n")) == config()
+
+
+@pytest.mark.parametrize("arguments", COMPOSITIONS.values(), ids=COMPOSITIONS)
+@pytest.mark.parametrize("suffix", ["yaml", "json"])
+def test_a_printed_config_gives_itself(config, file, arguments, suffix):
+    first = config(*arguments)
+    text = yaml.safe_dump(first) if suffix == "yaml" else json.dumps(first)
+    assert config("--config", file(text, f"printed.{suffix}")) == first
+    assert first != config() or not arguments
+
+
+# -- components ---------------------------------------------------------------------------------------------------
+
+
+def test_quantizers_nest(config):
+    outer = config(*COMPOSITIONS["nested"])["quantizer"]
+    assert (outer["name"], outer["stages"]) == ("residual", 3)
+    assert (outer["inner"]["name"], outer["inner"]["groups"]) == ("grouped", 2)
+    assert (outer["inner"]["inner"]["name"], outer["inner"]["inner"]["decay"]) == ("ema", 0.5)
+
+
+def test_options_without_a_name_are_the_default_components(config, file):
+    assert config("--set", "quantizer.codebook_weight=2")["quantizer"]["codebook_weight"] == 2
+    found = config("--config", file({"quantizer": {"codebook_weight": 2}}))["quantizer"]
+    assert (found["name"], found["codebook_weight"]) == ("codebook", 2)
+    inner = config("--quantizer", "grouped", "--set", "quantizer.inner.codebook_weight=2")["quantizer"]["inner"]
+    assert (inner["name"], inner["codebook_weight"]) == ("codebook", 2)
+
+
+@pytest.mark.parametrize("settings", [{"name": "ema", "decay": 0.5, "init": "uniform"}, {"init": "uniform"}])
+def test_another_choice_drops_the_options_of_the_one_before(config, file, settings):
+    path = file({"quantizer": settings})
+    assert config("--config", path)["quantizer"]["init"] == "uniform"
+    found = config("--config", path, "--quantizer", "residual", "--set", "quantizer.stages=2")["quantizer"]
+    assert found == config("--quantizer", "residual", "--set", "quantizer.stages=2")["quantizer"]
+
+
+@pytest.mark.parametrize("settings", [{"name": "ema", "init": "uniform"}, {"name": "codebook", "init": "uniform"}])
+def test_the_same_choice_keeps_its_options(config, file, settings):
+    path = file({"quantizer": settings})
+    assert config("--config", path, "--quantizer", settings["name"])["quantizer"]["init"] == "uniform"
+
+
+def test_naming_the_default_component_keeps_options_without_a_name(config, file):
+    path = file({"quantizer": {"codebook_weight": 2}})
+    assert config("--config", path, "--quantizer", "codebook")["quantizer"]["codebook_weight"] == 2
+
+
+def test_another_inner_choice_drops_the_options_of_the_one_before(config, file):
+    path = file({"quantizer": {"name": "grouped", "groups": 4, "inner": {"name": "ema", "init": "uniform"}}})
+    found = config("--config", path, "--set", "quantizer.inner=codebook")["quantizer"]
+    assert (found["groups"], found["inner"]["name"], found["inner"]["init"]) == (4, "codebook", "data")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--quantizer.inner.decay", "0.5", "--quantizer.inner.name", "ema", "--quantizer.name", "grouped"),
+        ("--set", "quantizer.inner.decay=0.5", "--set", "quantizer={name: grouped, inner: ema}"),
+        ("--set", "quantizer.inner={decay: 0.5}", "--set", "quantizer.inner.name=ema", "--quantizer", "grouped"),
+    ],
+)
+def test_the_order_of_a_choice_and_its_options_does_not_matter(config, arguments):
+    written = config("--quantizer", "grouped", "--set", "quantizer.inner={name: ema, decay: 0.5}")
+    assert config(*arguments) == written
+
+
+def test_lr_holds_for_an_optimizer_that_set_chooses(config):
+    assert config("--lr", 0.5, "--set", "optimizer.name=adam")["optimizer"]["lr"] == 0.5
+
+
+def test_regularizers_are_a_list_or_a_mapping(config, file):
+    as_list = file("regularizers: [smoothness, {name: entropy, weight: 3}]", "list.yaml")
+    as_mapping = file("regularizers: {smoothness: , entropy: {weight: 3}}", "mapping.yaml")
+    by_option = ("--regularizer", "smoothness", "--regularizer", "entropy", "--set", "regularizers.entropy.weight=3")
+    found = config("--config", as_list)
+    assert list(found["regularizers"]) == ["smoothness", "entropy"]
+    assert found["regularizers"]["entropy"]["weight"] == 3
+    assert found == config("--config", as_mapping) == config(*by_option)
+
+
+@pytest.mark.parametrize("written", ["[smoothness, entropy]", "{smoothness: {}, entropy: {}}"])
+def test_a_setting_of_one_regularizer_leaves_the_others(config, file, written):
+    path = file(f"regularizers: {written}")
+    found = config("--config", path, "--set", "regularizers.entropy.weight=3")["regularizers"]
+    assert list(found) == ["smoothness", "entropy"]
+    assert found["entropy"]["weight"] == 3
+    assert list(config("--config", file("regularizers: [smoothness]"), "--regularizer", "entropy")["regularizers"]) == [
+        "smoothness", "entropy",
+    ]  # fmt: skip
+
+
+def test_regularizer_may_be_said_for_regularizers(config):
+    found = config("--regularizer", "entropy", "--regularizer.entropy.weight", "3")
+    assert found == config("--set", "regularizers.entropy.weight=3")
+    assert found["regularizers"]["entropy"]["weight"] == 3
+
+
+def test_dry_run_checks_and_names_the_composition(vq, tmp_path):
+    result = vq("train", "--dry-run", "--manifold", "poincare", "--estimator", "rotation", "--regularizer", "entropy")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.strip() == "config is valid: digits-poincare-codebook-rotation-entropy"
+    assert vq("train", "--dry-run", "--set", "dim=0").code == 2
+    assert not list(tmp_path.iterdir())
+
+
+# -- merge, assign, parse_value, read_config ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "over", "expected"),
+    [
+        ({}, {"a": 1}, {"a": 1}),
+        ({"a": 1, "b": 2}, {"b": 3}, {"a": 1, "b": 3}),
+        ({"backbone": {"hidden": 1}}, {"backbone": {"layers": 2}}, {"backbone": {"hidden": 1, "layers": 2}}),
+        ({"quantizer": "ema"}, {"quantizer": {"decay": 0.5}}, {"quantizer": {"name": "ema", "decay": 0.5}}),
+        ({"quantizer": {"name": "ema", "decay": 0.5}}, {"quantizer": "residual"}, {"quantizer": {"name": "residual"}}),
+        ({"quantizer": {"init": "data"}}, {"quantizer": "ema"}, {"quantizer": {"name": "ema"}}),
+        ({"quantizer": 5}, {"quantizer": {"name": "ema"}}, {"quantizer": {"name": "ema"}}),
+        ({"quantizer": {"name": "ema"}}, {"quantizer": None}, {"quantizer": None}),
+        ({"quantizer": {"name": "ema"}}, {"quantizer": 5}, {"quantizer": 5}),
+        ({"regularizers": ["a"]}, {"regularizers": {"b": {"x": 2}}}, {"regularizers": {"a": {}, "b": {"x": 2}}}),
+        ({"plugin_files": ["a"]}, {"plugin_files": ["b"]}, {"plugin_files": ["b"]}),
+    ],
+)  # fmt: skip
+def test_merge(base, over, expected):
+    before = json.dumps([base, over])
+    assert merge(base, over) == expected
+    assert json.dumps([base, over]) == before
+
+
+def test_assign_nests_key_paths():
+    pairs = [("seed", 1), ("quantizer.inner.name", "ema"), ("quantizer.name", "grouped"), ("seed", 2)]
+    assert assign(pairs) == {"seed": 2, "quantizer": {"name": "grouped", "inner": {"name": "ema"}}}
+    assert assign([("regularizer.entropy.weight", 2)]) == {"regularizers": {"entropy": {"weight": 2}}}
+    assert assign([]) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("0.5", 0.5), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ("{a: 1}", {"a": 1}), ("ema", "ema")],
+)
+def test_a_value_is_read_as_yaml(text, value):
+    assert parse_value(text) == value
+
+
+def test_a_plan_from_plain_values_needs_no_command(tmp_path):
+    plan = make_plan({"quantizer": {"name": "ema", "decay": "0.5"}, "regularizers": ["entropy"]}, default_registry())
+    assert plan.components["quantizer"].options.decay == 0.5
+    assert list(plan.regularizers) == ["entropy"]
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan.dump()))
+    assert make_plan(read_config(path), default_registry()).dump() == plan.dump()
+
+
+@pytest.mark.parametrize("listed", [1, {"weight": 2}, {"name": 3}, ["entropy"]])
+def test_a_listed_regularizer_needs_a_name(listed):
+    with pytest.raises(UsageError, match="expected the name of one"):
+        make_plan({"regularizers": [listed]}, default_registry())

@@ -1,0 +1,397 @@
+"""What a run leaves behind: every file, what is in it, and that it stands alone."""
+
+import errno
+import json
+import math
+import os
+import re
+import time
+from importlib import metadata
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from matplotlib.patches import Circle
+from PIL import Image
+
+from vq.pipeline import checkpoint, launch, pictures
+from vq.pipeline import train as trainer
+from vq.pipeline.config import make_plan, read_config
+from vq.pipeline.model import build_model, build_source
+from vq.pipeline.run_folder import RunFolder
+from vqcore.errors import RunError, SettingError
+from vqcore.registry import default_registry
+
+SUMMARY = {
+    "psnr", "mse", "perplexity", "codes_used", "codebook_size", "codebooks", "samples", "steps", "seconds",
+    "images_per_second",
+}  # fmt: skip
+
+
+def load(run):
+    """The trained model of a run in eval mode, and its data."""
+    plan = make_plan(read_config(run.path / "config.yaml"), default_registry())
+    source = build_source(plan, default_registry())
+    model = build_model(plan, default_registry(), source).eval()
+    checkpoint.load_weights(checkpoint.latest(run.path / "checkpoints"), model)
+    return model, source
+
+
+def held_out(source, count):
+    return next(source.split("test").batches(torch.arange(count), count, torch.device("cpu")))
+
+
+# -- the files ----------------------------------------------------------------------------------------------------
+
+
+def test_every_file_is_there_and_no_other(complete_run):
+    steps = ["step-00000008", "step-00000012"]
+    assert set(complete_run.contents()) == {
+        "config.yaml", "metrics.jsonl", "summary.json", "status.json", "plugins.json", "env.json", "log.txt",
+        "curves.png", "codebook.png", "checkpoints/latest",
+        *(f"checkpoints/{step}/{name}" for step in steps for name in ("model.safetensors", "trainer.pt")),
+        *(f"samples/{step}.png" for step in ("step-00000004", *steps)),
+    }  # fmt: skip
+
+
+def test_the_summary_holds_the_held_out_figures(complete_run):
+    summary = complete_run.json("summary")
+    assert set(summary) == SUMMARY
+    assert (summary["steps"], summary["samples"], summary["codebook_size"], summary["codebooks"]) == (12, 359, 16, 1)
+    assert 0 < summary["mse"] < 1
+    assert summary["psnr"] == -10 * math.log10(summary["mse"])
+    assert 1 <= summary["perplexity"] <= summary["codes_used"] <= 16
+    assert 0 < summary["seconds"] < 100
+    assert summary["images_per_second"] > 0
+
+
+def test_metrics_are_a_line_a_log_step(complete_run):
+    assert complete_run.steps == [4, 8, 12]
+    for line in complete_run.metrics:
+        expected = {"loss", "reconstruction", "commitment", "entropy", "perplexity", "codes_used", "bad_tokens", "lr"}
+        assert expected <= set(line)
+        terms = line["reconstruction"] + line["commitment"] + line["entropy"]
+        assert line["loss"] == pytest.approx(terms, rel=1e-6)
+        assert line["bad_tokens"] == 0
+    last, summary = complete_run.metrics[-1], complete_run.json("summary")
+    for name in ("psnr", "mse", "perplexity", "codes_used"):
+        assert last[f"test_{name}"] == summary[name]
+
+
+def test_held_out_figures_come_every_eval_every_steps(train):
+    run = train("--max-steps", 10, "--set", "log_every=3", "--set", "eval_every=4")
+    assert run.steps == [3, 4, 6, 8, 9, 10]
+    assert [line["step"] for line in run.metrics if "test_psnr" in line] == [4, 8, 10]
+
+
+def test_losses_are_means_over_the_window(train):
+    every = train("--set", "log_every=1", "--max-steps", 4, run="every").metrics
+    once = train("--set", "log_every=4", "--max-steps", 4, run="once").metrics
+    for name in ("loss", "reconstruction", "commitment", "quantization_error"):
+        assert once[0][name] == pytest.approx(sum(line[name] for line in every) / 4, rel=1e-12)
+    assert every[-1]["lr"] == once[0]["lr"]
+
+
+def test_watching_a_run_changes_nothing_of_it(train):
+    """Evaluating, drawing and saving after every step leave the weights that none of it leaves."""
+    often = [part for name in ("log", "eval", "sample", "checkpoint") for part in ("--set", f"{name}_every=1")]
+    for quantizer in ("codebook", "ema"):
+        plain = train("--quantizer", quantizer, run=f"{quantizer}-plain")
+        watched = train("--quantizer", quantizer, *often, run=f"{quantizer}-watched")
+        assert watched.steps == list(range(1, 9))
+        assert watched.weights == plain.weights
+
+
+def test_speed_counts_training_alone(train, monkeypatch):
+    """A clock that evaluation moves on by a million seconds: the run took that long, its steps did not."""
+    behind, clock, evaluate = [0.0], time.perf_counter, trainer.evaluate
+
+    def slow(*arguments):
+        behind[0] += 1e6
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + behind[0])
+    monkeypatch.setattr(trainer, "evaluate", slow)
+    run = train("--set", "eval_every=1", "--set", "log_every=1", "--max-steps", 3)
+    assert min(line["images_per_second"] for line in run.metrics) > 1
+    assert run.json("summary")["images_per_second"] > 1
+    assert 2e6 <= run.json("summary")["seconds"] < 3e6
+
+
+def test_the_config_repeats_the_run_to_the_bit(complete_run, vq, without_pictures):
+    result = vq("train", "--config", complete_run.path / "config.yaml", "--run-dir", "again")
+    assert result.code == 0, result
+    again = type(complete_run)("again", result)
+    assert again.weights == complete_run.weights
+    assert (again.path / "config.yaml").read_text() == (complete_run.path / "config.yaml").read_text()
+    fixed = [name for name in SUMMARY if name not in ("seconds", "images_per_second")]
+    assert [again.json("summary")[n] for n in fixed] == [complete_run.json("summary")[n] for n in fixed]
+
+
+def test_another_seed_is_another_run(train):
+    assert train("--seed", 0, run="a").weights != train("--seed", 1, run="b").weights
+
+
+def test_the_config_names_every_setting(complete_run):
+    written = yaml.safe_load((complete_run.path / "config.yaml").read_text())
+    assert written["manifold"]["name"] == "poincare"
+    assert written["quantizer"] == written["quantizer"] | {"name": "ema", "decay": 0.99}
+    assert written["regularizers"]["entropy"]["weight"] == 0.1
+    assert (written["max_steps"], written["codebook_size"], written["seed"]) == (12, 16, 0)
+
+
+def test_status_plugins_and_environment(complete_run, vq):
+    status = complete_run.json("status")
+    assert (status["status"], status["step"], status["pid"]) == ("done", 12, os.getpid())
+    assert complete_run.json("plugins") == json.loads(vq("list-plugins", "--json").out)
+    names = [row["plugin"] for row in complete_run.json("plugins")]
+    assert {"builtin", "pipeline", "ema", "hyperbolic"} <= set(names)
+    environment = complete_run.json("env")
+    assert environment["packages"]["torch"] == metadata.version("torch")
+    assert (environment["device"], environment["processes"]) == ("cpu", 1)
+    assert {"python", "platform", "device_name", "threads", "cpus"} <= set(environment)
+
+
+def test_the_log_holds_what_was_printed(complete_run):
+    log = (complete_run.path / "log.txt").read_text()
+    for text in ("digits-poincare-ema-rotation-entropy: 1438 samples", "step 8/12  loss", "psnr", "run folder:"):
+        assert text in log
+        assert text in complete_run.result.out
+
+
+# -- pictures -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["curves.png", "codebook.png", "samples/step-00000004.png"])
+def test_pictures_open_and_are_not_blank(complete_run, name):
+    with Image.open(complete_run.path / name) as picture:
+        picture.load()
+        pixels = np.asarray(picture.convert("RGB"), dtype=float)
+    assert min(pixels.shape[:2]) >= 100
+    assert pixels.std() > 10
+    assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 10
+
+
+def test_samples_show_inputs_beside_reconstructions(complete_run):
+    """8 x 8 digits are enlarged six times; a frame of 4 pixels stands left and right of a pair, of 2 above."""
+    model, source = load(complete_run)
+    batch = held_out(source, 16)
+    decoded = model.decode(model.encode(batch)).clamp(-1, 1)
+    with Image.open(complete_run.path / "samples/step-00000012.png") as picture:
+        pixels = np.asarray(picture, dtype=float)
+    assert pixels.shape == (2 * 52, 8 * 104, 3)
+    for number in (0, 9):
+        row, column = divmod(number, 8)
+        pair = pixels[row * 52 + 2 :, column * 104 + 4 :][3:48:6, 3:96:6, 0]
+        for found, shown in zip(np.split(pair, 2, 1), (batch, decoded), strict=True):
+            expected = (shown[number, 0].numpy() + 1) / 2 * 255
+            assert np.abs(found - expected).max() <= 0.51
+
+
+def test_vectors_are_shown_as_rows(train):
+    run = train("--dataset", "trees", "--set", "dataset.depth=4", "--backbone", "mlp", "--max-steps", 2)
+    with Image.open(run.path / "samples/step-00000002.png") as picture:
+        pixels = np.asarray(picture.convert("L"))
+    bits = held_out(load(run)[1], 2)
+    width = pixels.shape[1] // 15
+    for number in range(2):
+        cells = pixels[number * 18, width // 2 :: width]
+        assert np.array_equal(cells, bits[number].numpy() * 255)
+
+
+def built(*settings):
+    """A model with random weights after one forward pass in training, so that its codes come from latents."""
+    values = {"backbone": {"hidden": 8}, "codebook_size": 16}
+    plan = make_plan(values | dict(settings), default_registry())
+    source = build_source(plan, default_registry())
+    model = build_model(plan, default_registry(), source).train()
+    model(next(source.split("train").batches(torch.arange(64), 64, torch.device("cpu"))))
+    return model, source
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that would have been rendered."""
+    figures = []
+    for module in (pictures.codebook, pictures.curves):
+        monkeypatch.setattr(module, "save", lambda figure, _path: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize(
+    ("manifold", "quantizer", "books"),
+    [
+        ("euclidean", "codebook", 1),
+        ("sphere", "ema", 1),
+        ("poincare", "codebook", 1),
+        ("lorentz", {"name": "grouped", "shared": True}, 1),
+        ("poincare", {"name": "residual", "stages": 6}, 4),
+    ],
+)
+def test_codes_are_drawn_on_the_disk_where_there_is_one(drawn, manifold, quantizer, books):
+    model, source = built(("manifold", manifold), ("quantizer", quantizer))
+    pictures.save_codebook(None, model, source.split("test"), torch.device("cpu"))
+    planes = drawn[0].axes[::2]
+    assert len(planes) == books
+    assert model.training
+    for axes in planes:
+        points = np.concatenate([np.asarray(one.get_offsets()) for one in axes.collections])
+        assert np.isfinite(points).all()
+        assert np.ptp(points, axis=0).min() > 1e-3
+        circles = [patch for patch in axes.patches if isinstance(patch, Circle)]
+        assert len(circles) == (manifold in ("poincare", "lorentz"))
+        if circles:
+            assert np.linalg.norm(points, axis=1).max() < circles[0].radius == 1
+    bars = drawn[0].axes[1].patches
+    assert len(bars) == 16
+    assert sum(bar.get_height() for bar in bars) == pytest.approx(1)
+
+
+def test_a_code_lies_on_the_disk_at_half_its_distance_from_the_origin(drawn):
+    """The ball's radius of a tangent vector u is tanh |u|: projecting on the plane keeps each length."""
+    model, source = built(("manifold", "poincare"))
+    pictures.save_codebook(None, model, source.split("test"), torch.device("cpu"))
+    _, *codes = drawn[0].axes[0].collections
+    found = np.concatenate([np.linalg.norm(one.get_offsets(), axis=1) for one in codes])
+    lengths = model.bottleneck.codebook.detach().norm(dim=1).numpy()
+    assert np.sort(found) == pytest.approx(np.sort(lengths), rel=1e-4)
+
+
+def test_curves_show_every_loss_term_and_the_held_out_figures(drawn, complete_run):
+    pictures.save_curves(None, complete_run.metrics)
+    losses, quality, usage = drawn[0].axes
+    lines = {line.get_label(): line.get_xydata() for line in losses.lines}
+    assert set(lines) == {"reconstruction", "commitment", "entropy"}
+    for name, points in lines.items():
+        assert points.tolist() == [[line["step"], line[name]] for line in complete_run.metrics]
+    held = [[line["step"], line["test_psnr"]] for line in complete_run.metrics]
+    assert quality.lines[0].get_xydata().tolist() == held
+    assert len(usage.lines) == 3
+
+
+# -- a place of its own -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("held", ["a run", "a file", "the path is a file"])
+def test_a_folder_with_anything_in_it_is_never_written_into(train, vq, tmp_path, monkeypatch, held):
+    target = tmp_path / "run"
+    if held == "a run":
+        run = train()
+    elif held == "a file":
+        target.mkdir()
+        (target / "thesis.txt").write_text("do not lose")
+    else:
+        target.write_text("do not lose")
+    before = run.contents() if held == "a run" else None
+    monkeypatch.setattr(launch, "launch", lambda *_: pytest.fail("said only after torch was imported"))
+    result = vq("train", "--run-dir", target, "--max-steps", 1)
+    assert result.code == 2
+    assert f"--run-dir = '{target}': expected a new or empty folder" in result.err
+    if held == "a run":
+        assert f"vq train --resume {target}" in result.err
+        assert run.contents() == before
+    else:
+        kept = target / "thesis.txt" if held == "a file" else target
+        assert kept.read_text() == "do not lose"
+
+
+def test_an_empty_folder_may_be_chosen(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    assert train("--max-steps", 1).json("status")["status"] == "done"
+
+
+def test_runs_of_the_same_second_lie_side_by_side(vq, without_pictures, tmp_path, monkeypatch):
+    now = time.strftime("%Y%m%d-%H%M%S")
+    monkeypatch.setattr(time, "strftime", lambda *_: now)
+    arguments = ("--set", "backbone.hidden=8", "--max-steps", 1, "--quantizer", "ema", "--estimator", "rotation")
+    for _ in range(2):
+        result = vq("train", *arguments)
+        assert result.code == 0, result
+    found = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert found == [f"{now}-digits-euclidean-ema-rotation", f"{now}-digits-euclidean-ema-rotation-2"]
+    assert re.fullmatch(r"\d{8}-\d{6}", now)
+    assert f"run folder: runs/{found[1]}" in result.out
+
+
+@pytest.mark.parametrize("arguments", [("--run-dir", "place/run"), ()])
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_done(vq, tmp_path, monkeypatch, arguments):
+    def read_only(path, *_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(os, "mkdir", read_only)
+    result = vq("train", *arguments, "--max-steps", 1)
+    assert result.code == 2
+    assert "--run-dir = " in result.err
+    assert "expected a place that can be written: Read-only file system" in result.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_below_a_file_cannot_be(vq, tmp_path):
+    (tmp_path / "file").write_text("here")
+    result = vq("train", "--run-dir", "file/run", "--max-steps", 1)
+    assert result.code == 2
+    assert "--run-dir = 'file/run': expected a place that can be written: Not a directory" in result.err
+
+
+def test_more_codes_than_k_means_is_given_leave_no_folder(vq, tmp_path):
+    arguments = ("--set", "quantizer.init=kmeans", "--codebook-size", 5000, "--set", "backbone.hidden=8")
+    for where in ((), ("--run-dir", "mine")):
+        result = vq("train", *arguments, *where)
+        assert result.code == 2
+        assert "codebook_size = 5000: expected at most the 1024 latents" in result.err
+    assert not list(tmp_path.rglob("*.*"))
+    assert not (tmp_path / "mine").exists()
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_run_that_failed_says_so(train):
+    run = train("--lr", "1e30", code=1)
+    status = run.json("status")
+    assert status["status"] == "failed"
+    assert "nan" in status["error"]
+    assert not (run.path / "summary.json").exists()
+
+
+# -- RunFolder ----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder = RunFolder.create(tmp_path / "run", "title")
+    folder.write_json(folder.summary, {"psnr": 1})
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for broken in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, broken, full)
+            with pytest.raises(RunError, match=r"summary.json cannot be written: No space left on device"):
+                folder.write_json(folder.summary, {"psnr": 2})
+        assert json.loads(folder.summary.read_text()) == {"psnr": 1}
+        assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoints", "samples", "summary.json"]
+
+
+def test_metrics_rewind_to_a_step(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", "title")
+    assert folder.read_metrics() == []
+    for step in (4, 8, 12):
+        folder.append_metrics({"step": step})
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 16, "lo')
+    assert [line["step"] for line in folder.read_metrics()] == [4, 8, 12]
+    folder.rewind_metrics(8)
+    assert folder.metrics.read_text() == '{"step": 4}\n{"step": 8}\n'
+
+
+def test_only_a_run_folder_opens(tmp_path):
+    with pytest.raises(SettingError, match=r"expected a run folder with a config.yaml in it"):
+        RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize(("text", "done"), [('{"status": "done"}', 1), ('{"status": "failed"}', 0), ("[]", 0)])
+def test_whether_a_run_is_done(tmp_path, text, done):
+    folder = RunFolder.create(tmp_path / "run", "title")
+    assert not folder.is_done()
+    folder.status.write_text(text)
+    assert folder.is_done() == done

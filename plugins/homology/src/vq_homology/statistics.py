@@ -1,0 +1,89 @@
+"""What persistence pairs say of a cloud, differentiable: lengths of chosen edges, and numbers made of them.
+
+Everything is finite, with a finite gradient, for clouds of no point, one point, or equal points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vqcore.manifold import Manifold
+from vqcore.numerics import safe_sqrt
+
+#: Spreads and widths below this count as zero: a cloud this small has collapsed.
+SMALLEST = 1e-12
+#: A life of so many widths counts as one loop to the last digit, with gradient 0; its square must not overflow.
+MOST_WIDTHS = 30.0
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """The persistence diagram of n points with m loops, with gradient to the points.
+
+    Attributes:
+        h0: (n-1,) deaths of the H0 classes, all born at 0.
+        births: (m,) of the loops.
+        deaths: (m,) of the loops; a constant for those that outlive the edges looked at.
+    """
+
+    h0: Tensor
+    births: Tensor
+    deaths: Tensor
+
+    @property
+    def lives(self) -> Tensor:
+        """(m,) lives of the loops, 0 where pairs searched on an earlier step have crossed since."""
+        return (self.deaths - self.births).clamp(min=0)
+
+
+def measure(points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor) -> Diagram:
+    """The diagram of points (n, A) from edges found before; only these edges' lengths are computed.
+
+    Args:
+        points: (n, A).
+        manifold: whose distance is meant.
+        edges: (n-1 + 2m, 2) int64: the tree's edges, then those with which the m loops appear, then those that fill
+            them.
+        filled: (m,) bool; the death of a loop that is not filled carries no gradient.
+    """
+    lengths = manifold.dist(points.index_select(0, edges[:, 0]), points.index_select(0, edges[:, 1]))
+    loops = len(filled)
+    h0, births, deaths = lengths.split([len(edges) - 2 * loops, loops, loops])
+    return Diagram(h0, births, torch.where(filled, deaths, deaths.detach()))
+
+
+def spread(points: Tensor, manifold: Manifold) -> Tensor:
+    """Root mean square distance of points (n, A) to their centroid; 0 for fewer than two."""
+    if len(points) < 2:
+        return points[:0].sum()
+    centroid = manifold.from_ambient(manifold.to_ambient(points).mean(0))
+    return safe_sqrt(manifold.squared_dist(points, centroid).mean())
+
+
+def relative_deaths(diagram: Diagram, scale: Tensor) -> Tensor:
+    """H0 deaths (n-1,) over ``scale``, a scalar; 0 in a collapsed cloud.
+
+    With the cloud's own spread as scale they do not change when the cloud is scaled (in curved space: nearly), so no
+    target is met by inflation. That takes the gradient through the scale too: held constant, it leaves a force that
+    inflates for ever (measured: the latents' spread grew by 20 % and perplexity did not).
+    """
+    return diagram.h0 / scale.clamp(min=SMALLEST)
+
+
+def mean_death(diagram: Diagram, scale: Tensor) -> Tensor:
+    """Mean of ``relative_deaths`` (eps of HC-VQ, scale-free): over all n-1, so that equal points count as 0."""
+    return relative_deaths(diagram, scale).sum() / max(len(diagram.h0), 1)
+
+
+def soft_count(lives: Tensor, width: Tensor | float) -> Tensor:
+    """Number of loops (m,) that live long: B = sum_k 1 - exp(-p_k^2 / (2 width^2)) (HC-VQ's b_1, its width relative).
+
+    A life of 0 counts 0 with gradient 0, one of several widths counts 1.
+    """
+    if not len(lives):
+        return lives.sum()
+    width = torch.as_tensor(width, dtype=lives.dtype, device=lives.device).clamp(min=SMALLEST)
+    return -torch.expm1((lives / width).clamp(max=MOST_WIDTHS).square() / -2).sum()

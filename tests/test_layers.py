@@ -1,0 +1,211 @@
+"""The layer rule of docs/design.md, held over the syntax trees: who may import whom, inside functions too."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CORE, CLI = ROOT / "vqcore" / "src" / "vqcore", ROOT / "cli" / "src" / "vq"
+PLUGINS = {path.name: path for path in sorted(ROOT.glob("plugins/*/src/*")) if (path / "__init__.py").exists()}
+
+#: The layer of every module of vqcore; of a package, that of everything in it.
+LAYERS = {
+    **dict.fromkeys(("component", "config", "errors", "hooks", "loader", "registry"), 0),
+    **dict.fromkeys(("manifold", "quantizer", "regularizer", "estimator", "latent"), 1),
+    **dict.fromkeys(("nearest", "distributed", "metrics", "numerics", "codebook", "initialize"), 1),
+    **dict.fromkeys(("bottleneck", "builtin", "testing"), 2),
+}
+#: What declares components and options: read by every command, so it must cost next to nothing to import.
+DECLARING = {"pydantic", "pluggy"}
+CORE_MAY_USE = {"torch", "pluggy", "pydantic"}
+
+
+def modules(package):
+    """The modules of a package: dotted name -> file."""
+    named = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return named
+
+
+def everything():
+    """Every module of the repository's packages."""
+    found = modules(CORE) | modules(CLI)
+    for package in PLUGINS.values():
+        found |= modules(package)
+    return found
+
+
+def exports():
+    """Where the names that ``from vqcore import X`` gives live, as its __init__ says."""
+    for node in ast.parse((CORE / "__init__.py").read_text()).body:
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_HOME":
+            return {name: f"vqcore.{home}" for name, home in ast.literal_eval(node.value).items()}
+    raise AssertionError("vqcore/__init__.py has no _HOME")
+
+
+ALL, EXPORTS = everything(), exports()
+
+
+def imports(path, *, top_level=False):
+    """The modules that a file imports by an import statement, each name of ours resolved to the module it is from."""
+    tree = ast.parse(path.read_text())
+    hidden = {inner for node in ast.walk(tree) if top_level and _runs_later(node) for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if node in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found |= {_origin(node.module, alias.name) for alias in node.names}
+    return found - {"__future__"}
+
+
+def _runs_later(node):
+    checking = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    return checking or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+
+
+def _origin(module, name):
+    if module == "vqcore" and name in EXPORTS:
+        return EXPORTS[name]
+    return f"{module}.{name}" if f"{module}.{name}" in ALL else module
+
+
+def layer(name):
+    """The layer of a module of vqcore; vqcore itself imports nothing when it runs and counts as the lowest."""
+    return 0 if name == "vqcore" else LAYERS[name.split(".")[1]]
+
+
+def third_party(names):
+    """Top-level names that are neither the standard library's nor this repository's."""
+    ours = {"vq", "vqcore", *PLUGINS}
+    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - ours
+
+
+def test_the_repository_is_found():
+    assert {"vq_hyperbolic", "vq_grouped", "vq_homology", "vq_householder", "vq_ema"} <= set(PLUGINS)
+    assert {"vqcore.registry", "vqcore.builtin.euclidean", "vq.pipeline.config", "vq_ema.plugin"} <= set(ALL)
+    assert EXPORTS["hookimpl"] == "vqcore.hooks"
+
+
+# -- vqcore -------------------------------------------------------------------------------------------------------
+
+
+def test_every_module_of_vqcore_has_a_layer():
+    present = {name.split(".")[1] for name in modules(CORE) if name != "vqcore"}
+    assert present - set(LAYERS) == set(), "say in LAYERS which layer it belongs to"
+    assert set(LAYERS) - present <= {"testing"}, "LAYERS names modules that are gone"
+
+
+@pytest.mark.parametrize("name", [name for name in modules(CORE) if name != "vqcore"])
+def test_imports_of_vqcore_run_downward(name):
+    upward = [other for other in imports(ALL[name]) if other in ALL and layer(other) > layer(name)]
+    assert upward == []
+    strangers = {other for other in imports(ALL[name]) if other.partition(".")[0] in {"vq", *PLUGINS}}
+    assert strangers == set()
+
+
+def test_vqcore_itself_imports_nothing_of_its_own_until_asked():
+    assert third_party(imports(CORE / "__init__.py")) == set()
+    assert {name for name in imports(CORE / "__init__.py", top_level=True) if name in ALL} == set()
+
+
+@pytest.mark.parametrize("name", [name for name in modules(CORE) if name != "vqcore" and layer(name) == 0])
+def test_the_lowest_layer_knows_no_torch(name):
+    assert third_party(imports(ALL[name])) <= DECLARING
+
+
+@pytest.mark.parametrize("name", modules(CORE))
+def test_vqcore_uses_nothing_but_torch_pluggy_and_pydantic(name):
+    assert third_party(imports(ALL[name])) <= CORE_MAY_USE
+
+
+def test_imports_of_vqcore_run_in_no_circle():
+    left = {name: {other for other in imports(ALL[name], top_level=True) if other in ALL} for name in modules(CORE)}
+    while free := {name for name, needed in left.items() if not needed & set(left) - {name}}:
+        left = {name: needed for name, needed in left.items() if name not in free}
+    assert left == {}
+
+
+# -- plugins and the pipeline -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for package in PLUGINS.values() for name in modules(package)])
+def test_a_plugin_imports_vqcores_lower_layers_and_nobody_else_of_ours(name):
+    own = name.partition(".")[0]
+    for other in imports(ALL[name]):
+        top = other.partition(".")[0]
+        assert top == own or top not in {"vq", *PLUGINS}, other
+        if top == "vqcore":
+            assert other in ALL, f"{other} is no module or public name of vqcore"
+            assert layer(other) <= 1, other
+
+
+@pytest.mark.parametrize("package", PLUGINS)
+def test_a_plugin_declares_classes_of_its_own_alone(package):
+    trees = [ast.parse(path.read_text()) for path in modules(PLUGINS[package]).values()]
+    texts = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    locations = [text for text in texts if isinstance(text, str) and re.fullmatch(r"[a-z_][\w.]*:[A-Za-z_]\w*", text)]
+    assert locations
+    assert {location.partition(".")[0] for location in locations} == {package}
+
+
+@pytest.mark.parametrize("name", modules(CLI / "pipeline"))
+def test_the_pipeline_does_not_know_the_commands(name):
+    path = modules(CLI / "pipeline")[name]
+    above = {other for other in imports(path) if other == "vq.app" or other.startswith("vq.commands")}
+    assert above == set()
+
+
+# -- what declares components -------------------------------------------------------------------------------------
+
+DECLARATIONS = [name for name in ALL if name.rpartition(".")[2] in ("plugin", "config")]
+
+
+def reached(name):
+    """Every module that importing ``name`` imports, packages on the way included; third-party ones by name."""
+    found, queue = set(), [name]
+    while queue:
+        each = queue.pop()
+        if each not in found:
+            found.add(each)
+            if each in ALL:
+                queue += imports(ALL[each], top_level=True)
+            queue += [each.rpartition(".")[0]] if "." in each else []
+    return found
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_plugin_and_config_modules_import_no_torch(name):
+    assert third_party(imports(ALL[name])) - {"yaml"} <= DECLARING
+    assert third_party(reached(name)) <= DECLARING
+
+
+def test_every_package_declares_in_the_modules_looked_at():
+    assert {"vqcore.builtin.plugin", "vqcore.builtin.config", "vq.plugin", "vq.pipeline.config"} <= set(DECLARATIONS)
+    assert {f"{package}.plugin" for package in PLUGINS} <= set(DECLARATIONS)
+
+
+def test_the_rules_see_what_they_forbid(tmp_path):
+    """The reader of imports finds each way of writing one."""
+    file = tmp_path / "module.py"
+    file.write_text(
+        "from typing import TYPE_CHECKING\n"
+        "import torch.nn as nn, vq_ema.plugin\n"
+        "from vqcore import VectorQuantizer, hookimpl, registry\n"
+        "from vq import app\n"
+        "if TYPE_CHECKING:\n    import geoopt\n"
+        "def build():\n    import gudhi\n"
+        "class Inner:\n    import numpy\n"
+    )
+    always = {"typing", "torch.nn", "vq_ema.plugin", "vqcore.bottleneck", "vqcore.hooks", "vqcore.registry", "vq.app"}
+    assert imports(file) == always | {"geoopt", "gudhi", "numpy"}
+    assert imports(file, top_level=True) == always | {"numpy"}
+    assert third_party(imports(file)) == {"torch", "geoopt", "gudhi", "numpy"}

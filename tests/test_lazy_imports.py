@@ -1,0 +1,82 @@
+"""Nothing heavy is imported before a component is built: looked at in a fresh process for each command."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    *("torch", "torchvision", "geoopt", "sklearn", "matplotlib", "gudhi", "gph", "accelerate"),
+    *("numpy", "scipy", "PIL", "safetensors"),
+}
+PROBE = """
+import json, sys
+sys.argv[0] = "vq"
+code = 0
+try:
+    from vq.app import main
+    main()
+except SystemExit as end:
+    code = end.code or 0
+print("\\n" + json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]), file=sys.stderr)
+"""
+CHOICES = ["--manifold", "poincare", "--quantizer", "grouped", "--set", "quantizer.inner.name=ema"]
+CHOICES += ["--estimator", "rotation", "--regularizer", "homology"]
+CHOICES += ["--optimizer", "riemannian-adam", "--dataset", "trees"]
+COMMANDS = {
+    "help": (["--help"], "list-plugins"),
+    "train-help": (["train", "--help"], "--regularizer"),
+    "list-plugins": (["list-plugins"], "poincare"),
+    "list-plugins-json": (["list-plugins", "--json"], '"poincare"'),
+    "show": (["show", "manifold", "poincare"], "curvature"),
+    "show-json": (["show", "regularizer", "homology", "--json"], '"weight"'),
+    "dry-run": (["train", "--dry-run", *CHOICES], "trees-poincare-grouped-rotation-homology"),
+    "print-config": (["train", "--print-config", *CHOICES], "name: poincare"),
+    "unknown-name": (["train", "--manifold", "poincar"], ""),
+    "bad-option": (["train", "--set", "manifold.radius=1"], ""),
+}
+EXIT_CODES = {"unknown-name": 3, "bad-option": 2}
+COMPLETIONS = {"vq tra": "train", "vq train --mani": "--manifold"}
+
+
+def run(arguments, **variables):
+    """Exit code, top-level modules and output of ``vq`` in a fresh process."""
+    command = [sys.executable, "-c", PROBE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    return code, set(modules), done.stdout
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_a_command_that_builds_nothing_imports_nothing_heavy(case):
+    arguments, expected = COMMANDS[case]
+    code, modules, out = run(arguments)
+    assert code == EXIT_CODES.get(case, 0), out
+    assert expected in out
+    assert {"vq", "vqcore", "vq_hyperbolic", "vq_homology", "vq_grouped"} <= modules
+    assert not modules & HEAVY
+
+
+@pytest.mark.parametrize("line", COMPLETIONS)
+def test_completion_imports_nothing_heavy(line):
+    variables = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    code, modules, out = run([], _VQ_COMPLETE="complete_bash", **variables)
+    assert code == 0
+    assert COMPLETIONS[line] in out.split()
+    assert "vqcore" in modules
+    assert not modules & HEAVY
+
+
+def test_the_probe_sees_what_building_a_component_imports():
+    code, modules, _ = run(["list-plugins", "--check", "--kind", "estimator"])
+    assert code == 0
+    assert {"torch", "numpy"} <= modules
+
+
+def test_the_public_names_and_interfaces_of_a_plugin_import_nothing_heavy():
+    names = "vqcore, vqcore.component, vqcore.config, vqcore.errors, vqcore.hooks, vqcore.loader, vqcore.registry"
+    source = f"import sys, {names}\nfrom vqcore import ComponentSpec, RegularizerConfig, hookimpl\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.split()
+    assert not {name.partition(".")[0] for name in loaded} & HEAVY
