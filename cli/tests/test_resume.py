@@ -1,5 +1,7 @@
 """N steps = k steps, a stop, and N - k more, to the bit; and what is refused instead of being continued wrongly."""
 
+import json
+import os
 import shutil
 
 import pytest
@@ -136,11 +138,11 @@ def test_a_run_that_failed_at_its_last_pictures_is_finished(train, resume, monke
     [
         (("--seed", 1), "seed"),
         (("--lr", 0.1), "optimizer"),
-        (("--manifold", "poincare"), "manifold"),
-        (("--regularizer", "entropy"), "regularizers"),
+        (("--manifold", "sphere"), "manifold"),
+        (("--regularizer", "smoothness"), "regularizers"),
         (("--set", "quantizer.commitment_weight=1"), "quantizer"),
         (("--set", "schedule=constant", "--max-steps", 20), "schedule"),
-        (("--dim", 8, "--batch-size", 8), "batch_size, dim"),
+        (("--dim", 16, "--batch-size", 8), "batch_size, dim"),
     ],
 )
 def test_a_run_that_has_begun_cannot_change(complete_run, resume, arguments, named):
@@ -148,6 +150,24 @@ def test_a_run_that_has_begun_cannot_change(complete_run, resume, arguments, nam
     result = resume(complete_run, *arguments, code=2).result
     assert f"--resume: {named} cannot change in a run that has begun; these can: checkpoint_every" in result.err
     assert complete_run.contents() == before
+
+
+def test_saying_again_what_a_run_has_is_no_change(copied_run, resume):
+    result = resume(copied_run, "--seed", 0, "--manifold", "poincare", "--regularizer", "entropy").result
+    assert "is complete at step 12" in result.out
+
+
+def test_a_run_that_a_living_process_trains_is_left_to_it(copied_run, resume):
+    status = json.loads((copied_run.path / "status.json").read_text())
+    status |= {"status": "running", "pid": os.getppid()}
+    (copied_run.path / "status.json").write_text(json.dumps(status))
+    before = copied_run.contents()
+    error = resume(copied_run, "--max-steps", 14, code=2).result.err
+    assert f"expected a run nobody is training, found process {os.getppid()}" in error
+    assert copied_run.contents() == before
+    status["host"] = "elsewhere"  # a shared disk: the process is another machine's
+    (copied_run.path / "status.json").write_text(json.dumps(status))
+    resume(copied_run)
 
 
 @pytest.mark.parametrize("other", ["--config", "--run-dir"])

@@ -126,11 +126,14 @@ def _option_names(context: typer.Context) -> list[str]:
 
 
 def _resumed_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
-    from vq.pipeline.config import read_config
+    from vq.pipeline.config import merge, read_config
     from vq.pipeline.run_folder import RunFolder
 
-    changed = sorted(set(given) - RESUMABLE)
+    folder = RunFolder.open(path)
+    folder.check_idle()
+    base = read_config(folder.config)
+    changed = sorted(key for key in given.keys() - RESUMABLE if merge(base, {key: given[key]}) != base)
     if changed:
         allowed = ", ".join(sorted(RESUMABLE))
         raise UsageError(f"--resume: {', '.join(changed)} cannot change in a run that has begun; these can: {allowed}")
-    return read_config(RunFolder.open(path).config)
+    return base

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -78,6 +79,23 @@ class RunFolder:
             raise SettingError("run", str(path), "a run folder with a config.yaml in it")
         return folder
 
+    def check_idle(self) -> None:
+        """Refuse to go on with a run that a living process of this machine is still training.
+
+        Raises:
+            SettingError: naming that process.
+        """
+        try:
+            status = json.loads(self.status.read_text(encoding="utf-8"))
+            process = int(status["pid"])
+            os.kill(process, 0)  # signal 0 asks whether it lives
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        running = status.get("status") == "running" and status.get("host") == socket.gethostname()
+        if running and process != os.getpid():
+            fix = f"wait for it or stop it; if it is no training process, remove {self.status}"
+            raise SettingError("--resume", str(self.path), f"a run nobody is training, found process {process}", fix)
+
     def write_json(self, path: Path, value: Any) -> None:
         """Write JSON, whole or not at all."""
         write_text(path, json.dumps(value, indent=2, default=str) + "\n")
@@ -112,7 +130,8 @@ class RunFolder:
 
     def set_status(self, status: str, step: int, **more: Any) -> None:
         """Record where the run stands: running, done, failed or interrupted."""
-        self.write_json(self.status, {"status": status, "step": step, "pid": os.getpid(), "time": time.time(), **more})
+        who = {"pid": os.getpid(), "host": socket.gethostname()}
+        self.write_json(self.status, {"status": status, "step": step, **who, "time": time.time(), **more})
 
     def is_done(self) -> bool:
         """Whether the run that wrote here last came to its end, figures and pictures included."""
