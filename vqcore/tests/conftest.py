@@ -1,6 +1,7 @@
 """Fake distributions: a dist-info folder and modules on sys.path, so that plugins are found with nothing installed."""
 
 import importlib
+import socket
 import sys
 from pathlib import Path
 
@@ -31,3 +32,11 @@ def distribution(tmp_path, monkeypatch):
         file = getattr(sys.modules[name], "__file__", None)
         if file and Path(file).is_relative_to(tmp_path):
             del sys.modules[name]
+
+
+@pytest.fixture
+def unused_port():
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

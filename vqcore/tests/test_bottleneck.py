@@ -150,6 +150,40 @@ def test_modules_and_mappings_are_choices_too():
     assert made.quantizer.init == "normal"
 
 
+def test_a_built_quantizer_must_fit_the_layer():
+    registry = default_registry()
+    space = registry.build(registry.resolve("manifold", "euclidean"))
+    built = registry.build(registry.resolve("quantizer", "codebook"), dim=5, codebook_size=8, manifold=space)
+    with pytest.raises(SettingError, match="one built for dim = 4, found 5"):
+        VectorQuantizer(dim=4, codebook_size=8, manifold=space, quantizer=built)
+    with pytest.raises(SettingError, match="one built for manifold"):
+        VectorQuantizer(dim=5, codebook_size=8, manifold="sphere", quantizer=built)
+    assert VectorQuantizer(dim=5, codebook_size=8, manifold=space, quantizer=built).quantizer is built
+
+
+def test_inspecting_changes_nothing_in_training_mode():
+    made = VectorQuantizer(dim=8, codebook_size=4)
+    before = copy.deepcopy(made.state_dict())
+    made.inspect(torch.randn(50, 8))
+    assert made.training
+    assert made.quantizer.training
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_regularizers_compute_in_full_precision_under_autocast():
+    made = layer(regularizers=["entropy"])
+    z = torch.randn(64, 8)
+    plain = copy.deepcopy(made)(z).losses["entropy"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(made(z).losses["entropy"], plain)
+
+
+def test_one_regularizer_may_be_named_without_a_list():
+    assert list(VectorQuantizer(dim=4, codebook_size=4, regularizers="entropy").regularizers) == ["entropy"]
+    with pytest.raises(SettingError, match="a mapping with a name in it"):
+        VectorQuantizer(dim=4, codebook_size=4, regularizers=[{"weight": 1.0}])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -75,6 +75,40 @@ def test_data_starts_codes_on_latents_and_only_once():
     assert torch.equal(layer.codebook, start)
 
 
+@pytest.mark.parametrize("name", ["codebook", "ema"])
+def test_codes_wait_for_the_first_batch_that_has_tokens(name):
+    layer = build(name, codebook_size=8, dead_code_threshold=0)
+    layer(torch.randn(20, 2), torch.zeros(20, dtype=torch.bool))
+    layer.update()
+    assert not layer.started
+    z = torch.randn(20, 2)
+    layer(z)
+    assert layer.started
+    assert len(layer.codebook.detach().unique(dim=0)) == 8  # drawn without repeats
+
+
+def test_steps_without_tokens_say_nothing_of_the_codes():
+    layer = with_codes([[0.0, 0.0], [50.0, 50.0]], usage_decay=0.5)
+    before = layer.usage.clone()
+    for _ in range(5):
+        layer(torch.randn(40, 2), torch.zeros(40, dtype=torch.bool))
+        layer.update()
+    assert torch.equal(layer.usage, before)
+
+
+def test_dead_codes_are_looked_for_every_tenth_step():
+    layer = build(codebook_size=3, init="normal", dead_code_threshold=0.5, usage_decay=0.0)
+    z = torch.randn(40, 2)
+    looked = []
+    for step in range(11):
+        far = torch.tensor([[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]])
+        layer.set_points(torch.ones(3, dtype=torch.bool), far)
+        layer(z)
+        layer.update()
+        looked += [step] if layer.codebook.norm(dim=1).max() < 10 else []
+    assert looked == [0, 10]
+
+
 def test_kmeans_finds_clusters():
     centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
     z = centres.repeat(50, 1) + 0.01 * torch.randn(200, 2)

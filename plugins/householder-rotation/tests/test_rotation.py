@@ -53,8 +53,8 @@ def test_the_gradient_that_arrives_is_turned_back_not_copied(pair):
 
 @pytest.mark.parametrize(
     ("z", "z_q"),
-    [([0.0, 0.0], [1.0, 0.0]), ([1.0, 0.0], [0.0, 0.0]), ([1.0, 0.0], [-2.0, 0.0])],
-    ids=["zero latent", "zero code", "opposite"],
+    [([0.0, 0.0], [1.0, 0.0]), ([1e-9, 1e-9], [1.0, 0.0]), ([1.0, 0.0], [0.0, 0.0]), ([1.0, 0.0], [-2.0, 0.0])],
+    ids=["zero latent", "tiny latent", "zero code", "opposite"],
 )
 def test_where_no_rotation_is_defined_the_gradient_is_copied(z, z_q):
     z, z_q = torch.tensor(z, dtype=torch.float64), torch.tensor(z_q, dtype=torch.float64)

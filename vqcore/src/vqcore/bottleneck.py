@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vqcore.config import ComponentRef
-from vqcore.errors import SettingError
+from vqcore.errors import SettingError, UsageError
 from vqcore.estimator import GradientEstimator
 from vqcore.latent import LatentBatch
 from vqcore.manifold import Manifold
@@ -93,6 +93,7 @@ class VectorQuantizer(nn.Module):
         self.quantizer: Quantizer = build(
             "quantizer", quantizer, dim=dim, codebook_size=codebook_size, manifold=self.manifold
         )
+        self._check_built()
         self.estimator: GradientEstimator = build("estimator", estimator, manifold=self.manifold)
         self.regularizers = nn.ModuleDict()
         for name, choice in _by_name(regularizers).items():
@@ -130,12 +131,15 @@ class VectorQuantizer(nn.Module):
         losses = dict(result.losses)
         if self.training:
             self._remind()
-            tangent_decode = None if decode is None else lambda v: decode(self._write(v, z))
             batch = LatentBatch(
                 u, result.z_q, result.indices, self._single_codebook(result), self.manifold, self.step, kept,
-                inputs, reconstruction, tangent_decode,
+                inputs, reconstruction, self._decoder_of_tangents(decode, z),
             )  # fmt: skip
-            losses |= self._regularize(batch, result)
+            with torch.autocast(z.device.type, enabled=False):  # half precision cannot tell distances apart
+                terms = self._regularize(batch, result)
+            if losses.keys() & terms.keys():
+                raise UsageError(f"regularizers: {', '.join(losses.keys() & terms.keys())}: the quantizer's own loss")
+            losses |= terms
         loss = torch.stack(list(losses.values())).sum() if losses else u.sum() * 0
         counts = torch.stack([use.counts for use in result.uses])
         metrics = _metrics(u.detach(), result.z_q.detach(), counts, kept, bad)
@@ -153,9 +157,16 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def inspect(self, z: Tensor) -> Quantized:
-        """The quantizer's own result for latents z: tangent vectors, indices, and each codebook with its tokens."""
-        u, kept, _ = self._read(z, None)
-        return self.quantizer(u, kept)
+        """The quantizer's own result for latents z, as in eval: indices, and each codebook with its tokens."""
+        self._check_width(z)
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.autocast(z.device.type, enabled=False):
+                u, kept, _ = self._read(z, None)
+                return self.quantizer(u, kept)
+        finally:
+            self.train(was_training)
 
     def decode(self, indices: Tensor) -> Tensor:
         """Codes of indices, in the layout of the layer's output; an index of -1 gives zeros.
@@ -182,6 +193,16 @@ class VectorQuantizer(nn.Module):
 
     # -- layouts ----------------------------------------------------------------------------------------------
 
+    def _check_built(self) -> None:
+        inner = self.quantizer
+        for name, found, wanted in (
+            ("dim", inner.dim, self.dim),
+            ("codebook_size", inner.codebook_size, self.codebook_size),
+            ("manifold", inner.manifold, self.manifold),
+        ):
+            if found is not wanted and found != wanted:
+                raise SettingError("quantizer", type(inner).__name__, f"one built for {name} = {wanted}, found {found}")
+
     def _check_width(self, z: Tensor) -> None:
         axis = 1 if self.channel_first else -1
         width = z.shape[axis] if z.ndim > 1 else None
@@ -202,6 +223,19 @@ class VectorQuantizer(nn.Module):
     def _write(self, vectors: Tensor, like: Tensor) -> Tensor:
         moved = vectors.movedim(-1, 1) if self.channel_first else vectors
         return moved.to(like.dtype)
+
+    def _decoder_of_tangents(
+        self, decode: Callable[[Tensor], Tensor] | None, like: Tensor
+    ) -> Callable[[Tensor], Tensor] | None:
+        """The decoder as a function of tangent vectors (..., D), in the precision that the layer was called in."""
+        kind = like.device.type
+        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+        def decode_tangents(vectors: Tensor) -> Tensor:
+            with torch.autocast(kind, dtype=dtype, enabled=enabled):
+                return decode(self._write(vectors, like))
+
+        return None if decode is None else decode_tangents
 
     # -- losses -----------------------------------------------------------------------------------------------
 
@@ -257,6 +291,8 @@ class _Builder:
 
 def _by_name(choices: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     """Regularizers as name -> choice, from a list of choices or a mapping of name -> options."""
+    if isinstance(choices, str):
+        choices = [choices]
     if isinstance(choices, Mapping):
         choices = [{"name": name, **(options or {})} for name, options in choices.items()]
     named: dict[str, Any] = {}
@@ -271,7 +307,10 @@ def _by_name(choices: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
 def _name(choice: Any) -> str:
     if isinstance(choice, nn.Module):
         return type(choice).__name__.lower()
-    return choice if isinstance(choice, str) else choice["name"] if isinstance(choice, Mapping) else choice.name
+    name = choice.get("name") if isinstance(choice, Mapping) else getattr(choice, "name", choice)
+    if not isinstance(name, str):
+        raise SettingError("regularizers", choice, "the name of a component, or a mapping with a name in it")
+    return name
 
 
 def _metrics(u: Tensor, z_q: Tensor, counts: Tensor, kept: Tensor, bad: Tensor) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcore import initialize
-from vqcore.distributed import sample_rows, sum_over_ranks
+from vqcore.distributed import from_first_rank, sample_rows, sum_over_ranks
 from vqcore.errors import SettingError
 from vqcore.manifold import Manifold
 from vqcore.metrics import code_counts
@@ -18,6 +18,8 @@ from vqcore.quantizer import CodeUse, Quantized, Quantizer
 
 #: Length of the noise on a revived code, relative to the latent it copies: equal codes could never part again.
 REVIVAL_NOISE = 0.01
+#: Steps between two looks for dead codes; each draws K latents and as much noise.
+REVIVE_EVERY = 10
 
 
 class CodebookQuantizer(Quantizer):
@@ -125,9 +127,11 @@ class CodebookQuantizer(Quantizer):
             return
         sum_over_ranks(self._pending)
         self.learn()
-        share = self._pending * (self.codebook_size / self._pending.sum().clamp(min=1))
-        self.usage.lerp_(share.to(self.usage.dtype), 1 - self.usage_decay)
-        if self.dead_code_threshold > 0:
+        seen = self._pending.sum()
+        share = (self._pending * (self.codebook_size / seen.clamp(min=1))).to(self.usage.dtype)
+        moved = self.usage.lerp(share, 1 - self.usage_decay)
+        self.usage.copy_(torch.where(seen > 0, moved, self.usage))  # a step without tokens says nothing of the codes
+        if self.dead_code_threshold > 0 and self.step % REVIVE_EVERY == 0:
             self._revive(optimizer)
         self._pending, self._pool = None, None
         self.step += 1
@@ -137,19 +141,21 @@ class CodebookQuantizer(Quantizer):
     @torch.no_grad()
     def _start(self, z: Tensor, mask: Tensor) -> None:
         points = initialize.from_latents(self.init, self.codebook_size, z, mask, self.manifold, self._generator())
-        self.set_points(torch.ones_like(self.usage, dtype=torch.bool), points)
-        self.started = True
+        if points is not None:
+            self.set_points(torch.ones_like(self.usage, dtype=torch.bool), points)
+            self.started = True
 
     @torch.no_grad()
     def _observe(self, use: CodeUse, x: Tensor) -> None:
-        self._pending = use.counts if self._pending is None else self._pending + use.counts
+        self._pending = use.counts.clone() if self._pending is None else self._pending + use.counts
         self._pool = (use.z.detach(), use.mask)
         self.gather(x, use.indices)
 
     def _revive(self, optimizer: torch.optim.Optimizer | None) -> None:
         generator = self._generator()
         rows, total = sample_rows(*self._pool, self.codebook_size, generator)
-        noise = torch.randn(rows.shape, generator=generator).to(rows)
+        noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
+        noise = from_first_rank(noise.to(rows.device, non_blocking=True))
         rows = rows + REVIVAL_NOISE * rows.norm(dim=1, keepdim=True) / self.dim**0.5 * noise
         dead = (self.usage < self.dead_code_threshold) & (total > 0)
         self.set_points(dead, self.manifold.expmap0(rows), optimizer)

@@ -19,14 +19,23 @@ def sum_over_ranks(*tensors: Tensor) -> None:
             dist.all_reduce(tensor)
 
 
+def from_first_rank(value: Tensor) -> Tensor:
+    """The first rank's value on every rank, in place: ranks that were seeded apart still draw alike."""
+    if is_active():
+        dist.broadcast(value, 0)
+    return value
+
+
 def sample_rows(rows: Tensor, mask: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw rows at random, with repeats, from all ranks' rows as if one process held them in rank order.
+    """Draw rows at random from all ranks' rows as if one process held them in rank order.
+
+    The draw is stratified: no row comes twice while there are rows enough.
 
     Args:
         rows: (N, D), this rank's shard; N may be 0 and may differ between ranks.
         mask: (N,) bool, the rows that may be drawn.
         count: how many to draw.
-        generator: on the CPU and seeded alike on every rank.
+        generator: on the CPU; the first rank's draw counts.
 
     Returns:
         The rows (count, D), equal on every rank (zeros where nothing could be drawn), and the number of rows there
@@ -36,7 +45,8 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, generator: torch.Generat
     position = mask.cumsum(0)
     held = mask.sum()
     first, total = _offsets(held)
-    draw = torch.rand(count, generator=generator, dtype=torch.float64).to(rows.device)
+    place = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator, dtype=torch.float64)
+    draw = from_first_rank((place / count).to(rows.device, non_blocking=True))
     wanted = (draw * total).long() - first
     mine = (wanted >= 0) & (wanted < held)
     if rows.shape[0] == 0:

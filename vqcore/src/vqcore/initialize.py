@@ -25,13 +25,17 @@ def around_origin(kind: str, count: int, dim: int, manifold: Manifold, generator
 
 def from_latents(
     kind: str, count: int, z: Tensor, mask: Tensor, manifold: Manifold, generator: torch.Generator
-) -> Tensor:
+) -> Tensor | None:
     """Points (count, A) from tangent vectors z (N, D): rows drawn at random (``data``) or their k-means centroids.
+
+    None where no rank has a token that counts: the start waits for one.
 
     Raises:
         SettingError: for ``kmeans`` with fewer latents than codes.
     """
     drawn, total = sample_rows(z, mask, count, generator)
+    if int(total) == 0:
+        return None
     if kind == "data":
         return manifold.expmap0(drawn)
     if int(total) < count:

@@ -172,7 +172,9 @@ class Registry:
             return target(**kwargs, **injected)
         except SettingError as error:
             own = options is not None and error.setting.split(".")[0] in type(options).model_fields
-            raise (error.under(component.path) if own else error) from error
+            if not own:
+                raise
+            raise error.under(component.path) from error
         except VQError:
             raise
         except Exception as error:

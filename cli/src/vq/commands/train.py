@@ -44,7 +44,7 @@ def train(
     batch_size: Annotated[int | None, _run("Samples in a step.")] = None,
     lr: Annotated[float | None, _run("Learning rate (optimizer.lr).")] = None,
     seed: Annotated[int | None, _run("Seed of every random draw.")] = None,
-    device: Annotated[str | None, _run("auto, cpu, cuda, cuda:1, mps.")] = None,
+    device: Annotated[str | None, _run("auto, cpu, cuda, cuda:1.")] = None,
     precision: Annotated[str | None, _run("no, bf16 or fp16.")] = None,
     compile: Annotated[bool | None, _run("Compile encoder and decoder.")] = None,
     run_dir: Annotated[Path | None, _run("The run folder; runs/<time>-<names> by default.", "DIR")] = None,

@@ -57,7 +57,7 @@ class RunConfig(ComponentConfig):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every random draw."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """auto, cpu, cuda, cuda:1."""
     precision: Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_yaml_no)] = "no"
     """Mixed precision of encoder and decoder; the search stays in float32."""
     compile: bool = False

@@ -16,8 +16,7 @@ def choose_device(name: str) -> torch.device:
         SettingError: if there is no such device here.
     """
     if name == "auto":
-        kinds = ("cuda", "cpu") if torch.cuda.is_available() else ("mps", "cpu")
-        return torch.device(next(kind for kind in kinds if _exists(torch.device(kind))))
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -48,6 +47,4 @@ def choose_threads(device: torch.device, values: int, parameters: int) -> None:
 def _exists(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    if device.type == "mps":
-        return torch.backends.mps.is_available()
-    return device.type == "cpu"
+    return device.type == "cpu"  # not mps: it has no float64, which counts and sums are kept in

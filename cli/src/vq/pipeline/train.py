@@ -26,7 +26,7 @@ from vq.pipeline.progress import TrainingProgress
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder
 from vq.pipeline.window import Window, require_finite
-from vqcore.errors import RunError, SettingError, VQError
+from vqcore.errors import RunError, SettingError, UsageError, VQError
 from vqcore.loader import describe
 from vqcore.registry import Registry
 
@@ -65,7 +65,8 @@ class Run:
             backbone.encode, backbone.decode = torch.compile(backbone.encode), torch.compile(backbone.decode)
         self.optimizer = registry.build(plan.components["optimizer"], params=list(self.model.parameters()))
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
-        self.prepared, self.stepper = self.accelerator.prepare(self.model, self.optimizer)
+        # Only the optimizer: a prepared model would evaluate in mixed precision, and vq evaluate would not.
+        self.stepper = self.accelerator.prepare(self.optimizer)
         self.life = LifeCycle(registry, reporter.warn)
         self.step, self.seconds, self.window = 0, 0.0, Window()
         self.folder: RunFolder
@@ -126,9 +127,9 @@ class Run:
         return status
 
     def _train_step(self, batch: Tensor) -> ModelOutput:
-        self.prepared.train()
+        self.model.train()
         with self.accelerator.autocast():
-            out: ModelOutput = self.prepared(_channels_last(batch))
+            out: ModelOutput = self.model(_channels_last(batch))
         self.accelerator.backward(out.loss)
         if self.settings.grad_clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
@@ -172,7 +173,9 @@ class Run:
 
     def save_samples(self) -> None:
         """Held-out samples beside their reconstructions, as samples/step-<step>.png."""
-        batch = next(self.test_split.batches(torch.arange(min(PICTURED, len(self.test_split))), PICTURED, self.device))
+        last = len(self.test_split) - 1  # spread over the split: neighbours may be alike
+        order = torch.linspace(0, last, min(PICTURED, last + 1)).long()
+        batch = next(self.test_split.batches(order, PICTURED, self.device))
         path = self.folder.samples / f"step-{self.step:08d}.png"
         pictures.save_reconstructions(path, self.model, batch, self.source.value_range)
 
@@ -181,6 +184,7 @@ class Run:
         state = {
             "optimizer": self.optimizer.state_dict(),
             "scheduler": {"last_epoch": self.scheduler.last_epoch},
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             "seconds": self.seconds,
         }
         checkpoint.save(self.folder.checkpoints, self.step, self.model, state, self.settings.keep_checkpoints)
@@ -200,6 +204,8 @@ class Run:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds = state["step"], state["seconds"]
             self.scheduler.last_epoch = state["scheduler"]["last_epoch"]
+            if self.accelerator.scaler:
+                self.accelerator.scaler.load_state_dict(state["scaler"])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path / checkpoint.TRAINER}: not the state of this run: {describe(error)}") from error
         for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
@@ -260,7 +266,11 @@ def _accelerator(device: torch.device, precision: str) -> Accelerator:
     AcceleratorState._reset_state(True)  # it outlives a run, and would refuse another precision in this process
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
+    if accelerator.num_processes > 1:
+        found = f"{accelerator.num_processes} processes"
+        raise UsageError(f"vq train was started in {found}: it trains in one so far; start it without a launcher")
+    return accelerator
 
 
 def _channels_last(batch: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from vq.pipeline.model import ModelOutput
 from vqcore.errors import RunError
 from vqcore.metrics import codes_used, perplexity
 
+REMEDY = "the run cannot go on; lower --lr or grad_clip"
+
 
 class Window:
     """Sums of the losses, metrics and code usage of the steps since the last log line.
@@ -57,9 +59,11 @@ class Window:
         names = list(self.sums)
         table = torch.stack([self.sums[name] / self.seen[name] for name in names])
         usage = torch.stack([perplexity(self.counts).mean(), codes_used(self.counts).double().mean()])
-        *means, spread, used = torch.cat([table, usage]).tolist()
+        *means, spread, used, tokens = torch.cat([table, usage, self.counts.sum().double().view(1)]).tolist()
         line = dict(zip(names, means, strict=True)) | {"perplexity": spread, "codes_used": used}
         require_finite(step, line)
+        if tokens == 0:  # bad latents are left out of every loss, so that none need show it
+            raise RunError(f"step {step}: every latent is NaN or inf: {REMEDY}")
         seconds = time.perf_counter() - self.started
         line["bad_tokens"] = line["bad_tokens"] * self.seen["bad_tokens"]
         line["images_per_second"] = self.samples / seconds
@@ -77,4 +81,4 @@ def require_finite(step: int, figures: Mapping[str, float]) -> None:
     """
     bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if bad:
-        raise RunError(f"step {step}: {', '.join(bad)}: the run cannot go on; lower --lr or grad_clip")
+        raise RunError(f"step {step}: {', '.join(bad)}: {REMEDY}")

@@ -61,8 +61,9 @@ class EMACodebook(CodebookQuantizer):
     def learn(self) -> None:
         """See ``CodebookQuantizer.learn``: one EMA step from the tokens of all ranks."""
         sum_over_ranks(self._gathered)
-        self.counts.lerp_(self._pending.to(self.counts.dtype), 1 - self.decay)
-        self.sums.lerp_(self._gathered.to(self.sums.dtype), 1 - self.decay)
+        share = torch.where(self._pending.sum() > 0, 1 - self.decay, 0.0).to(self.counts.dtype)  # no tokens, no step
+        self.counts.lerp_(self._pending.to(self.counts.dtype), share)
+        self.sums.lerp_(self._gathered.to(self.sums.dtype), share.to(self.sums.dtype))
         self._gathered = None
         total = self.counts.sum()
         smoothed = (self.counts + self.epsilon) * (total / (total + self.codebook_size * self.epsilon))

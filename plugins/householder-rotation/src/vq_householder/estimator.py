@@ -7,7 +7,8 @@ from torch import Tensor
 
 from vqcore.estimator import GradientEstimator
 
-#: Below this, relative to the largest vectors, a direction or the bisector of two is rounding noise.
+#: Below this a bisector of two unit vectors is rounding noise, and a latent so short beside its code has a gradient
+#: blown up a million times: both fall back.
 _TINY = 1e-6
 
 
@@ -16,8 +17,8 @@ class Rotation(GradientEstimator):
 
     With u, v the two directions and r = (u + v)/|u + v|, R z = z - 2 (z.r) r + 2 (z.u) v: no matrix is built.
     d out / d z = lam R, with R orthogonal and det R = 1; the gradient that arrives is lam R^T g. The value is z_q to
-    the bit. Where no rotation is defined (z or z_q zero, or opposite directions) the token falls back to
-    straight-through, d out / d z = I.
+    the bit. Where no rotation is defined (z zero or a millionth of z_q, z_q zero, opposite directions) the token falls
+    back to straight-through, d out / d z = I.
     """
 
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
@@ -36,5 +37,5 @@ def _rotate(z: Tensor, start: Tensor, end: Tensor) -> Tensor:
     width = bisector.norm(dim=-1, keepdim=True)
     r = bisector / width.clamp(min=tiny)
     rotated = z - 2 * (z * r).sum(-1, keepdim=True) * r + 2 * (z * u).sum(-1, keepdim=True) * v
-    defined = (length > tiny) & (target > tiny) & (width > _TINY)
+    defined = (length > _TINY * target) & (target > tiny) & (width > _TINY)
     return torch.where(defined, (target / length.clamp(min=tiny)) * rotated, z)

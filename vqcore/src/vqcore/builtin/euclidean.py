@@ -28,6 +28,12 @@ class Euclidean(Manifold):
         """|x - y|, with gradient 0 where x = y."""
         return safe_sqrt(self.squared_dist(x, y))
 
+    def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """|x|^2 - 2 x.y + |y|^2, centred as the search is: N x M, where differences would hold N x M x D."""
+        centre = y.detach().mean(0)
+        x, y = x - centre, y - centre
+        return (x.square().sum(-1, keepdim=True) - 2 * x @ y.T + y.square().sum(-1)).clamp(min=0)
+
     def project(self, x: Tensor) -> Tensor:
         """Every vector is a point."""
         return x

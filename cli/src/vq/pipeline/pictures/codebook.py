@@ -64,7 +64,7 @@ def _draw_plane(axes: Axes, manifold: Manifold, use: CodeUse, which: str) -> Non
     width = use.z.shape[1]
     disk, projected = " (disk)" * (on_disk is not None), ", projected" * (width > 2)
     dress(axes, f"{which}{kind}{disk}, {width} dimension{'s' * (width > 1)}{projected}")
-    axes.set_aspect("equal")
+    axes.set_aspect("equal", adjustable="box" if on_disk is not None else "datalim")
     if on_disk is not None:
         axes.add_patch(Circle((0, 0), 1, fill=False, color=INK, linewidth=1))
         axes.set(xlim=(-1.04, 1.04), ylim=(-1.04, 1.04))
