@@ -68,7 +68,9 @@ def test_every_command_is_accepted(command, finished_run, monkeypatch, capsys):
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
 def test_every_python_example_runs(page, code, finished_run, monkeypatch):
     monkeypatch.chdir(finished_run)
-    exec(compile(code, str(page), "exec"), {"__name__": "example"})
+    names = {"__name__": "example"}
+    exec(compile(code, str(page), "exec"), names)
+    assert len(names) > 2  # it did something
 
 
 @pytest.mark.parametrize("name", ["layer.py", "my_plugin.py"])

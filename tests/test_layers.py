@@ -16,7 +16,7 @@ LAYERS = {
     **dict.fromkeys(("component", "config", "errors", "hooks", "loader", "registry"), 0),
     **dict.fromkeys(("manifold", "quantizer", "regularizer", "estimator", "latent"), 1),
     **dict.fromkeys(("nearest", "distributed", "metrics", "numerics", "codebook", "initialize"), 1),
-    **dict.fromkeys(("bottleneck", "builtin", "testing"), 2),
+    **dict.fromkeys(("bottleneck", "choices", "builtin", "testing"), 2),
 }
 #: What declares components and options: read by every command, so it must cost next to nothing to import.
 DECLARING = {"pydantic", "pluggy"}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqcore.config import ComponentRef
+from vqcore.choices import Choice, build, by_name
 from vqcore.errors import SettingError, UsageError
 from vqcore.estimator import GradientEstimator
 from vqcore.latent import LatentBatch
@@ -18,9 +18,7 @@ from vqcore.manifold import Manifold
 from vqcore.metrics import codes_used, perplexity
 from vqcore.numerics import masked_mean
 from vqcore.quantizer import CodeUse, Quantized, Quantizer
-from vqcore.registry import Component, Registry, default_registry
-
-Choice = str | Mapping[str, Any] | ComponentRef | Component
+from vqcore.registry import Registry
 
 #: Training forwards without an update after which the user is told that the codebook stands still.
 PATIENCE = 100
@@ -88,16 +86,15 @@ class VectorQuantizer(nn.Module):
             if value < 1:
                 raise SettingError(name, value, "a whole number of at least 1")
         self.dim, self.codebook_size, self.channel_first = dim, codebook_size, channel_first
-        build = _Builder(registry)
-        self.manifold: Manifold = build("manifold", manifold)
+        self.manifold: Manifold = build(registry, "manifold", manifold)
         self.quantizer: Quantizer = build(
-            "quantizer", quantizer, dim=dim, codebook_size=codebook_size, manifold=self.manifold
+            registry, "quantizer", quantizer, dim=dim, codebook_size=codebook_size, manifold=self.manifold
         )
         self._check_built()
-        self.estimator: GradientEstimator = build("estimator", estimator, manifold=self.manifold)
+        self.estimator: GradientEstimator = build(registry, "estimator", estimator, manifold=self.manifold)
         self.regularizers = nn.ModuleDict()
-        for name, choice in _by_name(regularizers).items():
-            self.regularizers[name] = build("regularizer", choice)
+        for name, choice in by_name(regularizers).items():
+            self.regularizers[name] = build(registry, "regularizer", choice)
         self.step = 0
         self._forwards = 0
 
@@ -273,44 +270,6 @@ class VectorQuantizer(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` gave."""
         self.step = int(state[0])
-
-
-class _Builder:
-    """Builds a component from a choice, resolved already or not, and passes through one that is built."""
-
-    def __init__(self, registry: Registry | None) -> None:
-        self.registry = registry
-
-    def __call__(self, kind: str, choice: Any, **injected: Any) -> Any:
-        if isinstance(choice, nn.Module):
-            return choice
-        registry = self.registry or default_registry()
-        chosen = choice if isinstance(choice, Component) else registry.resolve(kind, choice)
-        return registry.build(chosen, **injected)
-
-
-def _by_name(choices: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
-    """Regularizers as name -> choice, from a list of choices or a mapping of name -> options."""
-    if isinstance(choices, str):
-        choices = [choices]
-    if isinstance(choices, Mapping):
-        choices = [{"name": name, **(options or {})} for name, options in choices.items()]
-    named: dict[str, Any] = {}
-    for choice in choices:
-        name = _name(choice).rpartition("/")[2]
-        if name in named:
-            raise SettingError("regularizers", name, "each name once")
-        named[name] = choice
-    return named
-
-
-def _name(choice: Any) -> str:
-    if isinstance(choice, nn.Module):
-        return type(choice).__name__.lower()
-    name = choice.get("name") if isinstance(choice, Mapping) else getattr(choice, "name", choice)
-    if not isinstance(name, str):
-        raise SettingError("regularizers", choice, "the name of a component, or a mapping with a name in it")
-    return name
 
 
 def _metrics(u: Tensor, z_q: Tensor, counts: Tensor, kept: Tensor, bad: Tensor) -> dict[str, Tensor]:
