@@ -66,9 +66,8 @@ def seeing(folder):
 
 
 @pytest.fixture
-def install(tmp_path, monkeypatch):
+def install(tmp_path, monkeypatch, forgotten_modules):
     """A function that makes this process see a fake distribution."""
-    before = set(sys.modules)
 
     def put(package, source):
         folder = distribution(tmp_path / package, package, source)
@@ -76,11 +75,7 @@ def install(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return folder
 
-    yield put
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).is_relative_to(tmp_path):
-            del sys.modules[name]
+    return put
 
 
 @pytest.fixture

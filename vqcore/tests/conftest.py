@@ -2,17 +2,14 @@
 
 import importlib
 import socket
-import sys
-from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture
-def distribution(tmp_path, monkeypatch):
+def distribution(tmp_path, monkeypatch, forgotten_modules):
     """A function that puts a distribution on sys.path: package, {module: source}, {entry point: module}."""
     monkeypatch.delenv("VQ_DISABLE_PLUGINS", raising=False)
-    before = set(sys.modules)
 
     def put(package, modules, entries):
         folder = tmp_path / package
@@ -27,11 +24,7 @@ def distribution(tmp_path, monkeypatch):
         importlib.invalidate_caches()
         return folder
 
-    yield put
-    for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).is_relative_to(tmp_path):
-            del sys.modules[name]
+    return put
 
 
 @pytest.fixture

@@ -90,7 +90,8 @@ class VectorQuantizer(nn.Module):
         self.quantizer: Quantizer = build(
             registry, "quantizer", quantizer, dim=dim, codebook_size=codebook_size, manifold=self.manifold
         )
-        self._check_built()
+        if isinstance(quantizer, nn.Module):
+            self._check_built()
         self.estimator: GradientEstimator = build(registry, "estimator", estimator, manifold=self.manifold)
         self.regularizers = nn.ModuleDict()
         for name, choice in by_name(regularizers).items():
