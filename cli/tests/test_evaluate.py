@@ -19,7 +19,10 @@ COMPOSITIONS = {
     "grouped": ("--manifold", "lorentz", "--quantizer", "grouped", "--set", "quantizer.inner=ema"),
     "bits": ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3"),
 }
-FIGURES = ("psnr", "mse", "perplexity", "codes_used", "codebook_size", "codebooks", "samples")
+FIGURES = (
+    "psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error", "codebook_size", "codebooks",
+    "samples",
+)  # fmt: skip
 
 
 @pytest.fixture(params=COMPOSITIONS)

@@ -24,8 +24,8 @@ from vqcore.errors import RunError, SettingError
 from vqcore.registry import default_registry
 
 SUMMARY = {
-    "psnr", "mse", "perplexity", "codes_used", "codebook_size", "codebooks", "samples", "steps", "seconds",
-    "images_per_second",
+    "psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error", "codebook_size", "codebooks",
+    "samples", "steps", "seconds", "images_per_second",
 }  # fmt: skip
 
 
@@ -337,12 +337,28 @@ def test_a_folder_below_a_file_cannot_be(vq, tmp_path):
     assert "--run-dir = 'file/run': expected a place that can be written: Not a directory" in result.err
 
 
-def test_more_codes_than_k_means_is_given_leave_no_folder(vq, tmp_path):
-    arguments = ("--set", "quantizer.init=kmeans", "--codebook-size", 5000, "--set", "backbone.hidden=8")
+REFUSING = """
+from vqcore import ComponentSpec, Regularizer, hookimpl
+from vqcore.errors import SettingError
+VQ_API = 1
+@hookimpl
+def vq_regularizers():
+    return [ComponentSpec(name="refusing", target="refusing:Refusing", summary="wants more than there is")]
+class Refusing(Regularizer):
+    def __init__(self):
+        super().__init__()
+    def forward(self, batch):
+        raise SettingError("regularizers.refusing", len(batch.z), "more latents")
+"""
+
+
+def test_a_mistake_that_shows_with_the_first_batch_leaves_no_folder(vq, tmp_path):
+    (tmp_path / "refusing.py").write_text(REFUSING)
     for where in ((), ("--run-dir", "mine")):
-        result = vq("train", *arguments, *where)
+        result = vq("train", "--plugin-file", "refusing.py", "--regularizer", "refusing", *where)
         assert result.code == 2
-        assert "codebook_size = 5000: expected at most the 1024 latents" in result.err
+        assert "regularizers.refusing = 1024: expected more latents" in result.err
+    (tmp_path / "refusing.py").unlink()
     assert not list(tmp_path.rglob("*.*"))
     assert not (tmp_path / "mine").exists()
     assert not list((tmp_path / "runs").iterdir())

@@ -79,10 +79,6 @@ ERRORS = {
         ("--manifold", "poincare", "--set", "manifold.codes=riemannian"), 2,
         "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found adamw",
     ),
-    "more codes than k-means is given": (
-        ("--set", "quantizer.init=kmeans", "--codebook-size", 2000), 2,
-        "codebook_size = 2000: expected at most the 1024 latents that k-means is given; lower codebook_size",
-    ),
     # -- the machine
     "no such device": (("--device", "cuda:99"), 2, "device = 'cuda:99': expected one of auto, cpu"),
     "no device at all": (("--device", "toaster"), 2, "device = 'toaster': expected one of auto, cpu"),

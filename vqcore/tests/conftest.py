@@ -1,7 +1,6 @@
 """Fake distributions: a dist-info folder and modules on sys.path, so that plugins are found with nothing installed."""
 
 import importlib
-import socket
 
 import pytest
 
@@ -25,11 +24,3 @@ def distribution(tmp_path, monkeypatch, forgotten_modules):
         return folder
 
     return put
-
-
-@pytest.fixture
-def unused_port():
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

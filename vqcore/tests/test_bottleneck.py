@@ -48,7 +48,7 @@ def test_loss_is_the_sum_of_the_named_losses():
     out = made(torch.randn(32, 8))
     assert set(out.losses) == {"commitment", "codebook", "entropy"}
     torch.testing.assert_close(out.loss, sum(out.losses.values()))
-    assert set(out.metrics) == {"perplexity", "codes_used", "quantization_error", "bad_tokens"}
+    assert set(out.metrics) == {"perplexity", "codes_used", "quantization_error", "bad_tokens", "replaced_codes"}
 
 
 def test_a_regularizers_weight_scales_its_term():

@@ -22,8 +22,9 @@ def build(name="codebook", dim=2, codebook_size=4, **options):
 
 def with_codes(codes, **options):
     codes = torch.tensor(codes)
-    made = build(dim=codes.shape[1], codebook_size=len(codes), init="normal", dead_code_threshold=0, **options)
+    made = build(dim=codes.shape[1], codebook_size=len(codes), **{"dead_code_threshold": 0, **options})
     made.set_points(torch.ones(len(codes), dtype=torch.bool), codes)
+    made.started = True
     return made
 
 
@@ -117,10 +118,13 @@ def test_kmeans_finds_clusters():
     assert (z - out.z_q).norm(dim=1).max() < 0.2
 
 
-def test_kmeans_refuses_fewer_latents_than_codes():
-    with pytest.raises(SettingError, match="codebook_size = 16: expected at most the 5 latents") as caught:
-        build(init="kmeans", codebook_size=16)(torch.randn(5, 2))
-    assert caught.value.exit_code == 2
+def test_kmeans_of_fewer_latents_than_codes_gives_every_code_a_place_of_its_own():
+    layer = build(init="kmeans", codebook_size=16, dead_code_threshold=0)
+    z = 5 * torch.randn(5, 2)
+    out = layer(z)
+    assert (z - out.z_q).norm(dim=1).max() < 0.2
+    assert len(layer.codebook.detach().unique(dim=0)) == 16
+    assert torch.cdist(layer.codebook.detach(), z).amin(1).max() < 0.5
 
 
 def test_eval_neither_starts_codes_nor_gathers():
@@ -132,8 +136,7 @@ def test_eval_neither_starts_codes_nor_gathers():
 
 
 def test_dead_codes_move_to_latents_and_their_moments_are_cleared():
-    layer = build(codebook_size=3, init="normal", dead_code_threshold=0.5, usage_decay=0.0)
-    layer.set_points(torch.ones(3, dtype=torch.bool), torch.tensor([[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]]))
+    layer = with_codes([[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]], dead_code_threshold=0.5, usage_decay=0.0)
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
     z = torch.randn(40, 2)
     out = layer(z)
@@ -146,6 +149,7 @@ def test_dead_codes_move_to_latents_and_their_moments_are_cleared():
     assert moments[0].abs().min() > 0
     assert moments[1:].abs().max() == 0
     assert layer.usage.tolist() == [3.0, 1.0, 1.0]
+    assert layer.replaced_codes() == 2
 
 
 def test_a_threshold_of_zero_never_replaces():

@@ -1,42 +1,104 @@
-"""Two processes that were seeded apart hold the same codebook, as if one process had seen both shards."""
+"""Two processes hold the same codebook after every step, bit for bit, and the one that a single process would hold."""
 
+import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 import torch.distributed as dist
 
 from vqcore import VectorQuantizer
+from vqcore.window import UsageWindow
+
+DIM, CODES, STEPS, BATCH = 4, 16, 24, 60
+DEAD = {"dead_code_threshold": 0.5, "usage_decay": 0.5}  # so that codes are replaced every time one looks
+CASES = {
+    "ema": {"name": "ema", "decay": 0.8, **DEAD},
+    "ema-kmeans": {"name": "ema", "decay": 0.8, "init": "kmeans", **DEAD},
+    "ema-least-recently-used": {"name": "ema", "dead_codes": "least-recently-used", "dead_code_patience": 1},
+    "ema-wrapped-normal": {"name": "ema", "decay": 0.8, "init": "wrapped-normal", **DEAD},
+    "gradient": {"name": "codebook", "init": "kmeans", **DEAD},
+    "residual-dropout": {"name": "residual", "stages": 3, "stage_dropout": 0.5, "inner": {"name": "ema", **DEAD}},
+    "grouped-shared": {"name": "grouped", "shared": True, "inner": {"name": "ema", "init": "normal", **DEAD}},
+}
+MANIFOLDS = {name: "poincare" if name in ("ema-wrapped-normal", "gradient") else "euclidean" for name in CASES}
+#: Tokens of the first of two ranks in each step: uneven and empty shards, in the first step too.
+SHARDS = [0, 45, 60, 30, 1, 0, 59]
 
 
-def train(rank, world, port, folder):
-    """One rank's part, or the whole where ``world`` is 1."""
-    torch.set_num_threads(1)
-    if world > 1:
-        dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+def build(case, rank=0):
     torch.manual_seed(0)
-    layer = VectorQuantizer(dim=4, codebook_size=16, quantizer={"name": "ema", "decay": 0.8, "usage_decay": 0.5})
-    layer.quantizer.seed += rank  # as when every rank draws a seed of its own
+    layer = VectorQuantizer(dim=DIM, codebook_size=CODES, quantizer=CASES[case], manifold=MANIFOLDS[case])
+    for module in layer.modules():
+        if hasattr(module, "seed"):
+            module.seed += rank  # as when every rank draws seeds of its own
+    return layer
+
+
+def train(case, rank, world, layer):
+    """One rank's part, or the whole where ``world`` is 1: the codebook after each step, and the window's figures."""
     generator = torch.Generator().manual_seed(1)
-    for _ in range(12):
-        batch = torch.randn(60, 4, generator=generator)
-        layer(batch[:45] if rank == 0 and world > 1 else batch[45:] if world > 1 else batch)
-        layer.update()
-    torch.save(layer.codebook, f"{folder}/{world}-{rank}.pt")
-    if world > 1:
-        dist.destroy_process_group()
+    optimizer = torch.optim.SGD([*layer.parameters(), torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    window, books = UsageWindow(), []
+    for step in range(STEPS):
+        batch = torch.randn(BATCH, DIM, generator=generator) * torch.linspace(0.2, 2, DIM)
+        split = SHARDS[step % len(SHARDS)]
+        mine = batch if world == 1 else batch[:split] if rank == 0 else batch[split:]
+        out = layer(mine.requires_grad_())
+        optimizer.zero_grad()
+        # a rank's loss is a mean over its own tokens; the global mean weighs ranks by their tokens
+        (out.loss * len(mine) / BATCH).backward()
+        for parameter in layer.parameters() if world > 1 else ():
+            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            dist.all_reduce(parameter.grad)
+        optimizer.step()
+        layer.update(optimizer)
+        window.add(out)
+        books.append(layer.codebook.detach().clone())
+    layer.eval()
+    if rank == 0:
+        layer(batch[:3])  # on one rank alone: a collective in eval would hang here
+    return torch.stack(books), window.close()
 
 
-def test_two_processes_learn_what_one_does(tmp_path, unused_port):
-    train(0, 1, unused_port, tmp_path)
-    command = [sys.executable, __file__, "2", str(unused_port), str(tmp_path)]
-    ranks = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
-    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+#: Layers built before the process group is up, and after.
+EARLY, LATE = list(CASES)[::2], list(CASES)[1::2]
+
+
+def main(rank, world, port, folder):
+    """All cases in one pair of processes: starting one costs more than they do."""
+    torch.set_num_threads(1)
+    layers = {case: build(case, rank) for case in EARLY}
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    layers |= {case: build(case, rank) for case in LATE}
+    torch.save({case: train(case, rank, world, layers[case]) for case in CASES}, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What each of two ranks held: case -> codebooks and figures."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, __file__]
+    processes = [subprocess.Popen([*command, str(rank), "2", str(port), str(folder)]) for rank in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_learn_what_one_does(case, ranks):
+    books, figures = train(case, 0, 1, build(case))
+    (first, seen), (second, _) = (rank[case] for rank in ranks)
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, one, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(first, books, rtol=1e-6, atol=1e-6)
+    for name, value in figures.items():
+        torch.testing.assert_close(seen[name], value, rtol=1e-5, atol=1e-6)
+    assert figures["replaced_codes"] > 0
 
 
 if __name__ == "__main__":
-    processes, port, folder, number = sys.argv[1:]
-    train(int(number), int(processes), int(port), folder)
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

@@ -573,8 +573,8 @@ def test_the_builtin_components_are_there_with_every_option_described():
     expected = {
         "manifold": {"euclidean", "sphere"},
         "quantizer": {"codebook"},
-        "estimator": {"straight-through"},
-        "regularizer": {"entropy", "smoothness"},
+        "estimator": {"gumbel", "noise-substitution", "straight-through", "transport"},
+        "regularizer": {"entropy", "isometry", "orthogonal", "smoothness"},
     }
     provides = record(registry, "vqcore").provides
     assert {kind: {each.name for each in specs} for kind, specs in provides.items()} == expected

@@ -19,6 +19,7 @@ def with_codes(codes, **options):
     codes = torch.tensor(codes)
     layer = build(dim=codes.shape[1], codebook_size=len(codes), **options)
     layer.set_points(torch.ones(len(codes), dtype=torch.bool), layer.manifold.expmap0(codes))
+    layer.started = True
     return layer
 
 

@@ -117,3 +117,105 @@ def test_nested_indices_have_the_group_before_the_stage():
     assert layer.index_shape == (2, 3)
     assert out.indices.shape == (5, 7, 2, 3)
     assert torch.equal(layer.decode(out.indices), out.z_q)
+
+
+@pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))
+def test_residuals_on_the_manifold_recompose_in_float64(manifold):
+    """With codes that leave nothing over in the last stage, the nested sum gives the latent back."""
+    torch.manual_seed(0)
+    options = {
+        "name": "residual",
+        "stages": 4,
+        "residuals": "manifold",
+        "inner": {"name": "codebook", "init": "normal"},
+    }
+    layer = VectorQuantizer(dim=3, codebook_size=8, manifold=manifold, quantizer=options).double().eval()
+    z = torch.randn(1, 3, dtype=torch.float64)
+    quantizer, u = layer.quantizer, layer.quantizer.tangent(z)
+    rest = u
+    for stage in quantizer.inner[:3]:
+        rest = quantizer._subtract(rest, stage(rest).z_q)
+    last = quantizer.inner[3]
+    last.set_points(torch.ones(8, dtype=torch.bool), layer.manifold.expmap0(rest.expand(8, 3)))
+    torch.testing.assert_close(quantizer(u).z_q, u, rtol=0, atol=1e-12)
+    wrong = u - sum(use.z_q for use in quantizer(u).uses)  # added up in the tangent space instead
+    assert wrong.abs().max() > 1e-6 or manifold == "euclidean"
+
+
+def test_residuals_on_flat_space_are_the_same_both_ways():
+    torch.manual_seed(0)
+    tangent = build("residual", stages=3)
+    moved = build("residual", stages=3, residuals="manifold")
+    moved.load_state_dict(tangent.state_dict())
+    z = torch.randn(20, 8)
+    assert torch.equal(moved.eval()(z).indices, tangent.eval()(z).indices)
+    torch.testing.assert_close(moved(z).z_q, tangent(z).z_q)
+
+
+def test_a_shared_codebook_serves_all_stages_and_learns_from_each():
+    layer = build("residual", stages=3, shared=True, inner={"name": "ema", "decay": 0.0, "dead_code_threshold": 0})
+    layer.update()
+    out = layer(torch.randn(50, 8))
+    assert layer.codebook.shape == (16, 8)
+    assert len(out.uses) == 3
+    before = layer.codebook.clone()
+    layer.update()
+    tokens, codes = torch.cat([use.z for use in out.uses]), torch.cat([use.indices for use in out.uses])
+    for k in codes.unique():  # with decay 0 a code is the mean of its tokens over all stages
+        torch.testing.assert_close(layer.codebook[k], tokens[codes == k].mean(0), rtol=1e-3, atol=1e-4)
+    assert not torch.equal(layer.codebook, before)
+
+
+def test_stage_dropout_uses_the_first_stages_and_marks_the_others():
+    layer = build("residual", stages=4, stage_dropout=0.5, inner={"name": "codebook", "commitment_weight": 1.0})
+    numbers = []
+    for _ in range(60):
+        out = layer(torch.randn(20, 8))
+        present = (out.indices >= 0).all(0)
+        number = int(present.sum())
+        assert present.tolist() == [True] * number + [False] * (4 - number)
+        assert torch.equal(layer.decode(out.indices), out.z_q)
+        numbers.append(number)
+        layer.update()
+    assert 0.3 < sum(number < 4 for number in numbers) / 60 < 0.7
+    assert set(numbers) == {1, 2, 3, 4}
+    assert (layer.eval()(torch.randn(20, 8)).indices >= 0).all()
+
+
+def test_decoding_fewer_stages_gives_what_they_give():
+    layer = build("residual", stages=3)
+    out = layer(torch.randn(20, 8))
+    fewer = out.indices.clone()
+    fewer[:, 1:] = -1
+    assert torch.equal(layer.decode(fewer), out.uses[0].z_q)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "grouped", "groups": 2, "inner": {"name": "residual", "stages": 3}},
+        {"name": "grouped", "groups": 2, "shared": True, "inner": {"name": "residual", "stages": 3, "shared": True}},
+        {"name": "residual", "stages": 3, "inner": {"name": "grouped", "groups": 2, "shared": True}},
+        {"name": "residual", "stages": 2, "residuals": "manifold", "inner": {"name": "grouped", "groups": 4}},
+    ],
+)
+def test_joining_each_codebooks_vectors_gives_the_whole(options):
+    torch.manual_seed(0)
+    layer = VectorQuantizer(dim=8, codebook_size=8, quantizer=options, manifold="poincare").quantizer
+    z = 0.3 * torch.randn(5, 7, 8)
+    out = layer(z)
+    torch.testing.assert_close(layer.join(iter([use.z_q for use in out.uses]), (5, 7)), out.z_q)
+    looked_up = layer.lookup(out.indices)
+    assert looked_up.shape == (*out.indices.shape, looked_up.shape[-1])
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_each_group_is_a_factor_scaled_for_itself(shared):
+    layer = VectorQuantizer(
+        dim=8, codebook_size=8, manifold="poincare", quantizer={"name": "grouped", "groups": 2, "shared": shared}
+    )
+    z = 50 * torch.randn(20, 8)
+    u = layer.quantizer.tangent(z)
+    for half, given in ((u[:, :4], z[:, :4]), (u[:, 4:], z[:, 4:])):
+        torch.testing.assert_close(half, layer.manifold.tangent(given))
+        torch.testing.assert_close(half.norm(dim=1), torch.full((20,), 2.0))

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcore.choices import Choice, build, by_name
 from vqcore.errors import SettingError, UsageError
 from vqcore.estimator import GradientEstimator
 from vqcore.latent import LatentBatch
+from vqcore.layout import mask_of
 from vqcore.manifold import Manifold
-from vqcore.metrics import codes_used, perplexity
-from vqcore.numerics import masked_mean
+from vqcore.output import Output, figures
 from vqcore.quantizer import CodeUse, Quantized, Quantizer
 from vqcore.registry import Registry
 
@@ -24,35 +24,15 @@ from vqcore.registry import Registry
 PATIENCE = 100
 
 
-@dataclass(frozen=True)
-class Output:
-    """What the layer returns.
-
-    Attributes:
-        quantized: codes in the layout and dtype of the input, with the estimator's gradient.
-        indices: int64: one for each position, group or stage last.
-        loss: sum of ``losses``, to be added to the reconstruction loss.
-        losses: weighted scalars by name: the quantizer's, then one for each regularizer that acted.
-        metrics: detached scalars on the device: ``perplexity``, ``codes_used`` (means over codebooks),
-            ``quantization_error`` (mean squared, tangent coordinates) and ``bad_tokens`` (NaN or inf, left out).
-        counts: how often each code was used, (number of codebooks, K).
-        reconstruction: ``decode(quantized)`` where ``decode`` was given.
-    """
-
-    quantized: Tensor
-    indices: Tensor
-    loss: Tensor
-    losses: dict[str, Tensor]
-    metrics: dict[str, Tensor]
-    counts: Tensor
-    reconstruction: Tensor | None = field(default=None, repr=False)
-
-
 class VectorQuantizer(nn.Module):
     """A vector-quantized bottleneck for anybody's model.
 
     Call it on (N, D), (B, N, D) or any (..., D); with ``channel_first`` on (B, D, ...), as convolutions give. In
     training call ``update()`` after each ``optimizer.step()``: EMA codes and dead-code replacement happen there.
+
+    Where the quantizer works on another dimension than D, since ``code_dim`` says so or its own structure does (one
+    dimension for each bit, say), linear maps lead in and out of it, around everything else: losses, estimator and
+    regularizers see the quantizer's dimension.
 
     Components are chosen by name, by a mapping of name and options, or given as built modules.
 
@@ -62,6 +42,7 @@ class VectorQuantizer(nn.Module):
         manifold, quantizer, estimator: one choice each.
         regularizers: any number of choices, each name once.
         channel_first: the input's dimension D is axis 1 instead of the last.
+        code_dim: dimension of the codes; D where it is left out.
         registry: where names are looked up; the installed plugins by default.
 
     Raises:
@@ -79,25 +60,29 @@ class VectorQuantizer(nn.Module):
         estimator: Choice | GradientEstimator = "vqcore/straight-through",
         regularizers: Iterable[Choice] | Mapping[str, Any] = (),
         channel_first: bool = False,
+        code_dim: int | None = None,
         registry: Registry | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("dim", dim), ("codebook_size", codebook_size)):
-            if value < 1:
+        for name, value in (("dim", dim), ("codebook_size", codebook_size), ("code_dim", code_dim)):
+            if value is not None and value < 1:
                 raise SettingError(name, value, "a whole number of at least 1")
         self.dim, self.codebook_size, self.channel_first = dim, codebook_size, channel_first
         self.manifold: Manifold = build(registry, "manifold", manifold)
-        self.quantizer: Quantizer = build(
-            registry, "quantizer", quantizer, dim=dim, codebook_size=codebook_size, manifold=self.manifold
-        )
+        wanted = {"dim": code_dim or dim, "codebook_size": codebook_size, "manifold": self.manifold}
+        self.quantizer: Quantizer = build(registry, "quantizer", quantizer, **wanted)
         if isinstance(quantizer, nn.Module):
-            self._check_built()
+            _check_built(quantizer, wanted)
+        inner = self.quantizer.dim
+        self.project_in = nn.Identity() if inner == dim else nn.Linear(dim, inner)
+        self.project_out = nn.Identity() if inner == dim else nn.Linear(inner, dim)
         self.estimator: GradientEstimator = build(registry, "estimator", estimator, manifold=self.manifold)
         self.regularizers = nn.ModuleDict()
         for name, choice in by_name(regularizers).items():
             self.regularizers[name] = build(registry, "regularizer", choice)
         self.step = 0
         self._forwards = 0
+        self._choose_acting()
 
     # -- the layer --------------------------------------------------------------------------------------------
 
@@ -106,6 +91,7 @@ class VectorQuantizer(nn.Module):
         z: Tensor,
         *,
         mask: Tensor | None = None,
+        lengths: Tensor | None = None,
         inputs: Tensor | None = None,
         decode: Callable[[Tensor], Tensor] | None = None,
     ) -> Output:
@@ -114,34 +100,38 @@ class VectorQuantizer(nn.Module):
         Args:
             z: latents, see the class.
             mask: (...) bool without D, True for tokens that count; others get index -1 and a zero vector.
+            lengths: (B,), instead of a mask: how many of the first positions of each sample count (along the first of
+                several axes of positions).
             inputs: the encoder's input, for regularizers that compare with it.
             decode: the decoder; with it the output holds the reconstruction, and regularizers may use both.
 
         Raises:
-            SettingError: if D does not fit.
+            SettingError: if D or the mask's shape does not fit.
         """
         self._check_width(z)
+        mask = mask_of(z, self.channel_first, mask, lengths)
         with torch.autocast(z.device.type, enabled=False):
             u, kept, bad = self._read(z, mask)
             result = self.quantizer(u, kept)
-            quantized = self._write(self.estimator(u, result.z_q), z)
+            estimated = self.estimator.estimate(u, result, self.quantizer)
+            if self.quantizer.synchronized > 0:
+                estimated = estimated + self.quantizer.synchronized * (result.z_q - result.z_q.detach())
+            quantized = self._write(self._leave(estimated, kept), z)
         reconstruction = decode(quantized) if decode is not None else None
         losses = dict(result.losses)
         if self.training:
-            self._remind()
-            batch = LatentBatch(
-                u, result.z_q, result.indices, self._single_codebook(result), self.manifold, self.step, kept,
-                inputs, reconstruction, self._decoder_of_tangents(decode, z),
-            )  # fmt: skip
-            with torch.autocast(z.device.type, enabled=False):  # half precision cannot tell distances apart
-                terms = self._regularize(batch, result)
-            if losses.keys() & terms.keys():
-                raise UsageError(f"regularizers: {', '.join(losses.keys() & terms.keys())}: the quantizer's own loss")
-            losses |= terms
+            if not torch.compiler.is_compiling():
+                self._remind()
+            if self._acting:
+                losses |= self._regularize(self._batch(u, result, kept, inputs, reconstruction, decode, z), result)
         loss = torch.stack(list(losses.values())).sum() if losses else u.sum() * 0
-        counts = torch.stack([use.counts for use in result.uses])
-        metrics = _metrics(u.detach(), result.z_q.detach(), counts, kept, bad)
-        return Output(quantized, result.indices, loss, losses, metrics, counts, reconstruction)
+        metrics, counts, errors = figures(u, result.z_q, kept, result.uses)
+        replaced = self.quantizer.replaced_codes()
+        metrics |= {
+            "bad_tokens": bad,
+            "replaced_codes": torch.zeros_like(bad) if replaced is None else replaced.clone(),
+        }
+        return Output(quantized, result.indices, loss, losses, metrics, counts, errors, reconstruction)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -167,22 +157,32 @@ class VectorQuantizer(nn.Module):
             self.train(was_training)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Codes of indices, in the layout of the layer's output; an index of -1 gives zeros.
+        """What the layer gives for indices, in the layout of its output; an index of -1 gives zeros.
 
         Raises:
             SettingError: if an index is out of range, or group or stage axes do not fit.
         """
-        shape = self.quantizer.index_shape
-        if shape and tuple(indices.shape[-len(shape) :]) != shape:
-            raise SettingError("indices", tuple(indices.shape), f"a shape that ends in {shape}, groups or stages last")
-        codes = self.quantizer.decode(indices)
+        self._check_indices(indices)
+        parts = len(self.quantizer.index_shape)
+        kept = (indices >= 0).flatten(indices.ndim - parts).any(-1) if parts else indices >= 0
+        codes = self._leave(self.quantizer.decode(indices), kept)
         return codes.movedim(-1, 1) if self.channel_first else codes
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The code behind each index, (..., d) tangent vectors: of each group or stage where there are several.
+
+        Raises:
+            SettingError: as ``decode``.
+        """
+        self._check_indices(indices)
+        return self.quantizer.lookup(indices)
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Apply what training forwards gathered; call it after each optimizer step, with it to reset moments too."""
         self.quantizer.update(optimizer)
         self.step += 1
         self._forwards = 0
+        self._choose_acting()
 
     @property
     def codebook(self) -> Tensor | None:
@@ -190,16 +190,6 @@ class VectorQuantizer(nn.Module):
         return self.quantizer.codebook
 
     # -- layouts ----------------------------------------------------------------------------------------------
-
-    def _check_built(self) -> None:
-        inner = self.quantizer
-        for name, found, wanted in (
-            ("dim", inner.dim, self.dim),
-            ("codebook_size", inner.codebook_size, self.codebook_size),
-            ("manifold", inner.manifold, self.manifold),
-        ):
-            if found is not wanted and found != wanted:
-                raise SettingError("quantizer", type(inner).__name__, f"one built for {name} = {wanted}, found {found}")
 
     def _check_width(self, z: Tensor) -> None:
         axis = 1 if self.channel_first else -1
@@ -209,21 +199,56 @@ class VectorQuantizer(nn.Module):
             fix = "" if other is None else f"axis {other} fits: see channel_first"
             raise SettingError("input", tuple(z.shape), f"dim = {self.dim} on axis {axis}", fix)
 
+    def _check_indices(self, indices: Tensor) -> None:
+        shape = self.quantizer.index_shape
+        if shape and tuple(indices.shape[-len(shape) :]) != shape:
+            raise SettingError("indices", tuple(indices.shape), f"a shape that ends in {shape}, groups or stages last")
+
     def _read(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Tangent vectors (..., D) in full precision, which tokens count, and how many were NaN or inf."""
+        """What the quantizer takes (..., d) in full precision, which tokens count, and how many were NaN or inf."""
         moved = z.movedim(1, -1) if self.channel_first else z
         moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
         finite = torch.isfinite(moved).all(-1)
         kept = finite if mask is None else finite & mask
         bad = (~finite if mask is None else ~finite & mask).sum()
-        return self.manifold.tangent(torch.where(kept.unsqueeze(-1), moved, 0)), kept, bad
+        clean = torch.where(kept.unsqueeze(-1), moved, 0).contiguous()
+        return self.quantizer.tangent(self._project(self.project_in, clean)), kept, bad
+
+    def _leave(self, vectors: Tensor, kept: Tensor) -> Tensor:
+        """The quantizer's vectors (..., d) as the layer's (..., D): zero where no token counts."""
+        return torch.where(kept.unsqueeze(-1), self._project(self.project_out, vectors), 0)
+
+    @staticmethod
+    def _project(projection: nn.Module, vectors: Tensor) -> Tensor:
+        """A linear map in the precision of its weights, but never a half one."""
+        if isinstance(projection, nn.Identity):
+            return vectors
+        wide = torch.promote_types(projection.weight.dtype, vectors.dtype)
+        return F.linear(vectors.to(wide), projection.weight.to(wide), projection.bias.to(wide))
 
     def _write(self, vectors: Tensor, like: Tensor) -> Tensor:
         moved = vectors.movedim(-1, 1) if self.channel_first else vectors
         return moved.to(like.dtype)
 
+    def _batch(
+        self,
+        u: Tensor,
+        result: Quantized,
+        kept: Tensor,
+        inputs: Tensor | None,
+        reconstruction: Tensor | None,
+        decode: Callable[[Tensor], Tensor] | None,
+        z: Tensor,
+    ) -> LatentBatch:
+        codebook = result.uses[0].codebook if len(result.uses) == 1 else None
+        decoder = self._decoder_of_tangents(decode, z, kept)
+        return LatentBatch(
+            u, result.z_q, result.indices, codebook, self.manifold, self.step, kept, inputs, reconstruction, decoder,
+            self.quantizer.factors,
+        )  # fmt: skip
+
     def _decoder_of_tangents(
-        self, decode: Callable[[Tensor], Tensor] | None, like: Tensor
+        self, decode: Callable[[Tensor], Tensor] | None, like: Tensor, kept: Tensor
     ) -> Callable[[Tensor], Tensor] | None:
         """The decoder as a function of tangent vectors (..., D), in the precision that the layer was called in."""
         kind = like.device.type
@@ -231,18 +256,26 @@ class VectorQuantizer(nn.Module):
 
         def decode_tangents(vectors: Tensor) -> Tensor:
             with torch.autocast(kind, dtype=dtype, enabled=enabled):
-                return decode(self._write(vectors, like))
+                return decode(self._write(self._leave(vectors, kept), like))
 
         return None if decode is None else decode_tangents
 
     # -- losses -----------------------------------------------------------------------------------------------
 
+    def _choose_acting(self) -> None:
+        """Which regularizers act on the coming step: settled here, so that a compiled forward never sees the step."""
+        self._acting = tuple(name for name, module in self.regularizers.items() if module.acts_on(self.step))
+
     def _regularize(self, batch: LatentBatch, result: Quantized) -> dict[str, Tensor]:
         terms = {}
-        for name, module in self.regularizers.items():
-            if module.acts_on(batch.step):
+        with torch.autocast(batch.z.device.type, enabled=False):  # half precision cannot tell distances apart
+            for name in self._acting:
+                module = self.regularizers[name]
                 seen = [batch] if module.scope == "model" else [self._narrow(batch, use) for use in result.uses]
                 terms[name] = module.weight * torch.stack([module(one) for one in seen]).mean()
+        if result.losses.keys() & terms.keys():
+            both = ", ".join(result.losses.keys() & terms.keys())
+            raise UsageError(f"regularizers: {both}: the quantizer's own loss")
         return terms
 
     def _narrow(self, batch: LatentBatch, use: CodeUse) -> LatentBatch:
@@ -250,9 +283,6 @@ class VectorQuantizer(nn.Module):
             use.z, use.z_q, use.indices, use.codebook, self.manifold, batch.step, use.mask,
             batch.inputs, batch.reconstruction,
         )  # fmt: skip
-
-    def _single_codebook(self, result: Quantized) -> Tensor | None:
-        return result.uses[0].codebook if len(result.uses) == 1 else None
 
     def _remind(self) -> None:
         self._forwards += 1
@@ -271,12 +301,11 @@ class VectorQuantizer(nn.Module):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` gave."""
         self.step = int(state[0])
+        self._choose_acting()
 
 
-def _metrics(u: Tensor, z_q: Tensor, counts: Tensor, kept: Tensor, bad: Tensor) -> dict[str, Tensor]:
-    return {
-        "perplexity": perplexity(counts).mean(),
-        "codes_used": codes_used(counts).double().mean(),
-        "quantization_error": masked_mean((u - z_q).square().mean(-1).flatten(), kept.flatten()),
-        "bad_tokens": bad,
-    }
+def _check_built(built: Quantizer, wanted: dict[str, Any]) -> None:
+    for name, value in wanted.items():
+        found = getattr(built, name)
+        if found is not value and found != value:
+            raise SettingError("quantizer", type(built).__name__, f"one built for {name} = {value}, found {found}")

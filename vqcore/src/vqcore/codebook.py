@@ -8,16 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcore import initialize
-from vqcore.distributed import from_first_rank, sample_rows, sum_over_ranks
+from vqcore import draws, initialize
+from vqcore.distributed import is_active, sample_rows, sum_over_ranks
 from vqcore.errors import SettingError
 from vqcore.manifold import Manifold
 from vqcore.metrics import code_counts
 from vqcore.numerics import masked_mean
 from vqcore.quantizer import CodeUse, Quantized, Quantizer
 
-#: Length of the noise on a revived code, relative to the latent it copies: equal codes could never part again.
-REVIVAL_NOISE = 0.01
 #: Steps between two looks for dead codes; each draws K latents and as much noise.
 REVIVE_EVERY = 10
 
@@ -26,17 +24,24 @@ class CodebookQuantizer(Quantizer):
     """Nearest-code quantization over a table (K, A) of points; how the table is stored and learned is abstract.
 
     Subclasses say how codes are read (``codes``), written (``set_points``) and learned (``losses``, and for tables
-    that gradients do not reach, ``gather`` and ``learn``). Draws come from a generator seeded by (seed, step), so
-    that any number of processes makes the same ones.
+    that gradients do not reach, ``gather`` and ``learn``). Draws are a function of (seed, step) and of the first
+    rank's seed, so that any number of processes makes the same ones.
+
+    The table starts with the first training batch that has a token: see ``initialize.from_latents``. Until then it
+    holds codes drawn around the origin.
 
     Args:
         dim: D, dimension of the latents.
         codebook_size: K.
         manifold: the space of the codes.
         commitment_weight: weight (beta) of the commitment term.
-        init: ``normal``, ``uniform``, ``data`` or ``kmeans``; the last two wait for the first training batch.
+        init: ``normal``, ``uniform``, ``wrapped-normal``, ``data`` or ``kmeans``.
+        init_scale: standard deviation per coordinate of the first three; None takes the latents'.
+        dead_codes: which codes are replaced by latents: by ``usage``, or the ``least-recently-used``.
         dead_code_threshold: share of an equal usage below which a code is replaced; 0 never replaces.
-        usage_decay: decay of the running usage that this is read from.
+        dead_code_patience: steps without a token after which a code is the least recently used.
+        dead_code_noise: length of the noise on a code that copies a latent, relative to it.
+        usage_decay: decay of the running usage that the threshold is held against.
     """
 
     def __init__(
@@ -47,22 +52,32 @@ class CodebookQuantizer(Quantizer):
         manifold: Manifold,
         commitment_weight: float = 0.25,
         init: str = "data",
+        init_scale: float | None = None,
+        dead_codes: str = "usage",
         dead_code_threshold: float = 0.2,
+        dead_code_patience: int = 100,
+        dead_code_noise: float = initialize.NOISE,
         usage_decay: float = 0.95,
     ) -> None:
         super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)
-        self.commitment_weight, self.init = commitment_weight, init
-        self.dead_code_threshold, self.usage_decay = dead_code_threshold, usage_decay
+        self.commitment_weight, self.init, self.init_scale = commitment_weight, init, init_scale
+        self.by_usage = dead_codes == "usage"
+        self.dead_code_threshold, self.dead_code_patience = dead_code_threshold, dead_code_patience
+        self.dead_code_noise, self.usage_decay = dead_code_noise, usage_decay
         self.register_buffer("usage", torch.ones(codebook_size))
+        self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.int64))
+        self.register_buffer("replaced", torch.zeros((), dtype=torch.int64), persistent=False)
         self.seed = int(torch.randint(2**31, ()))
         self.step = 0
-        self.started = init in ("normal", "uniform")
-        self._pending: Tensor | None = None
-        self._pool: tuple[Tensor, Tensor] | None = None
+        self._started, self._begun = False, torch.zeros((), dtype=torch.bool)
+        self._forget()
 
     def _starting_points(self) -> Tensor:
-        kind = self.init if self.started else "normal"
-        return initialize.around_origin(kind, self.codebook_size, self.dim, self.manifold, self._generator())
+        std = self.dim**-0.5 if self.init_scale is None else self.init_scale
+        kind = "uniform" if self.init == "uniform" else "normal"
+        return initialize.around_origin(
+            kind, self.codebook_size, self.dim, self.manifold, draws.key_of(self.seed), std, torch.empty(0)
+        )
 
     # -- what a subclass defines ------------------------------------------------------------------------------
 
@@ -81,8 +96,8 @@ class CodebookQuantizer(Quantizer):
     def gather(self, x: Tensor, indices: Tensor) -> None:
         """Keep statistics of a training batch: points x (N, A) and indices (N,), -1 for masked tokens."""
 
-    def learn(self) -> None:
-        """Move the table by what ``gather`` kept, summed over ranks."""
+    def learn(self, counts: Tensor) -> None:
+        """Move the table by what ``gather`` kept, summed over ranks; ``counts`` (K,) are the tokens of all ranks."""
 
     # -- the interface ----------------------------------------------------------------------------------------
 
@@ -90,16 +105,16 @@ class CodebookQuantizer(Quantizer):
         """See ``Quantizer.forward``."""
         flat = z.reshape(-1, self.dim)
         kept = flat.new_ones(flat.shape[0], dtype=torch.bool) if mask is None else mask.reshape(-1)
-        if self.training and not self.started:
+        if self.training and not self._started:
             self._start(flat.detach(), kept)
         codes, points = self.codes()
         x = self.manifold.expmap0(flat)
         nearest = self.manifold.nearest(x.detach(), points.detach())
         indices = torch.where(kept, nearest, -1)
         z_q = F.embedding(nearest, codes) * kept.unsqueeze(1)
-        losses = self.losses(x, F.embedding(nearest, points), kept)
+        losses = self.losses(x, z_q if points is codes else F.embedding(nearest, points), kept)
         use = CodeUse(flat, z_q, indices, kept, points, code_counts(indices, self.codebook_size))
-        if self.training:
+        if self.training and not _recomputing():
             self._observe(use, x.detach())
         return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, (use,))
 
@@ -111,6 +126,10 @@ class CodebookQuantizer(Quantizer):
 
     def decode(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.decode``."""
+        return self.lookup(indices)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """See ``Quantizer.lookup``."""
         check_indices(indices, self.codebook_size)
         codes, _ = self.codes()
         return F.embedding(indices.clamp(min=0), codes) * (indices >= 0).unsqueeze(-1)
@@ -123,46 +142,77 @@ class CodebookQuantizer(Quantizer):
     @torch.no_grad()
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """See ``Quantizer.update``: learn from the gathered statistics, then replace dead codes."""
-        if self._pending is None:
+        if self._counts is None and not is_active():
             return
-        sum_over_ranks(self._pending)
-        self.learn()
-        seen = self._pending.sum()
-        share = (self._pending * (self.codebook_size / seen.clamp(min=1))).to(self.usage.dtype)
-        moved = self.usage.lerp(share, 1 - self.usage_decay)
-        self.usage.copy_(torch.where(seen > 0, moved, self.usage))  # a step without tokens says nothing of the codes
-        if self.dead_code_threshold > 0 and self.step % REVIVE_EVERY == 0:
+        counts = torch.zeros_like(self.unused_steps) if self._counts is None else self._counts
+        sum_over_ranks(counts)
+        self.learn(counts)
+        self._watch(counts)
+        self.replaced.zero_()
+        if (self.dead_code_threshold > 0 or not self.by_usage) and self.step % REVIVE_EVERY == 0:
             self._revive(optimizer)
-        self._pending, self._pool = None, None
+        self._started = self._started or bool(self._begun)  # the host waits for the device until codes have started
+        self._forget()
         self.step += 1
+
+    def replaced_codes(self) -> Tensor:
+        """See ``Quantizer.replaced_codes``."""
+        return self.replaced
 
     # -- start, statistics, dead codes ------------------------------------------------------------------------
 
+    @property
+    def started(self) -> bool:
+        """Whether the codes have started from a batch, or were set or loaded. Reading it waits for the device."""
+        return self._started or bool(self._begun)
+
+    @started.setter
+    def started(self, value: bool) -> None:
+        self._started = value
+
     @torch.no_grad()
     def _start(self, z: Tensor, mask: Tensor) -> None:
-        points = initialize.from_latents(self.init, self.codebook_size, z, mask, self.manifold, self._generator())
-        if points is not None:
-            self.set_points(torch.ones_like(self.usage, dtype=torch.bool), points)
-            self.started = True
+        """Start the codes unless an earlier forward of this step has; decided on the device, no graph breaks here."""
+        points, found = initialize.from_latents(
+            self.init, self.codebook_size, z, mask, self.manifold, draws.key_of(self.seed), self.init_scale
+        )
+        first = found & ~self._begun.to(found.device)
+        self.set_points(first.expand(self.codebook_size), points)
+        self._begun = self._begun.to(found.device) | found
 
     @torch.no_grad()
     def _observe(self, use: CodeUse, x: Tensor) -> None:
-        self._pending = use.counts.clone() if self._pending is None else self._pending + use.counts
-        self._pool = (use.z.detach(), use.mask)
+        self._counts = use.counts.clone() if self._counts is None else self._counts + use.counts
+        self._pool.append((use.z.detach(), use.mask))
         self.gather(x, use.indices)
 
+    def _forget(self) -> None:
+        self._counts: Tensor | None = None
+        self._pool: list[tuple[Tensor, Tensor]] = []
+
+    def _watch(self, counts: Tensor) -> None:
+        """Bring the running usage up to date; a step without tokens says nothing of the codes."""
+        seen = counts.sum()
+        share = (counts * (self.codebook_size / seen.clamp(min=1))).to(self.usage.dtype)
+        self.usage.copy_(torch.where(seen > 0, self.usage.lerp(share, 1 - self.usage_decay), self.usage))
+        idle = self.unused_steps + (seen > 0)
+        self.unused_steps.copy_(torch.where(counts > 0, 0, idle))
+
     def _revive(self, optimizer: torch.optim.Optimizer | None) -> None:
-        generator = self._generator()
-        rows, total = sample_rows(*self._pool, self.codebook_size, generator)
-        noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype)
-        noise = from_first_rank(noise.to(rows.device, non_blocking=True))
-        rows = rows + REVIVAL_NOISE * rows.norm(dim=1, keepdim=True) / self.dim**0.5 * noise
-        dead = (self.usage < self.dead_code_threshold) & (total > 0)
+        """Put latents of this step in the place of dead codes, the same ones on every rank."""
+        latents = torch.cat([z for z, _ in self._pool]) if self._pool else self.usage.new_zeros(0, self.dim)
+        mask = torch.cat([kept for _, kept in self._pool]) if self._pool else self.usage.new_zeros(0, dtype=torch.bool)
+        rows, total = sample_rows(latents, mask, self.codebook_size, self._key())
+        rows = initialize.blurred(rows, self._key(1), self.dead_code_noise)
+        lost = self.usage < self.dead_code_threshold if self.by_usage else self.unused_steps >= self.dead_code_patience
+        dead = lost & (total > 0)
         self.set_points(dead, self.manifold.expmap0(rows), optimizer)
         self.usage.masked_fill_(dead, 1.0)
+        self.unused_steps.masked_fill_(dead, 0)
+        self.replaced.copy_(dead.sum())
 
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+    def _key(self, purpose: int = 0) -> int:
+        return draws.key_of(self.seed, self.step, purpose)
 
     # -- state ------------------------------------------------------------------------------------------------
 
@@ -173,7 +223,7 @@ class CodebookQuantizer(Quantizer):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` gave."""
         self.seed, self.step, started = (int(value) for value in state)
-        self.started = bool(started)
+        self._started, self._begun = bool(started), torch.zeros((), dtype=torch.bool)
 
 
 def squared_error(manifold: Manifold, x: Tensor, y: Tensor, mask: Tensor, dim: int) -> Tensor:
@@ -190,6 +240,8 @@ def check_indices(indices: Tensor, codebook_size: int) -> None:
     Raises:
         SettingError: naming the first bad index and the range.
     """
+    if torch.compiler.is_compiling():
+        return  # a compiled graph cannot stop for a message; an index out of range fails in the lookup itself
     bad = indices[(indices < -1) | (indices >= codebook_size)]
     if bad.numel():
         raise SettingError("indices", int(bad[0]), f"codes 0 to {codebook_size - 1}, or -1 for a masked token")
@@ -200,3 +252,8 @@ def reset_rows(parameter: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer
     for value in optimizer.state.get(parameter, {}).values() if optimizer is not None else ():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value.masked_fill_(rows.unsqueeze(1), 0)
+
+
+def _recomputing() -> bool:
+    """Whether this forward is the second one of activation checkpointing: it runs inside a backward pass."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() >= 0

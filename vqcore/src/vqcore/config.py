@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 
 class ComponentConfig(BaseModel):
@@ -80,6 +89,21 @@ def component(kind: str) -> Any:
     return Annotated[ComponentRef, BeforeValidator(_by_name), OfKind(kind)]
 
 
+class CurvedConfig(ComponentConfig):
+    """What every manifold that is curved can be told."""
+
+    curvature: PositiveFloat = 1.0
+    """Curvature, without its sign: a sphere's is positive, that of hyperbolic space negative."""
+    learn_curvature: bool = False
+    """Train the curvature too."""
+    curvature_lr: PositiveFloat = 0.1
+    """Learning rate of the curvature's logarithm, relative to the optimizer's."""
+    curvature_span: Annotated[float, Field(gt=1)] = 10.0
+    """A learned curvature stays within this factor of the one given."""
+    gain: PositiveFloat = 1.0
+    """Latents are scaled by gain/sqrt(D) before they are read as tangent vectors."""
+
+
 class RegularizerConfig(ComponentConfig):
     """What every regularizer can be told."""
 
@@ -96,9 +120,17 @@ class CodebookConfig(ComponentConfig):
 
     commitment_weight: NonNegativeFloat = 0.25
     """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
-    init: Literal["normal", "uniform", "data", "kmeans"] = "data"
-    """Where codes start: drawn around the origin, or from the first training batch."""
+    init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "data"
+    """Where codes start, with the first training batch: around the origin, around the latents, or on them."""
+    init_scale: PositiveFloat | None = None
+    """Standard deviation of a coordinate for normal, uniform and wrapped-normal; left out, that of the latents."""
+    dead_codes: Literal["usage", "least-recently-used"] = "usage"
+    """Which codes are replaced by latents of the batch: those used too little, or not used for too long."""
     dead_code_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """A code used less than this share of an equal usage is replaced by a latent of the batch; 0 never replaces."""
+    """For usage: a code used less than this share of an equal usage is replaced; 0 never replaces."""
+    dead_code_patience: PositiveInt = 100
+    """For least-recently-used: steps without a token after which a code is replaced."""
+    dead_code_noise: NonNegativeFloat = 0.01
+    """Length of the noise on a code that takes a latent's place, relative to the latent."""
     usage_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Decay per step of the running usage that decides which codes are dead."""
+    """Decay per step of the running usage that the threshold is held against."""

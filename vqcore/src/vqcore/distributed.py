@@ -6,6 +6,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vqcore import draws
+
 
 def is_active() -> bool:
     """Whether several processes train together now."""
@@ -26,7 +28,7 @@ def from_first_rank(value: Tensor) -> Tensor:
     return value
 
 
-def sample_rows(rows: Tensor, mask: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tensor, Tensor]:
     """Draw rows at random from all ranks' rows as if one process held them in rank order.
 
     The draw is stratified: no row comes twice while there are rows enough.
@@ -35,7 +37,7 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, generator: torch.Generat
         rows: (N, D), this rank's shard; N may be 0 and may differ between ranks.
         mask: (N,) bool, the rows that may be drawn.
         count: how many to draw.
-        generator: on the CPU; the first rank's draw counts.
+        key: of the draw; the first rank's counts.
 
     Returns:
         The rows (count, D), equal on every rank (zeros where nothing could be drawn), and the number of rows there
@@ -45,8 +47,8 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, generator: torch.Generat
     position = mask.cumsum(0)
     held = mask.sum()
     first, total = _offsets(held)
-    place = torch.randperm(count, generator=generator) + torch.rand(count, generator=generator, dtype=torch.float64)
-    draw = from_first_rank((place / count).to(rows.device, non_blocking=True))
+    place = draws.permutation(key, count, device=rows.device) + draws.uniform(key + 1, count, device=rows.device)
+    draw = from_first_rank(place / count)
     wanted = (draw * total).long() - first
     mine = (wanted >= 0) & (wanted < held)
     if rows.shape[0] == 0:

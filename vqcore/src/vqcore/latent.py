@@ -29,6 +29,7 @@ class LatentBatch:
         inputs: what the encoder was given, or None when the layer stands alone.
         reconstruction: the decoder's output, or None likewise.
         decode: the decoder as a function of tangent vectors shaped like z, or None likewise.
+        factors: number of equal parts of the last axis that are a tangent vector each, as groups are.
     """
 
     z: Tensor
@@ -41,3 +42,4 @@ class LatentBatch:
     inputs: Tensor | None = None
     reconstruction: Tensor | None = None
     decode: Callable[[Tensor], Tensor] | None = None
+    factors: int = 1

@@ -51,6 +51,25 @@ class Manifold(nn.Module, ABC):
     def check_points(self, x: Tensor) -> str | None:
         """Why some of x (..., A) are not points of the manifold, or None when all are."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether the space itself is trained, as by a learned curvature: points move under fixed tangent vectors."""
+        return any(True for _ in self.parameters())
+
+    # -- motions ----------------------------------------------------------------------------------------------
+
+    def translate(self, x: Tensor, y: Tensor) -> Tensor:
+        """The points y (..., A), moved by the translation that takes the origin to x (..., A), along its geodesic.
+
+        An isometry, also called gyroaddition x (+) y. ``translate(negate(x), translate(x, y))`` is y. Unless a
+        manifold knows better, addition in the tangent space at the origin, which inverts likewise.
+        """
+        return self.expmap0(self.logmap0(x) + self.logmap0(y))
+
+    def negate(self, x: Tensor) -> Tensor:
+        """The points (..., A) opposite to x, seen from the origin."""
+        return self.expmap0(-self.logmap0(x))
+
     def random(self, n: int, dim: int, *, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """n points (n, A) of a wrapped normal at the origin: ``expmap0`` of normal tangent vectors of scale std."""
         return self.expmap0(std * torch.randn(n, dim, generator=generator))
@@ -79,9 +98,13 @@ class Manifold(nn.Module, ABC):
 
     # -- codes as parameters ----------------------------------------------------------------------------------
 
+    def coordinates(self, points: Tensor) -> Tensor:
+        """What learned codes, points (K, A), are held as: tangent vectors, so that any optimizer keeps them valid."""
+        return self.logmap0(points)
+
     def parameter(self, points: Tensor) -> nn.Parameter:
-        """A codebook's points (K, A) as a parameter: tangent coordinates, so that any optimizer keeps them valid."""
-        return nn.Parameter(self.logmap0(points))
+        """A codebook's points (K, A) as a parameter that holds their ``coordinates``."""
+        return nn.Parameter(self.coordinates(points))
 
     def codes(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """Tangent coordinates (K, D) and points (K, A) of what ``parameter`` made."""

@@ -25,7 +25,7 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return kept.sum() / mask.sum().clamp(min=1)
 
 
-def clip_norm(x: Tensor, radius: float) -> Tensor:
+def clip_norm(x: Tensor, radius: Tensor | float) -> Tensor:
     """Shorten vectors (..., D) longer than ``radius`` to it; shorter ones stay as they are."""
     return x * (radius / safe_norm(x).clamp(min=radius))
 
@@ -34,3 +34,18 @@ def xlogx(x: Tensor) -> Tensor:
     """x log x with value and gradient 0 at x = 0, for entropies of counts."""
     positive = x > 0
     return torch.where(positive, x * torch.where(positive, x, torch.ones_like(x)).log(), torch.zeros_like(x))
+
+
+def evenly_spaced(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Places of at most ``count`` of the rows that ``mask`` (N,) keeps, evenly spaced over them.
+
+    Returns:
+        Places (M,) int64 with M = min(N, count), and which are valid (M,) bool: all, unless fewer rows are kept. Only
+        the kept rows matter, so leaving the others out gives the same choice. The host never waits.
+    """
+    slots = min(mask.shape[0], count)
+    kept = mask.sum()
+    place = torch.arange(slots, device=mask.device)
+    rank = torch.where(kept > slots, place * kept // max(slots, 1), place)
+    found = torch.searchsorted(mask.cumsum(0), rank + 1).clamp(max=max(mask.shape[0] - 1, 0))
+    return found, rank < kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +41,9 @@ class Quantized:
         z_q: tangent vectors of the chosen codes, (..., D), with gradient to the codes where they are parameters.
         indices: (...) plus the quantizer's ``index_shape``, int64; -1 for a masked token.
         losses: weighted scalars by name, each a mean over tokens and dimensions.
-        uses: one entry a codebook, in the order of the last index axis.
+        uses: one entry a codebook, in the order of the last index axis. A codebook that groups or stages share has one
+            entry for all groups and one for each stage; an implicit one of more codes than can be counted has one for
+            each part of its index.
     """
 
     z_q: Tensor
@@ -62,14 +64,29 @@ class Quantizer(nn.Module, ABC):
         manifold: the space the codes live in.
 
     Attributes:
+        dim: dimension of what ``forward`` takes. A quantizer whose own structure sets the dimension (one per bit, say)
+            changes it in its constructor; the layer then projects in and out.
+        codebook_size: number of codes; a quantizer may settle for fewer than it was asked for.
         index_shape: what a token's index looks like: ``()`` for one index, ``(G,)`` for groups or stages.
+        factors: number of equal parts that a latent's dimensions fall into, each a tangent vector of its own: several
+            where the space is a product of manifolds.
+        synchronized: weight of the decoder's gradient on the chosen codes, beside the estimator's on the encoder.
     """
 
     index_shape: tuple[int, ...] = ()
+    factors: int = 1
+    synchronized: float = 0.0
 
     def __init__(self, *, dim: int, codebook_size: int, manifold: Manifold) -> None:
         super().__init__()
         self.dim, self.codebook_size, self.manifold = dim, codebook_size, manifold
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """An encoder's output (..., D) as what ``forward`` takes: the manifold's tangent vector, or bounded otherwise.
+
+        The layer calls it once; the estimator's gradient passes through it to the encoder.
+        """
+        return self.manifold.tangent(z)
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -87,10 +104,33 @@ class Quantizer(nn.Module, ABC):
             SettingError: if an index is below -1 or not below ``codebook_size``.
         """
 
+    @abstractmethod
+    def lookup(self, indices: Tensor) -> Tensor:
+        """The code behind each index, (..., *index_shape, d) tangent vectors; ``decode`` puts them together.
+
+        Raises:
+            SettingError: as ``decode``.
+        """
+
+    def join(self, parts: Iterator[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """Vectors (*shape, D) from one (N, d) for each entry of ``uses``, taken from ``parts`` in their order.
+
+        It is to ``uses`` what ``decode`` is to ``lookup``: an estimator that replaces each codebook's codes by
+        something near them gets the whole with it.
+        """
+        return next(parts).view(*shape, self.dim)
+
     @property
     @abstractmethod
     def codebook(self) -> Tensor | None:
         """Points (K, A), or (G, K, A) for several codebooks; None where the codebook is implicit."""
+
+    def residual_scale(self) -> Tensor | float:
+        """How much smaller than a latent its quantization error is, where codes lie on a fixed grid; else 1.
+
+        A residual quantizer enlarges the rest by it before the next stage: a scalar or (D,).
+        """
+        return 1.0
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Apply the statistics gathered since the last call; call it after each optimizer step.
@@ -100,6 +140,12 @@ class Quantizer(nn.Module, ABC):
         """
         for inner in self.inner_quantizers():
             inner.update(optimizer)
+
+    def replaced_codes(self) -> Tensor | None:
+        """How many dead codes the last ``update`` replaced, a scalar; None where that does not happen."""
+        counts = [inner.replaced_codes() for inner in self.inner_quantizers()]
+        known = [count for count in counts if count is not None]
+        return torch.stack(known).sum() if known else None
 
     def inner_quantizers(self) -> Iterable[Quantizer]:
         """The quantizers this one wraps directly."""

@@ -248,7 +248,8 @@ def _type_name(schema: Mapping[str, Any]) -> str:
     name = str(schema.get("type", schema.get("const", "any")))
     if name == "array":
         return f"list of {_type_name(schema['items'])}" if "items" in schema else "list"
-    return " ".join([name] + [f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema])
+    limits = ", ".join(f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema)
+    return f"{name} {limits}".strip()
 
 
 def _split(choice: Any, path: str) -> tuple[str, dict[str, Any]]:

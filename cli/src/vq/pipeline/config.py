@@ -40,6 +40,8 @@ class RunConfig(ComponentConfig):
     """The optimizer; ``--lr`` sets optimizer.lr."""
     dim: PositiveInt = 8
     """Dimension of a latent."""
+    code_dim: PositiveInt | None = None
+    """Dimension of the codes, linear maps leading in and out; dim where it is left out."""
     codebook_size: PositiveInt = 64
     """Codes in each codebook."""
     epochs: PositiveInt = 80

@@ -14,8 +14,8 @@ from vq.pipeline.data.source import DataSource
 from vq.pipeline.device import choose_device
 from vq.pipeline.model import VQModel, build_model, build_source
 from vq.pipeline.run_folder import RunFolder
-from vqcore.metrics import codes_used, perplexity
 from vqcore.registry import Registry
+from vqcore.window import UsageWindow, numbers
 
 
 @torch.no_grad()
@@ -24,29 +24,34 @@ def evaluate(model: VQModel, source: DataSource, batch_size: int, device: torch.
 
     Returns:
         ``mse``: mean squared error over all values, in units of the data's range, so that a range of 1 is compared
-        whatever the data's scale; ``psnr`` = -10 log10(mse), dB; ``perplexity`` and ``codes_used``, means over the
-        codebooks, from the usage over the whole split; ``codebook_size``, ``codebooks`` and ``samples``.
+        whatever the data's scale; ``psnr`` = -10 log10(mse), dB; from the usage over the whole split, and means over
+        the codebooks: ``perplexity``, ``codes_used``, ``dead_codes`` and ``quantization_error``; ``codebook_size``,
+        ``codebooks`` and ``samples``.
     """
     split = source.split("test")
     low, high = source.value_range
     was_training = model.training
     model.eval()
-    error, values, counts = torch.zeros((), dtype=torch.float64, device=device), 0, None
+    error, values, usage = torch.zeros((), dtype=torch.float64, device=device), 0, UsageWindow()
     for batch in split.batches(torch.arange(len(split)), batch_size, device):
         out = model(batch)
         difference = (model.to_values(out.reconstruction) - batch) / (high - low)
         error += difference.double().square().sum()
         values += difference.numel()
-        counts = out.counts if counts is None else counts + out.counts
+        usage.add(out.bottleneck)
     model.train(was_training)
+    codebooks, codebook_size = usage.counts.shape
+    used = {name: sum(values) / len(values) for name, values in numbers(usage.close()).items()}
     mse = float(error) / values
     return {
         "psnr": math.inf if mse == 0 else -10 * math.log10(mse),
         "mse": mse,
-        "perplexity": float(perplexity(counts).mean()),
-        "codes_used": float(codes_used(counts).double().mean()),
-        "codebook_size": counts.shape[1],
-        "codebooks": counts.shape[0],
+        "perplexity": used["perplexity"],
+        "codes_used": used["codes_used"],
+        "dead_codes": used["dead_codes"],
+        "quantization_error": used["quantization_error"],
+        "codebook_size": codebook_size,
+        "codebooks": codebooks,
         "samples": len(split),
     }
 

@@ -12,6 +12,7 @@ from vq.pipeline.backbones.base import Backbone
 from vq.pipeline.config import Plan
 from vq.pipeline.data.source import DataSource
 from vqcore.bottleneck import VectorQuantizer
+from vqcore.output import Output
 from vqcore.registry import Registry
 
 
@@ -22,15 +23,13 @@ class ModelOutput:
     Attributes:
         loss: sum of ``losses``, a scalar.
         losses: ``reconstruction``, then the bottleneck's, weighted.
-        metrics: the bottleneck's.
-        counts: code usage, (number of codebooks, K).
+        bottleneck: what the bottleneck gave: indices, code usage, metrics.
         reconstruction: the decoder's output, (B, *shape), before any sigmoid.
     """
 
     loss: Tensor
     losses: dict[str, Tensor]
-    metrics: dict[str, Tensor]
-    counts: Tensor
+    bottleneck: Output
     reconstruction: Tensor
 
 
@@ -54,7 +53,7 @@ class VQModel(nn.Module):
         logits = out.reconstruction.float()
         term = F.mse_loss(logits, x) if self.likelihood == "gaussian" else _cross_entropy(logits, x)
         losses = {"reconstruction": term, **out.losses}
-        return ModelOutput(term + out.loss, losses, out.metrics, out.counts, logits)
+        return ModelOutput(term + out.loss, losses, out, logits)
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
@@ -93,6 +92,7 @@ def build_model(plan: Plan, registry: Registry, source: DataSource) -> VQModel:
         estimator=components["estimator"],
         regularizers=list(plan.regularizers.values()),
         channel_first=backbone.channel_first,
+        code_dim=config.code_dim,
         registry=registry,
     )
     return VQModel(backbone, bottleneck, source.likelihood)

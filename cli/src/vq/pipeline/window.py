@@ -7,12 +7,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vq.pipeline.model import ModelOutput
 from vqcore.errors import RunError
-from vqcore.metrics import codes_used, perplexity
+from vqcore.window import UsageWindow, numbers
 
 REMEDY = "the run cannot go on; lower --lr or grad_clip"
 
@@ -31,7 +30,7 @@ class Window:
     def _reset(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.seen: dict[str, int] = {}
-        self.counts: Tensor | None = None
+        self.usage = UsageWindow()
         self.samples = 0
         self.restart()
 
@@ -41,31 +40,36 @@ class Window:
 
     def add(self, out: ModelOutput, samples: int) -> None:
         """Take in one step."""
-        usage = ("perplexity", "codes_used")  # of the window's counts, not the mean of the batches'
-        values = {"loss": out.loss, **out.losses, **{k: v for k, v in out.metrics.items() if k not in usage}}
-        for name, value in values.items():
+        for name, value in {"loss": out.loss, **out.losses}.items():
             value = value.detach().double()
             self.sums[name] = self.sums[name] + value if name in self.sums else value
             self.seen[name] = self.seen.get(name, 0) + 1
-        self.counts = out.counts if self.counts is None else self.counts + out.counts
+        self.usage.add(out.bottleneck)
         self.samples += samples
 
     def close(self, step: int) -> dict[str, Any]:
         """The means as floats, and a fresh window. A term that acts on some steps only is averaged over those.
 
+        Code usage is that of all the window's tokens, not the mean of its batches; ``codebooks`` has it for each group
+        or stage where there are several.
+
         Raises:
             RunError: see ``require_finite``.
         """
-        names = list(self.sums)
-        table = torch.stack([self.sums[name] / self.seen[name] for name in names])
-        usage = torch.stack([perplexity(self.counts).mean(), codes_used(self.counts).double().mean()])
-        *means, spread, used, tokens = torch.cat([table, usage, self.counts.sum().double().view(1)]).tolist()
-        line = dict(zip(names, means, strict=True)) | {"perplexity": spread, "codes_used": used}
+        means = {name: total / self.seen[name] for name, total in self.sums.items()}
+        figures = numbers(means | self.usage.close())
+        each = figures.pop("errors")
+        line: dict[str, Any] = {name: sum(values) / len(values) for name, values in figures.items()}
         require_finite(step, line)
-        if tokens == 0:  # bad latents are left out of every loss, so that none need show it
+        if line["codes_used"] == 0:  # bad latents are left out of every loss, so that none need show it
             raise RunError(f"step {step}: every latent is NaN or inf: {REMEDY}")
+        if len(each) > 1:
+            per_codebook = {name: figures[name] for name in ("perplexity", "codes_used", "dead_codes")}
+            per_codebook["quantization_error"] = each
+            line["codebooks"] = [
+                dict(zip(per_codebook, row, strict=True)) for row in zip(*per_codebook.values(), strict=True)
+            ]
         seconds = time.perf_counter() - self.started
-        line["bad_tokens"] = line["bad_tokens"] * self.seen["bad_tokens"]
         line["images_per_second"] = self.samples / seconds
         self.total_samples += self.samples
         self.total_seconds += seconds

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import PositiveInt
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
 
 from vqcore.config import ComponentConfig, ComponentRef, component
 
@@ -25,3 +27,9 @@ class ResidualConfig(ComponentConfig):
     """The quantizer of each stage, with its own options."""
     stages: PositiveInt = 4
     """Number of stages; each quantizes what the ones before it left over."""
+    shared: bool = False
+    """One codebook for all stages instead of one each."""
+    residuals: Literal["tangent", "manifold"] = "tangent"
+    """Subtract and add in the tangent space at the origin, or by the manifold's translations (Moebius addition)."""
+    stage_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of training steps that use a random number of the first stages only."""

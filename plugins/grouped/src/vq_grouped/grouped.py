@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ class Grouped(Quantizer):
     """Splits (..., D) into G groups of D/G dimensions, each a point on its own factor of a product manifold.
 
     Indices have the group as their last axis, before the inner quantizer's own.
+
+    Cost: G times the inner quantizer's on D/G dimensions: all searches together are as large a product as one on D,
+    with K^G combinations of codes.
 
     Args:
         inner: builds the quantizer of a group.
@@ -46,7 +49,16 @@ class Grouped(Quantizer):
         ]
         self.groups, self.shared = groups, shared
         self.inner = nn.ModuleList(built)
+        self.dim, self.codebook_size = groups * built[0].dim, built[0].codebook_size
         self.index_shape = (groups, *built[0].index_shape)
+        self.factors, self.synchronized = groups * built[0].factors, built[0].synchronized
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """Each group for itself: the factors of the product are scaled and clipped apart."""
+        split = z.unflatten(-1, (self.groups, -1))
+        if self.shared:
+            return self.inner[0].tangent(split).flatten(-2)
+        return torch.cat([inner.tangent(split[..., g, :]) for g, inner in enumerate(self.inner)], -1)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See ``Quantizer.forward``."""
@@ -72,10 +84,28 @@ class Grouped(Quantizer):
 
     def decode(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.decode``."""
-        axis = indices.ndim - len(self.index_shape)
         if self.shared:
             return self.inner[0].decode(indices).flatten(-2)
+        axis = indices.ndim - len(self.index_shape)
         return torch.cat([inner.decode(indices.select(axis, g)) for g, inner in enumerate(self.inner)], -1)
+
+    def lookup(self, indices: Tensor) -> Tensor:
+        """See ``Quantizer.lookup``."""
+        if self.shared:
+            return self.inner[0].lookup(indices)
+        axis = indices.ndim - len(self.index_shape)
+        return torch.stack([inner.lookup(indices.select(axis, g)) for g, inner in enumerate(self.inner)], axis)
+
+    def join(self, parts: Iterator[Tensor], shape: tuple[int, ...]) -> Tensor:
+        """See ``Quantizer.join``."""
+        if self.shared:
+            return self.inner[0].join(parts, (*shape, self.groups)).flatten(-2)
+        return torch.cat([inner.join(parts, shape) for inner in self.inner], -1)
+
+    def residual_scale(self) -> Tensor | float:
+        """See ``Quantizer.residual_scale``: the inner one's for each group."""
+        scale = self.inner[0].residual_scale()
+        return scale.repeat(self.groups) if isinstance(scale, Tensor) and scale.ndim else scale
 
     @property
     def codebook(self) -> Tensor | None:

@@ -40,6 +40,10 @@ class Homology(Regularizer):
     nothing beyond chance. A codebook without gradient (EMA) is measured but not moved. The H1 gradient is steep, since
     lives are short against the spread: begin with a weight of 0.001.
 
+    Cost: n^2 distances of a cloud of n points and, on each step for latents, on every ``refresh``-th for a codebook, a
+    minimum spanning tree in O(n^2). H1 adds a Vietoris-Rips complex on the shortest ``edge_quantile`` of the edges,
+    about three times as long as that at n = 512. Pairs are found on the processor, and the host waits for the device.
+
     Args:
         points: ``latents``, tokens of the batch before quantization, drawn at random; or ``codebook``. An implicit
             codebook is taken as the codes that the batch uses, searched on every step.

@@ -15,6 +15,7 @@ def vq_estimators() -> list[ComponentSpec]:
         ComponentSpec(
             name="rotation",
             target="vq_householder.estimator:Rotation",
+            config="vq_householder.config:RotationConfig",
             summary="rotates and rescales the gradient as the latent turns into its code",
         )
     ]

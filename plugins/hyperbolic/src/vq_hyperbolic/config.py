@@ -6,18 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from vqcore.config import ComponentConfig
+from vqcore.config import ComponentConfig, CurvedConfig
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-class HyperbolicConfig(ComponentConfig):
+class HyperbolicConfig(CurvedConfig):
     """Options of both models of hyperbolic space."""
 
-    curvature: PositiveFloat = 1.0
-    """c > 0; the sectional curvature is -c."""
-    gain: PositiveFloat = 1.0
-    """Latents are scaled by gain/sqrt(D) before they are read as tangent vectors."""
     max_radius: PositiveFloat = 2.0
     """Largest tangent norm of a latent, longer ones are clipped; the distance from the origin is twice this."""
     codes: Literal["tangent", "riemannian"] = "tangent"

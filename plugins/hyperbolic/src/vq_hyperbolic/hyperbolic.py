@@ -8,6 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from vqcore.curvature import Curvature, root
 from vqcore.errors import SettingError
 from vqcore.manifold import Manifold
 from vqcore.numerics import clip_norm, safe_norm, safe_sqrt
@@ -32,24 +33,46 @@ class Hyperbolic(Manifold):
         gain: latents are scaled by gain/sqrt(D).
         max_radius: clip of the latents' tangent norm |u|; their distance from the origin is up to twice that.
         codes: ``tangent`` holds learned codes as tangent vectors, ``riemannian`` as points on a geoopt manifold.
+        learn_curvature, curvature_lr, curvature_span: see ``vqcore.curvature.Curvature``.
 
     Raises:
-        SettingError: if ``max_radius`` is beyond the ``REACH`` of float64.
+        SettingError: if ``max_radius`` is beyond the ``REACH`` of float64, or a learned curvature meets points that
+            know only the one they were made with.
     """
 
     def __init__(
-        self, *, curvature: float = 1.0, gain: float = 1.0, max_radius: float = 2.0, codes: str = "tangent"
+        self,
+        *,
+        curvature: float = 1.0,
+        gain: float = 1.0,
+        max_radius: float = 2.0,
+        codes: str = "tangent",
+        learn_curvature: bool = False,
+        curvature_lr: float = 0.1,
+        curvature_span: float = 10.0,
     ) -> None:
         super().__init__()
-        self.curvature, self.gain, self.max_radius = curvature, gain, max_radius
-        self.sqrt_c = math.sqrt(curvature)
+        self.curve = Curvature(curvature, learned=learn_curvature, rate=curvature_lr, span=curvature_span)
+        self.gain, self.max_radius = gain, max_radius
         self.riemannian = codes == "riemannian"
+        if self.riemannian and learn_curvature:
+            raise SettingError("learn_curvature", True, "false with codes = 'riemannian'", "set codes to tangent")
         #: Search in float64: the error of the float32 search grows as cosh^2 of the radius.
-        self.double_search = self.sqrt_c * max_radius > FLOAT32_SEARCH
-        largest = REACH[torch.float64] / self.sqrt_c
+        self.double_search = root(self.curve.largest) * max_radius > FLOAT32_SEARCH
+        largest = REACH[torch.float64] / math.sqrt(curvature)
         if max_radius > largest:
             fix = "lower it or the curvature"
             raise SettingError("max_radius", max_radius, f"at most {largest:.4g} at curvature {curvature:g}", fix)
+
+    @property
+    def curvature(self) -> Tensor | float:
+        """c."""
+        return self.curve()
+
+    @property
+    def sqrt_c(self) -> Tensor | float:
+        """sqrt(c)."""
+        return root(self.curve())
 
     def reach(self, x: Tensor) -> float:
         """Largest sqrt(c) |u| that the number type of x can hold."""
@@ -57,7 +80,8 @@ class Hyperbolic(Manifold):
 
     def tangent(self, z: Tensor) -> Tensor:
         """Scaled by gain/sqrt(D), then clipped to ``max_radius`` (arXiv:2107.11472), or to what the type can hold."""
-        radius = min(self.max_radius, self.reach(z) / self.sqrt_c)
+        limit = self.reach(z) / self.sqrt_c
+        radius = limit.clamp(max=self.max_radius) if isinstance(limit, Tensor) else min(self.max_radius, limit)
         return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), radius)
 
     def disk(self, u: Tensor) -> Tensor:
@@ -97,9 +121,13 @@ class Hyperbolic(Manifold):
     def point_parameter(self, points: Tensor) -> nn.Parameter:
         """Valid points (K, A) as a parameter of geoopt that knows the manifold."""
 
+    def coordinates(self, points: Tensor) -> Tensor:
+        """See ``Manifold.coordinates``; for ``codes=riemannian`` the points themselves."""
+        return self.project(points) if self.riemannian else super().coordinates(points)
+
     def parameter(self, points: Tensor) -> nn.Parameter:
-        """See ``Manifold.parameter``; for ``codes=riemannian`` the points themselves."""
-        return self.point_parameter(self.project(points)) if self.riemannian else super().parameter(points)
+        """See ``Manifold.parameter``; for ``codes=riemannian`` one that knows the manifold."""
+        return self.point_parameter(self.coordinates(points)) if self.riemannian else super().parameter(points)
 
     def codes(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Manifold.codes``.

@@ -16,6 +16,8 @@ class Lorentz(Hyperbolic):
 
     A tangent vector u means the point that it means in the Poincare ball: at distance 2|u|. Options: see
     ``Hyperbolic``.
+
+    Cost: as the Poincare ball's.
     """
 
     def point_dim(self, dim: int) -> int:
@@ -50,6 +52,20 @@ class Lorentz(Hyperbolic):
         left = (1 - s).clamp(min=torch.finfo(s.dtype).eps)  # positive also for points out of reach
         return (self.curvature / 4 * across.square().sum(-1) + s) / left
 
+    def translate(self, x: Tensor, y: Tensor) -> Tensor:
+        """The boost that takes the origin to x, applied to y.
+
+        Its spatial part is y_s + sqrt(c) (y_0 + sqrt(c) x_s.y_s/(1 + sqrt(c) x_0)) x_s.
+        """
+        sqrt_c, side = self.sqrt_c, x[..., 1:]
+        inner = (side * y[..., 1:]).sum(-1, keepdim=True)
+        along = y[..., :1] + sqrt_c * inner / (1 + sqrt_c * x[..., :1])
+        return self.project(torch.cat([y[..., :1], y[..., 1:] + sqrt_c * along * side], -1))
+
+    def negate(self, x: Tensor) -> Tensor:
+        """The spatial part turned round."""
+        return torch.cat([x[..., :1], -x[..., 1:]], -1)
+
     def project(self, x: Tensor) -> Tensor:
         """The time coordinate recomputed from the spatial part, which is shortened where it is out of reach."""
         return self._point(clip_norm(x[..., 1:], self._widest(x)))
@@ -77,6 +93,10 @@ class Lorentz(Hyperbolic):
             return f"a time coordinate is off the hyperboloid by {error:.1e} of its height"
         widest, limit = float(x[..., 1:].norm(dim=-1).max()), self._widest(x) * (1 + slack)
         return None if widest <= limit else f"a spatial norm is {widest:.6g}: beyond what is told apart, {limit:.6g}"
+
+    def to_ambient(self, x: Tensor) -> Tensor:
+        """The point itself, in float64 for sums."""
+        return self._point(x[..., 1:].double())
 
     def from_ambient(self, m: Tensor) -> Tensor:
         """m/sqrt(c (m_0^2 - |m_s|^2)) of a sum m (..., D+1) of any positive scale; no mass: the origin."""

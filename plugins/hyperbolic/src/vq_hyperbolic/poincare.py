@@ -17,11 +17,18 @@ class Poincare(Hyperbolic):
 
     ``1 - c|y|^2`` is a subtraction: a point's rounded coordinates hold no more than that gives, an error of 1e-7
     cosh^2 of half the radius, which ``max_radius`` keeps small. Options: see ``Hyperbolic``.
+
+    Cost: O(N D) for the maps; the search is one (N, D+1) x (D+1, K) product, O(N + tile) memory, in float64 where
+    ``max_radius`` is above 2.5 at curvature 1.
     """
 
-    def edge(self, x: Tensor) -> float:
+    def rim(self, x: Tensor) -> float:
+        """Largest sqrt(c) |y| of a point in the number type of x."""
+        return EDGE.get(x.dtype, EDGE[torch.float32])
+
+    def edge(self, x: Tensor) -> Tensor | float:
         """Largest Euclidean norm of a point in the number type of x."""
-        return EDGE.get(x.dtype, EDGE[torch.float32]) / self.sqrt_c
+        return self.rim(x) / self.sqrt_c
 
     def expmap0(self, u: Tensor) -> Tensor:
         """tanh(a) u/a, a = sqrt(c) |u|."""
@@ -31,7 +38,7 @@ class Poincare(Hyperbolic):
     def logmap0(self, x: Tensor) -> Tensor:
         """artanh(n) x/n, n = sqrt(c) |x|."""
         n = self.sqrt_c * safe_norm(x)
-        return ratio(torch.atanh(n.clamp(max=self.sqrt_c * self.edge(x))), n, 1.0) * x
+        return ratio(torch.atanh(n.clamp(max=self.rim(x))), n, 1.0) * x
 
     def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
         """c|x - y|^2 / ((1 - c|x|^2)(1 - c|y|^2))."""
@@ -39,8 +46,19 @@ class Poincare(Hyperbolic):
 
     def _depth(self, x: Tensor) -> Tensor:
         """1 - c|x|^2 (...), positive also for what rounding pushed out of the ball."""
-        lowest = 1 - (self.sqrt_c * self.edge(x)) ** 2
+        lowest = 1 - self.rim(x) ** 2
         return (1 - self.curvature * x.square().sum(-1)).clamp(min=lowest / 2)
+
+    def translate(self, x: Tensor, y: Tensor) -> Tensor:
+        """Moebius addition x (+) y (Ganea et al. 2018, eq. 4)."""
+        c = self.curvature
+        inner, x_squared, y_squared = (c * (a * b).sum(-1, keepdim=True) for a, b in ((x, y), (x, x), (y, y)))
+        moved = (1 + 2 * inner + y_squared) * x + (1 - x_squared) * y
+        return self.project(moved / (1 + 2 * inner + x_squared * y_squared))
+
+    def negate(self, x: Tensor) -> Tensor:
+        """-x."""
+        return -x
 
     def project(self, x: Tensor) -> Tensor:
         """Shortened to the edge of the ball."""
@@ -56,7 +74,8 @@ class Poincare(Hyperbolic):
         return None if longest <= limit else f"a norm is {longest:.6g}: beyond the edge of the ball, {limit:.6g}"
 
     def to_ambient(self, x: Tensor) -> Tensor:
-        """The Lorentz lift (1 + c|x|^2, 2 sqrt(c) x) / (sqrt(c) (1 - c|x|^2)), (..., D+1)."""
+        """The Lorentz lift (1 + c|x|^2, 2 sqrt(c) x) / (sqrt(c) (1 - c|x|^2)), (..., D+1), in float64 for sums."""
+        x = x.double()
         depth = self._depth(x).unsqueeze(-1)
         return torch.cat([(2 - depth) / self.sqrt_c, 2 * x], -1) / depth
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqcore.latent import LatentBatch
-from vqcore.numerics import xlogx
+from vqcore.numerics import evenly_spaced, xlogx
 from vqcore.regularizer import Regularizer
 
 
@@ -18,6 +18,8 @@ class UsageEntropy(Regularizer):
     p_k = mean_n softmax_k(-d(x_n, e_k)^2 / (temperature s)), s the mean squared distance from a latent to its code,
     held constant: the term is unchanged when latents and codes are scaled together. A subsample of tokens bounds its
     cost at ``max_tokens`` x K.
+
+    Cost: ``max_tokens`` x K distances, held whole with their gradient.
 
     Args:
         temperature: softness of the assignment.
@@ -33,8 +35,8 @@ class UsageEntropy(Regularizer):
         """See ``Regularizer.forward``. 0 where the codebook is implicit, has one code, or no token counts."""
         if batch.codebook is None or batch.codebook.shape[0] < 2 or batch.z.shape[0] == 0:
             return batch.z.sum() * 0
-        stride = -(-batch.z.shape[0] // self.max_tokens)
-        x, kept = batch.manifold.expmap0(batch.z[::stride]), batch.indices[::stride] >= 0
+        places, kept = evenly_spaced(batch.indices >= 0, self.max_tokens)
+        x = batch.manifold.expmap0(batch.z[places])
         squared = batch.manifold.pairwise_squared_dist(x, batch.codebook)
         nearest = squared.detach().amin(1)
         scale = (nearest * kept).sum() / kept.sum().clamp(min=1)

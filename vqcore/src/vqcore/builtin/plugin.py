@@ -28,32 +28,60 @@ def vq_manifolds() -> list[ComponentSpec]:
 
 @hookimpl
 def vq_quantizers() -> list[ComponentSpec]:
-    """The codebook learned by gradients."""
+    """The codebook learned by gradients, a frozen one behind a learned matrix, and one that is frozen altogether."""
     return [
         ComponentSpec(
             name="codebook",
             target="vqcore.builtin.codebook:GradientCodebook",
             config="vqcore.builtin.config:GradientCodebookConfig",
             summary="one codebook learned by gradients (VQ-VAE)",
-        )
+        ),
+        ComponentSpec(
+            name="simvq",
+            target="vqcore.builtin.simvq:SimVQ",
+            config="vqcore.builtin.config:SimVQConfig",
+            summary="a frozen random codebook that one learned matrix moves as a whole (SimVQ)",
+        ),
+        ComponentSpec(
+            name="random-projection",
+            target="vqcore.builtin.random_projection:RandomProjection",
+            config="vqcore.builtin.config:RandomProjectionConfig",
+            summary="nearest by angle in a frozen random projection, for its indices (BEST-RQ)",
+        ),
     ]
 
 
 @hookimpl
 def vq_estimators() -> list[ComponentSpec]:
-    """Straight-through."""
+    """Straight-through, its isometric form, and two that change the value in training: noise and Gumbel-softmax."""
     return [
         ComponentSpec(
             name="straight-through",
             target="vqcore.builtin.straight_through:StraightThrough",
             summary="copies the gradient past the quantizer",
-        )
+        ),
+        ComponentSpec(
+            name="transport",
+            target="vqcore.builtin.transport:Transport",
+            summary="carries the gradient from code to latent by a motion of the manifold",
+        ),
+        ComponentSpec(
+            name="noise-substitution",
+            target="vqcore.builtin.noise_substitution:NoiseSubstitution",
+            summary="training replaces the error by noise of its length (NSVQ)",
+        ),
+        ComponentSpec(
+            name="gumbel",
+            target="vqcore.builtin.gumbel:Gumbel",
+            config="vqcore.builtin.config:GumbelConfig",
+            summary="training gives a soft choice among all codes (Gumbel-softmax)",
+        ),
     ]
 
 
 @hookimpl
 def vq_regularizers() -> list[ComponentSpec]:
-    """Entropy of code usage and decoder smoothness."""
+    """Entropy of code usage, decoder smoothness, orthogonal codes, and distances kept."""
     return [
         ComponentSpec(
             name="entropy",
@@ -66,5 +94,17 @@ def vq_regularizers() -> list[ComponentSpec]:
             target="vqcore.builtin.smoothness:DecoderSmoothness",
             config="vqcore.builtin.config:SmoothnessConfig",
             summary="the decoder answers alike to a latent and its code",
+        ),
+        ComponentSpec(
+            name="orthogonal",
+            target="vqcore.builtin.orthogonal:Orthogonality",
+            config="vqcore.builtin.config:OrthogonalConfig",
+            summary="turns codes away from each other",
+        ),
+        ComponentSpec(
+            name="isometry",
+            target="vqcore.builtin.isometry:Isometry",
+            config="vqcore.builtin.config:IsometryConfig",
+            summary="distances of latents are in proportion to those of inputs",
         ),
     ]

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from vqcore.curvature import Curvature, root
 from vqcore.manifold import Manifold
 from vqcore.numerics import clip_norm, safe_norm
 
@@ -17,16 +18,33 @@ class Sphere(Manifold):
     A point is (cos a, sin a u/|u|)/sqrt(k) for the tangent vector u of angle a = sqrt(k) |u|. The nearest code is the
     one of largest cosine.
 
+    Cost: O(N D) for the maps; the search is one (N, D+1) x (D+1, K) product, O(N + tile) memory.
+
     Args:
         curvature: k > 0.
         gain: latents are scaled by gain/sqrt(D).
         max_angle: clip of the latents' angle from the origin, below pi so that the log map is unique.
+        learn_curvature, curvature_lr, curvature_span: see ``Curvature``.
     """
 
-    def __init__(self, *, curvature: float = 1.0, gain: float = 1.0, max_angle: float = 1.5) -> None:
+    def __init__(
+        self,
+        *,
+        curvature: float = 1.0,
+        gain: float = 1.0,
+        max_angle: float = 1.5,
+        learn_curvature: bool = False,
+        curvature_lr: float = 0.1,
+        curvature_span: float = 10.0,
+    ) -> None:
         super().__init__()
-        self.curvature, self.gain, self.max_angle = curvature, gain, max_angle
-        self.sqrt_k = math.sqrt(curvature)
+        self.curve = Curvature(curvature, learned=learn_curvature, rate=curvature_lr, span=curvature_span)
+        self.gain, self.max_angle = gain, max_angle
+
+    @property
+    def sqrt_k(self) -> Tensor | float:
+        """1/radius."""
+        return root(self.curve())
 
     def point_dim(self, dim: int) -> int:
         """One coordinate more than the tangent space has."""
@@ -38,9 +56,10 @@ class Sphere(Manifold):
 
     def expmap0(self, u: Tensor) -> Tensor:
         """(cos a, sin a u/|u|)/sqrt(k), a = sqrt(k) |u|."""
-        angle = self.sqrt_k * safe_norm(u)
+        sqrt_k = self.sqrt_k
+        angle = sqrt_k * safe_norm(u)
         # torch.sinc(t) = sin(pi t)/(pi t): value and gradient finite at 0
-        return torch.cat([angle.cos() / self.sqrt_k, torch.sinc(angle / math.pi) * u], -1)
+        return torch.cat([angle.cos() / sqrt_k, torch.sinc(angle / math.pi) * u], -1)
 
     def logmap0(self, x: Tensor) -> Tensor:
         """The angle from the pole along the horizontal direction; atan2 keeps small and right angles exact."""
@@ -58,6 +77,19 @@ class Sphere(Manifold):
         difference, total = safe_norm(x - y), safe_norm(x + y)
         return 2 * torch.atan2(difference, total).squeeze(-1) / self.sqrt_k
 
+    def translate(self, x: Tensor, y: Tensor) -> Tensor:
+        """The rotation that takes the pole to x, applied to y: two reflections, (pole + x) and then the pole.
+
+        The point opposite to the pole has no single such rotation: there it is a half turn.
+        """
+        k = self.sqrt_k**2
+        pole = torch.zeros_like(x)
+        pole[..., 0] = 1 / self.sqrt_k
+        middle = x + pole
+        length = middle.square().sum(-1, keepdim=True)
+        share = 2 * (y * middle).sum(-1, keepdim=True) / torch.where(length > 0, length, torch.ones_like(length))
+        return y - share * middle + 2 * k * (y * pole).sum(-1, keepdim=True) * x
+
     def project(self, x: Tensor) -> Tensor:
         """x scaled to the sphere; 0 becomes the pole."""
         length = safe_norm(x)
@@ -65,6 +97,7 @@ class Sphere(Manifold):
         pole[..., 0] = 1
         return torch.where(length > 0, x / length.clamp(min=torch.finfo(x.dtype).tiny), pole) / self.sqrt_k
 
+    @torch.no_grad()
     def check_points(self, x: Tensor) -> str | None:
         """|x| = 1/sqrt(k) within rounding."""
         error = (self.sqrt_k * x.norm(dim=-1) - 1).abs()

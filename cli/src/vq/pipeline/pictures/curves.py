@@ -12,7 +12,8 @@ from vq.pipeline.pictures.style import COLORS, dress, figure, save
 
 #: Figures of a metrics line that are no loss terms.
 OTHER = {
-    "step", "epoch", "lr", "loss", "perplexity", "codes_used", "quantization_error", "bad_tokens", "images_per_second",
+    "step", "epoch", "lr", "loss", "perplexity", "codes_used", "dead_codes", "quantization_error", "bad_tokens",
+    "replaced_codes", "codebooks", "images_per_second",
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Quantizers without a table of codes: each coordinate is rounded by itself."""

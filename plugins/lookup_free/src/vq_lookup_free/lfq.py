@@ -1,0 +1,24 @@
+"""Lookup-free quantization (Yu et al. 2023, MAGVIT-v2, arXiv:2310.05737, section 3.1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from vq_lookup_free.signs import SignQuantizer
+
+
+class LFQ(SignQuantizer):
+    """Codes {-1, 1}^d: the sign of each coordinate. Options: see ``SignQuantizer``.
+
+    Cost: O(N d) for d = log2 K bits; the entropy term adds, for each g = ``entropy_bits`` of them, one (2^(g/2), N) x
+    (N, 2^(g/2)) product and its two factors.
+    """
+
+    @property
+    def magnitude(self) -> float:
+        """1."""
+        return 1.0
+
+    def tangent(self, z: Tensor) -> Tensor:
+        """z itself: a sign needs no bound, and commitment draws z to 1 or -1."""
+        return z

@@ -1,0 +1,102 @@
+"""How the checks of a quantizer build, start and train it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vqcore.bottleneck import VectorQuantizer
+from vqcore.builtin.euclidean import Euclidean
+from vqcore.manifold import Manifold
+from vqcore.output import Output
+from vqcore.quantizer import Quantizer
+from vqcore.testing.samples import gradients, normal, seeded
+
+#: Tokens of a batch.
+TOKENS = 64
+#: Learning rate of the plain gradient descent that trains in the checks.
+RATE = 0.05
+
+
+class QuantizerBench:
+    """Part of ``QuantizerConformance``.
+
+    Attributes:
+        dim: D that the quantizer is asked for.
+        codebook_size: K that it is asked for.
+        tokens: of a batch.
+    """
+
+    dim: int = 8
+    codebook_size: int = 16
+    tokens: int = TOKENS
+
+    def make(self, *, dim: int, codebook_size: int, manifold: Manifold) -> Quantizer:
+        """A new quantizer, built with the options to be tested."""
+        raise NotImplementedError("make: return the quantizer to be tested")
+
+    def manifolds(self) -> Sequence[Manifold]:
+        """The spaces that the quantizer is checked on."""
+        return [Euclidean()]
+
+    # -- building ---------------------------------------------------------------------------------------------
+
+    def fresh(self, manifold: Manifold, *, wider: int = 0, seed: int = 0) -> VectorQuantizer:
+        """A layer around the quantizer that has seen nothing; ``wider`` than its codes by so many dimensions."""
+        with seeded(seed):
+            manifold = copy.deepcopy(manifold)
+            built = self.make(dim=self.dim, codebook_size=self.codebook_size, manifold=manifold)
+            return VectorQuantizer(
+                dim=built.dim + wider,
+                code_dim=built.dim,
+                codebook_size=built.codebook_size,
+                manifold=manifold,
+                quantizer=built,
+            )
+
+    def started(self, manifold: Manifold, *, wider: int = 0, channel_first: bool = False) -> VectorQuantizer:
+        """The layer after a training step: its codes have started."""
+        layer = self.fresh(manifold, wider=wider)
+        train_step(layer, self.latents(layer, seed=100))
+        layer.channel_first = channel_first
+        return layer
+
+    def latents(self, layer: VectorQuantizer, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Normal latents (*shape, D) in the width of the layer; without a shape, ``tokens`` rows."""
+        return normal(*(shape or (self.tokens,)), layer.dim, seed=seed, dtype=dtype)
+
+    def tangents(self, layer: VectorQuantizer, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """What the bare quantizer takes: latents through its ``tangent``."""
+        return layer.quantizer.tangent(self.latents(layer, *shape, dtype=dtype)).detach()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A training step as it is compared with another."""
+
+    out: Output
+    grads: dict[str, Tensor | None]
+
+
+def backward(layer: VectorQuantizer, z: Tensor, out: Output) -> dict[str, Tensor | None]:
+    """Gradients of the layer's loss and of its output, for the latents z and every parameter, by name."""
+    named = {"z": z, **dict(layer.named_parameters())}
+    total = out.loss + out.quantized.square().sum() / TOKENS  # no mean: masked tokens must not weigh
+    return dict(zip(named, gradients(total, list(named.values())), strict=True))
+
+
+def train_step(layer: VectorQuantizer, z: Tensor, mask: Tensor | None = None) -> Step:
+    """Forward, backward, a step of plain gradient descent, update."""
+    z = z.detach().clone().requires_grad_()
+    out = layer(z, mask=mask)
+    grads = backward(layer, z, out)
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            if grads[name] is not None:
+                parameter -= RATE * grads[name]
+    layer.update()
+    return Step(out, grads)

@@ -1,0 +1,97 @@
+"""torch.compile without a graph break, from the first training step on; torch.export with a batch of any size."""
+
+import copy
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounter
+from torch.utils.checkpoint import checkpoint
+
+from vqcore import VectorQuantizer
+from vqcore.registry import default_registry
+
+QUANTIZERS = {
+    **{name: name for name in default_registry().names("quantizer")},
+    "codebook-kmeans": {"name": "codebook", "init": "kmeans"},
+    "grouped-residual-ema": {"name": "grouped", "inner": {"name": "residual", "stages": 2, "inner": "ema"}},
+    "residual-dropout-shared": {"name": "residual", "shared": True, "stage_dropout": 0.5, "inner": "ema"},
+}
+MANIFOLDS = {"codebook": "poincare", "ema": "lorentz", "grouped": "sphere", "residual": "poincare"}
+every = pytest.mark.parametrize("name", QUANTIZERS)
+
+
+def build(name, **options):
+    torch.manual_seed(0)
+    manifold = MANIFOLDS.get(name, "euclidean")
+    return VectorQuantizer(dim=8, codebook_size=16, quantizer=QUANTIZERS[name], manifold=manifold, **options)
+
+
+@every
+def test_compiled_training_and_eval_equal_eager_without_graph_breaks(name):
+    torch._dynamo.reset()
+    counter = CompileCounter()  # traces as every backend does, then runs the graph as it is
+    layer = build(name)
+    twin = copy.deepcopy(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend=counter)
+    for z in torch.randn(12, 64, 8, generator=torch.Generator().manual_seed(1)):
+        ours, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
+        for output, latents, module in ((compiled(ours), ours, layer), (twin(theirs), theirs, twin)):
+            (output.loss + output.quantized.square().sum()).backward()
+            module.update()
+            latents.output = output
+        assert torch.equal(ours.output.indices, theirs.output.indices)
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    frames = counter.frame_count
+    assert frames <= 4, "compiled anew from step to step"  # before and after codes start, by stages that have started
+    layer.eval(), twin.eval()
+    for z in torch.randn(3, 32, 8, generator=torch.Generator().manual_seed(2)):
+        assert torch.equal(compiled(z).quantized, twin(z).quantized)
+    assert counter.frame_count - frames <= 2
+
+
+@every
+def test_an_exported_layer_takes_any_batch_and_gives_the_same_indices(name):
+    layer = build(name, channel_first=True)
+    layer(torch.randn(64, 8, 2, 2))
+    layer.update()
+    layer.eval()
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(layer, (torch.randn(4, 8, 3, 3),), dynamic_shapes=({0: batch},))
+    for size in (2, 9):
+        z = torch.randn(size, 8, 3, 3)
+        ours, theirs = program.module()(z), layer(z)
+        assert torch.equal(ours.indices, theirs.indices)
+        torch.testing.assert_close(ours.quantized, theirs.quantized)
+
+
+def test_the_default_compiler_gives_the_same_training():
+    torch._dynamo.reset()
+    layer = build("ema")
+    twin = copy.deepcopy(layer)
+    compiled = torch.compile(layer, fullgraph=True)
+    for z in torch.randn(4, 256, 8, generator=torch.Generator().manual_seed(1)):
+        assert torch.equal(compiled(z).indices, twin(z).indices)
+        layer.update(), twin.update()
+    torch.testing.assert_close(layer.codebook, twin.codebook)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("name", ["codebook", "ema", "residual-dropout-shared"])
+def test_activation_checkpointing_gathers_once(name, reentrant):
+    layer = build(name)
+    twin = copy.deepcopy(layer)
+    for z in torch.randn(5, 64, 8, generator=torch.Generator().manual_seed(1)):
+        ours, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
+
+        def run(latents):
+            out = layer(latents)
+            return out.quantized, out.loss
+
+        quantized, loss = checkpoint(run, ours, use_reentrant=reentrant)
+        (quantized.square().sum() + loss).backward()
+        out = twin(theirs)
+        (out.quantized.square().sum() + out.loss).backward()
+        layer.update(), twin.update()
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    for key, value in twin.state_dict().items():
+        torch.testing.assert_close(layer.state_dict()[key], value, rtol=0, atol=0)

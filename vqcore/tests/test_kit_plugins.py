@@ -1,0 +1,126 @@
+"""For every rule of the kit for plugins there is a plugin that breaks it, and is told so."""
+
+import importlib
+import sys
+
+import pytest
+
+from vqcore.registry import Registry
+from vqcore.testing import ConformanceError, PluginConformance, rules, violations
+
+PLUGIN = """
+from vqcore.component import ComponentSpec
+from vqcore.hooks import hookimpl
+
+VQ_API = 1
+
+@hookimpl
+def vq_manifolds():
+    return [ComponentSpec(name="plane", target="acme_space:Plane", config="acme_config:PlaneConfig", summary="flat")]
+"""
+CONFIG = '''
+from vqcore.config import ComponentConfig, ComponentRef, component
+
+class PlaneConfig(ComponentConfig):
+    """Options of the plane."""
+
+    scale: float = 1.0
+    """Factor of all distances."""
+'''
+SPACE = """
+from vqcore.builtin.euclidean import Euclidean
+
+class Plane(Euclidean):
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.scale = scale
+"""
+#: Rule -> (module, text, what stands there instead).
+BROKEN = {
+    "api-version": ("acme", "VQ_API = 1", ""),
+    "loads": ("acme", "def vq_manifolds():", "def vq_manifolds():\n    1 / 0"),
+    "import-is-torch-free": ("acme_config", "from vqcore.config", "import torch\nfrom vqcore.config"),
+    "specs-are-valid": ("acme", 'summary="flat"', 'summary="flat\\nand wide"'),
+    "targets-fit-their-kind": ("acme_space", "class Plane(Euclidean)", "class Plane(dict)"),
+    "options-are-a-model": (
+        "acme_config",
+        "class PlaneConfig(ComponentConfig)",
+        "class PlaneConfig(__import__('pydantic').BaseModel)",
+    ),
+    "options-are-described": ("acme_config", '    """Factor of all distances."""\n', ""),
+    "constructors-take-their-options": ("acme_space", "scale=1.0):\n", "size=1.0):\n        scale = size\n"),
+    "defaults-build": ("acme_space", "self.scale = scale", "self.scale = 1 / 0"),
+    "inner-components-have-defaults": (
+        "acme_config",
+        "scale: float = 1.0",
+        'scale: component("manifold") = ComponentRef(name="nowhere")',
+    ),
+}
+
+
+def case_of(**attributes):
+    return type("Case", (PluginConformance,), attributes)()
+
+
+@pytest.fixture
+def put(distribution):
+    """Puts a distribution ``acme`` with one part of a module changed."""
+
+    def put_changed(module="acme", text="", instead=""):
+        modules = {"acme": PLUGIN, "acme_config": CONFIG, "acme_space": SPACE}
+        assert text in modules[module]
+        modules[module] = modules[module].replace(text, instead)
+        distribution("acme-spaces", modules, {"acme": "acme"})
+
+    return put_changed
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_broken_plugin_is_told_its_rule(put, rule):
+    put(*BROKEN[rule])
+    with pytest.raises(ConformanceError) as caught:
+        getattr(case_of(plugin="acme"), f"test_{rule.replace('-', '_')}")()
+    assert caught.value.rule == rule
+    assert rules(PluginConformance)[rule] in str(caught.value)
+
+
+def test_every_rule_is_shown_to_bite():
+    assert set(BROKEN) == set(rules(PluginConformance))
+
+
+def test_a_good_plugin_breaks_nothing_however_it_is_named(put):
+    put()
+    registry = Registry()
+    assert violations(case_of(plugin="acme")) == []
+    assert violations(case_of(plugin=importlib.import_module("acme"))) == []
+    assert violations(case_of(package="acme-spaces", registry=lambda self: registry)) == []
+
+
+def test_a_module_that_is_not_installed_can_be_checked(tmp_path, monkeypatch, forgotten_modules):
+    for name, text in {"acme": PLUGIN, "acme_config": CONFIG, "acme_space": SPACE}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert violations(case_of(plugin="acme")) == []
+    assert "acme_space" in sys.modules
+
+
+def test_a_single_file_may_import_torch(tmp_path, monkeypatch, forgotten_modules):
+    text = f"import torch\n{PLUGIN}\n{CONFIG}\n{SPACE}"
+    (tmp_path / "single.py").write_text(text.replace("acme_config:", "single:").replace("acme_space:", "single:"))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert [error.rule for error in violations(case_of(plugin="single"))] == ["import-is-torch-free"]
+    assert violations(case_of(plugin="single", torch_free=False)) == []
+
+
+def test_a_broken_plugin_breaks_whatever_needs_it_and_says_why(put):
+    put("acme", "VQ_API = 1", "VQ_API = 2")
+    found = violations(case_of(package="acme-spaces", registry=lambda self: Registry()))
+    assert {"api-version", "loads"} <= {error.rule for error in found}
+    assert all("VQ_API = 2" in error.detail for error in found)
+
+
+def test_a_package_that_is_not_there_is_said_to_be_missing():
+    with pytest.raises(ConformanceError, match="no plugin of 'nowhere' is found"):
+        case_of(package="nowhere").test_loads()
+    with pytest.raises(ConformanceError, match="neither plugin nor package is set"):
+        case_of().test_loads()

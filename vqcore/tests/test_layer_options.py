@@ -1,0 +1,104 @@
+"""What the layer adds around a quantizer: projections, lookup, lengths, the decoder's gradient on codes."""
+
+import pytest
+import torch
+
+from vqcore import VectorQuantizer
+from vqcore.errors import SettingError
+
+
+def layer(**options):
+    torch.manual_seed(0)
+    return VectorQuantizer(**{"dim": 8, "codebook_size": 16, **options})
+
+
+def test_code_dim_leads_in_and_out_of_another_dimension():
+    made = layer(code_dim=3, channel_first=True)
+    z = torch.randn(4, 8, 5, 5, requires_grad=True)
+    out = made(z)
+    assert made.codebook.shape == (16, 3)
+    assert out.quantized.shape == z.shape
+    (out.quantized.square().sum() + out.loss).backward()
+    for parameter in (z, made.project_in.weight, made.project_out.weight, made.project_out.bias):
+        assert parameter.grad.abs().max() > 0
+    made.eval()
+    out = made(z)
+    assert torch.equal(made.decode(made.encode(z)), out.quantized)
+    assert made.lookup(out.indices).shape == (4, 5, 5, 3)
+    assert made.decode(torch.full((2, 5, 5), -1)).abs().max() == 0  # not the bias of the way out
+
+
+def test_masked_positions_are_zero_after_the_way_out_too():
+    made = layer(code_dim=3)
+    mask = torch.arange(6) < 4
+    out = made(torch.randn(6, 8), mask=mask)
+    assert out.quantized[4:].abs().max() == 0
+    assert out.quantized[:4].abs().min(1).values.max() > 0
+
+
+@pytest.mark.parametrize("shape", [(3, 6, 8), (3, 6, 2, 8)])
+def test_lengths_are_masks_of_the_first_positions(shape):
+    made = layer().eval()
+    z, lengths = torch.randn(shape), torch.tensor([6, 2, 0])
+    mask = (torch.arange(6) < lengths.unsqueeze(1)).view(3, 6, *(1 for _ in shape[2:-1])).expand(shape[:-1])
+    by_lengths, by_mask = made(z, lengths=lengths), made(z, mask=mask)
+    assert torch.equal(by_lengths.indices, by_mask.indices)
+    assert torch.equal(by_lengths.loss, by_mask.loss)
+    moved = layer(channel_first=True).eval()
+    moved.load_state_dict(made.state_dict())
+    assert torch.equal(moved(z.movedim(-1, 1), lengths=lengths).indices, by_mask.indices)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"mask": torch.ones(3, 5, dtype=torch.bool)}, r"mask = 'torch.bool \(3, 5\)': expected torch.bool \(3, 6\)"),
+        ({"mask": torch.ones(3, 6)}, r"mask = 'torch.float32 \(3, 6\)': expected torch.bool \(3, 6\)"),
+        ({"lengths": torch.tensor([1, 2])}, r"lengths = \(2,\): expected one number for each of 3 samples"),
+    ],
+)
+def test_masks_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(SettingError, match=message):
+        layer()(torch.randn(3, 6, 8), **arguments)
+
+
+def test_synchronized_passes_the_decoders_gradient_to_the_codes():
+    plain, both = (layer(quantizer={"name": "codebook", "synchronized": nu}) for nu in (0.0, 0.25))
+    z = torch.randn(10, 8)
+    assert not plain(z).quantized.requires_grad
+    both(z).quantized.sum().backward()
+    counts = both.eval()(z).counts[0]
+    torch.testing.assert_close(both.quantizer.weight.grad, 0.25 * counts.unsqueeze(1).expand(16, 8).float())
+    assert torch.equal(both(z).quantized, both.decode(both.encode(z)))
+
+
+def test_an_affine_codebook_moves_all_codes_together():
+    made = layer(quantizer={"name": "codebook", "affine_lr": 2.0, "dead_code_threshold": 0})
+    z = torch.randn(64, 8) + 5
+    made(z)
+    made.update()
+    before = made.codebook.detach().clone()
+    optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
+    out = made(z[:1] + 3)  # one token, one code
+    optimizer.zero_grad()
+    out.loss.backward()
+    optimizer.step()
+    moved = (made.codebook.detach() - before).norm(dim=1)
+    assert (moved > 0).all()
+    made.quantizer.set_points(torch.arange(16) < 3, torch.full((16, 8), 9.0))
+    torch.testing.assert_close(made.codebook[:3].detach(), torch.full((3, 8), 9.0))
+
+
+def test_least_recently_used_codes_are_replaced_after_their_patience():
+    quantizer = {"name": "ema", "dead_codes": "least-recently-used", "dead_code_patience": 15, "dead_code_threshold": 0}
+    made = layer(dim=2, codebook_size=3, quantizer=quantizer)
+    made.quantizer.set_points(torch.ones(3, dtype=torch.bool), torch.tensor([[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]]))
+    made.quantizer.started = True
+    replaced = []
+    for _ in range(31):
+        made(torch.randn(30, 2))
+        made.update()
+        replaced.append(int(made.quantizer.replaced_codes()))
+    assert replaced[20] == 2  # the look after 15 idle steps; the code of the origin was in use all the time
+    assert sum(replaced) == 2
+    assert made.codebook.norm(dim=1).max() < 10
