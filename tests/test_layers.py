@@ -91,7 +91,8 @@ def third_party(names):
 
 
 def test_the_repository_is_found():
-    assert {"vq_hyperbolic", "vq_grouped", "vq_homology", "vq_householder", "vq_ema"} <= set(PLUGINS)
+    ours = {"vq_hyperbolic", "vq_grouped", "vq_homology", "vq_householder", "vq_ema", "vq_lookup_free"}
+    assert ours <= set(PLUGINS)
     assert {"vqcore.registry", "vqcore.builtin.euclidean", "vq.pipeline.config", "vq_ema.plugin"} <= set(ALL)
     assert EXPORTS["hookimpl"] == "vqcore.hooks"
 
@@ -168,9 +169,7 @@ def test_the_pipeline_does_not_know_the_commands(name):
 # -- what declares components -------------------------------------------------------------------------------------
 
 DECLARATIONS = [
-    name
-    for name in ALL
-    if name.rpartition(".")[2] in ("plugin", "config") and not name.startswith("vqcore.testing.")
+    name for name in ALL if name.rpartition(".")[2] in ("plugin", "config") and not name.startswith("vqcore.testing.")
 ]
 
 

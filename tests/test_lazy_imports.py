@@ -55,7 +55,7 @@ def test_a_command_that_builds_nothing_imports_nothing_heavy(case):
     code, modules, out = run(arguments)
     assert code == EXIT_CODES.get(case, 0), out
     assert expected in out
-    assert {"vq", "vqcore", "vq_hyperbolic", "vq_homology", "vq_grouped"} <= modules
+    assert {"vq", "vqcore", "vq_hyperbolic", "vq_homology", "vq_grouped", "vq_lookup_free"} <= modules
     assert not modules & HEAVY
 
 

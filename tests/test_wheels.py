@@ -268,6 +268,7 @@ def test_vqcore_alone_has_euclidean_and_no_poincare_until_hyperbolic_is_installe
         ("vqcore-grouped", {("quantizer", "grouped"), ("quantizer", "residual")}),
         ("vqcore-homology", {("regularizer", "homology")}),
         ("vqcore-householder-rotation", {("estimator", "rotation")}),
+        ("vqcore-lookup-free", {("quantizer", "fsq"), ("quantizer", "lfq"), ("quantizer", "bsq")}),
     ],
 )
 def test_a_plugin_installed_beside_vqcore_adds_its_own(name, provided, alone):

@@ -35,8 +35,8 @@ class Doubled(Manifold):
     def dist(self, x, y): return 2 * (x - y).norm(dim=-1)
     def project(self, x): return x
     def check_points(self, x): return None
-    def search_query(self, x): return x
-    def search_keys(self, codes): return -2 * codes, codes.square().sum(-1)
+    def search_query(self, x, centre): return x
+    def search_keys(self, codes, centre): return -2 * codes, codes.square().sum(-1)
 @hookimpl
 def vq_manifolds():
     return [ComponentSpec(name="doubled", target="doubled:Doubled", summary="flat, twice")]

@@ -1,16 +1,13 @@
-"""Tables of codes: losses by hand, start, dead codes, indices, state; on every registered quantizer where it holds."""
+"""Tables of codes by hand: losses, start, dead codes; what holds for every quantizer: test_conformance.py."""
 
 import copy
-import math
 
 import pytest
 import torch
 
-from vqcore.errors import SettingError
 from vqcore.registry import default_registry
 
 REGISTRY = default_registry()
-QUANTIZERS = REGISTRY.names("quantizer")
 EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
 
 
@@ -165,64 +162,3 @@ def test_usage_is_a_running_share_of_equal_usage():
     layer(torch.randn(40, 2))
     layer.update()
     assert layer.usage.tolist() == [1.5, 0.5]
-
-
-@pytest.mark.parametrize("name", QUANTIZERS)
-def test_indices_decode_to_what_forward_gave(name):
-    layer = build(name, dim=8, codebook_size=8)
-    layer(torch.randn(64, 8))
-    layer.eval()
-    z = torch.randn(3, 5, 8)
-    out = layer(z)
-    assert out.indices.shape == (3, 5, *layer.index_shape)
-    assert out.indices.dtype == torch.int64
-    assert torch.equal(layer.encode(z), out.indices)
-    assert torch.equal(layer.decode(out.indices), out.z_q)
-
-
-@pytest.mark.parametrize("name", QUANTIZERS)
-def test_minus_one_decodes_to_zero_and_other_bad_indices_are_refused(name):
-    layer = build(name, dim=8, codebook_size=8)
-    layer(torch.randn(64, 8))
-    indices = torch.full((4, *layer.index_shape), -1)
-    assert layer.decode(indices).abs().max() == 0
-    for bad in (8, -2):
-        with pytest.raises(SettingError, match=f"indices = {bad}: expected codes 0 to 7"):
-            layer.decode(torch.full((4, *layer.index_shape), bad))
-
-
-@pytest.mark.parametrize("name", QUANTIZERS)
-def test_state_is_strict_and_complete(name):
-    layer = build(name, dim=8, codebook_size=8)
-    z = torch.randn(6, 64, 8)
-    for batch in z[:3]:
-        layer(batch)
-        layer.update()
-    twin = build(name, dim=8, codebook_size=8)
-    twin.load_state_dict(copy.deepcopy(layer.state_dict()))
-    for batch in z[3:]:
-        a, b = layer(batch), twin(batch)
-        assert torch.equal(a.indices, b.indices)
-        layer.update()
-        twin.update()
-    for key, value in layer.state_dict().items():
-        assert torch.equal(value, twin.state_dict()[key]), key
-
-
-@pytest.mark.parametrize("name", QUANTIZERS)
-def test_float64_stays_float64(name):
-    layer = build(name, dim=8, codebook_size=8).double()
-    out = layer(torch.randn(32, 8, dtype=torch.float64))
-    layer.update()
-    assert out.z_q.dtype == torch.float64
-    assert all(loss.dtype == torch.float64 for loss in out.losses.values())
-
-
-@pytest.mark.parametrize("name", QUANTIZERS)
-def test_losses_are_means(name):
-    layer = build(name, dim=8, codebook_size=8, **({"init": "normal"} if name in ("codebook", "ema") else {}))
-    z = torch.randn(32, 8)
-    layer(z)
-    once, twice = layer(z).losses, layer(torch.cat([z, z])).losses
-    for key, value in once.items():
-        assert math.isclose(value.item(), twice[key].item(), rel_tol=1e-5)

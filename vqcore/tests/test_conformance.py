@@ -39,7 +39,7 @@ def build(kind, choice, **injected):
 
 def told(choice):
     """A choice in a test's name."""
-    return choice if isinstance(choice, str) else "-".join(str(value) for value in choice.values())
+    return "-".join(map(told, choice.values())) if isinstance(choice, dict) else str(choice)
 
 
 class Chosen:

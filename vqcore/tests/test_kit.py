@@ -11,7 +11,6 @@ from vqcore.builtin.euclidean import Euclidean
 from vqcore.builtin.sphere import Sphere
 from vqcore.builtin.straight_through import StraightThrough
 from vqcore.estimator import GradientEstimator
-from vqcore.manifold import Manifold
 from vqcore.numerics import masked_mean, safe_sqrt
 from vqcore.regularizer import Regularizer
 from vqcore.testing import (
@@ -111,7 +110,13 @@ MANIFOLDS = {
         {"squared_dist": lambda self, x, y: self.log_scale.detach().exp().square() * (x - y).square().sum(-1)},
     ),
     "nearest-is-the-nearest": (Euclidean, {"nearest": second_nearest}),
-    "nearest-at-an-offset": (Euclidean, {"nearest": Manifold.nearest}),
+    "nearest-at-an-offset": (
+        Euclidean,
+        {
+            "search_query": lambda self, x, centre: x,
+            "search_keys": lambda self, codes, centre: (-2 * codes, codes.square().sum(-1)),
+        },
+    ),
     "nearest-takes-the-first-of-equals": (Euclidean, {"nearest": last_of_equals}),
     "nearest-has-no-gradient": (
         Euclidean,

@@ -1,4 +1,4 @@
-"""What holds for every registered regularizer, and the built-in ones by hand."""
+"""The built-in regularizers by hand; what holds for all: test_conformance.py."""
 
 import dataclasses
 
@@ -34,23 +34,8 @@ def batch(z, codebook, decode=None, step=0, inputs=None):
 
 
 @every
-def test_a_term_is_a_finite_scalar_with_a_finite_gradient(name):
-    torch.manual_seed(0)
-    z, codebook = torch.randn(64, 4, requires_grad=True), torch.randn(16, 4, requires_grad=True)
-    decoder = torch.nn.Linear(4, 3)
-    term = build(name)(batch(z, codebook, decoder))
-    term.backward()
-    assert term.shape == ()
-    assert torch.isfinite(term)
-    gradients = [t.grad for t in (z, codebook, decoder.weight) if t.grad is not None]
-    assert gradients
-    assert all(torch.isfinite(g).all() for g in gradients)
-
-
-@every
-@pytest.mark.parametrize("count", [0, 1, 2, 8])
-def test_a_collapsed_codebook_gives_no_nan(name, count):
-    z, codebook = torch.ones(20, 4, requires_grad=True), torch.ones(count, 4, requires_grad=True)
+def test_a_codebook_without_codes_gives_no_nan(name):
+    z, codebook = torch.ones(20, 4, requires_grad=True), torch.ones(0, 4, requires_grad=True)
     term = build(name)(batch(z, codebook, torch.nn.Linear(4, 3)))
     (term + 0 * z.sum()).backward()
     assert torch.isfinite(term)
@@ -118,13 +103,6 @@ def test_masked_tokens_leave_no_trace_where_only_some_are_looked_at(name, option
     masked, trimmed = both(name, mask, lambda t: t[:4, :4], manifold="euclidean", **options)
     for one, other in zip(masked, trimmed, strict=True):
         torch.testing.assert_close(one, other)
-
-
-@every
-def test_every_and_start_say_on_which_steps_a_term_acts(name):
-    module = build(name, every=3, start=4)
-    assert [step for step in range(13) if module.acts_on(step)] == [6, 9, 12]
-    assert not any(build(name, weight=0).acts_on(step) for step in range(5))
 
 
 def test_entropy_is_zero_for_equal_usage_and_one_on_collapse():

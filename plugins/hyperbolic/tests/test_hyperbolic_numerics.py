@@ -221,7 +221,11 @@ def test_hot_formulas_compile_into_one_graph(model, codes):
         x = manifold.expmap0(u)
         centroid = manifold.from_ambient(manifold.to_ambient(x).sum(0))
         distances = manifold.squared_dist(x, points[:1]) + manifold.dist(x, centroid)
-        return manifold.logmap0(x).sum() + distances.sum(), manifold.search_keys(points)[0], manifold.search_query(x)
+        return (
+            manifold.logmap0(x).sum() + distances.sum(),
+            manifold.search_keys(points, points[0])[0],
+            manifold.search_query(x, points[0]),
+        )
 
     z = normal(6, 4, dtype=torch.float32)
     compiled = torch.compile(step, fullgraph=True, backend="eager")

@@ -116,7 +116,7 @@ class VectorQuantizer(nn.Module):
             estimated = self.estimator.estimate(u, result, self.quantizer)
             if self.quantizer.synchronized > 0:
                 estimated = estimated + self.quantizer.synchronized * (result.z_q - result.z_q.detach())
-            quantized = self._write(self._leave(estimated, kept), z)
+            quantized = self._write(self._leave(estimated, kept, clean=self.estimator.exact), z)
         reconstruction = decode(quantized) if decode is not None else None
         losses = dict(result.losses)
         if self.training:
@@ -165,7 +165,7 @@ class VectorQuantizer(nn.Module):
         self._check_indices(indices)
         parts = len(self.quantizer.index_shape)
         kept = (indices >= 0).flatten(indices.ndim - parts).any(-1) if parts else indices >= 0
-        codes = self._leave(self.quantizer.decode(indices), kept)
+        codes = self._leave(self.quantizer.decode(indices), kept, clean=True)
         return codes.movedim(-1, 1) if self.channel_first else codes
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -208,14 +208,17 @@ class VectorQuantizer(nn.Module):
         """What the quantizer takes (..., d) in full precision, which tokens count, and how many were NaN or inf."""
         moved = z.movedim(1, -1) if self.channel_first else z
         moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
-        finite = torch.isfinite(moved).all(-1)
+        held = moved.detach()  # two reductions read it once each; a mask of its size would be written and read again
+        finite = held.amin(-1).isfinite() & held.amax(-1).isfinite()
         kept = finite if mask is None else finite & mask
         bad = (~finite if mask is None else ~finite & mask).sum()
         clean = torch.where(kept.unsqueeze(-1), moved, 0).contiguous()
         return self.quantizer.tangent(self._project(self.project_in, clean)), kept, bad
 
-    def _leave(self, vectors: Tensor, kept: Tensor) -> Tensor:
-        """The quantizer's vectors (..., d) as the layer's (..., D): zero where no token counts."""
+    def _leave(self, vectors: Tensor, kept: Tensor, *, clean: bool = False) -> Tensor:
+        """The quantizer's vectors (..., d) as the layer's (..., D), zero where no token counts (``clean`` ones are)."""
+        if clean and isinstance(self.project_out, nn.Identity):
+            return vectors
         return torch.where(kept.unsqueeze(-1), self._project(self.project_out, vectors), 0)
 
     @staticmethod
@@ -281,7 +284,7 @@ class VectorQuantizer(nn.Module):
     def _narrow(self, batch: LatentBatch, use: CodeUse) -> LatentBatch:
         return LatentBatch(
             use.z, use.z_q, use.indices, use.codebook, self.manifold, batch.step, use.mask,
-            batch.inputs, batch.reconstruction,
+            batch.inputs, batch.reconstruction, codebook_size=len(use.counts),
         )  # fmt: skip
 
     def _remind(self) -> None:
@@ -308,4 +311,5 @@ def _check_built(built: Quantizer, wanted: dict[str, Any]) -> None:
     for name, value in wanted.items():
         found = getattr(built, name)
         if found is not value and found != value:
-            raise SettingError("quantizer", type(built).__name__, f"one built for {name} = {value}, found {found}")
+            fix = {"dim": f"or say code_dim={found}", "codebook_size": f"or say codebook_size={found}"}.get(name, "")
+            raise SettingError("quantizer", type(built).__name__, f"one built for {name} = {value}, found {found}", fix)

@@ -30,6 +30,7 @@ class LatentBatch:
         reconstruction: the decoder's output, or None likewise.
         decode: the decoder as a function of tangent vectors shaped like z, or None likewise.
         factors: number of equal parts of the last axis that are a tangent vector each, as groups are.
+        codebook_size: K, also where the codebook is implicit; None for scope ``model``.
     """
 
     z: Tensor
@@ -43,3 +44,4 @@ class LatentBatch:
     reconstruction: Tensor | None = None
     decode: Callable[[Tensor], Tensor] | None = None
     factors: int = 1
+    codebook_size: int | None = None

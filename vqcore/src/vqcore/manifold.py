@@ -113,14 +113,19 @@ class Manifold(nn.Module, ABC):
     # -- search -----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def search_query(self, x: Tensor) -> Tensor:
-        """Queries (N, S) for points x (N, A), so that the nearest code is argmin_k query . weight_k + bias_k."""
+    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
+        """Queries (N, S) for points x (N, A), so that the nearest code is argmin_k query . weight_k + bias_k.
+
+        ``centre`` (A,) is the mean of the codes: a form made of products of coordinates keeps its digits far from the
+        origin, or when all points are close together, if it takes the centre off both sides first.
+        """
 
     @abstractmethod
-    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
+    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (K, S) and bias (K,) for codes (K, A); see ``search_query``."""
 
     @torch.no_grad()
     def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Index (N,), int64, of the code (K, A) nearest to each point x (N, A); the lowest index wins a tie."""
-        return nearest.search(self.search_query(x), *self.search_keys(codes))
+        """Index (N,), int64, of the code (K, A) nearest to each point x (N, A); of equal scores the lowest index."""
+        centre = codes.mean(0)
+        return nearest.search(self.search_query(x, centre), *self.search_keys(codes, centre))

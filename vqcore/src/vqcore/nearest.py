@@ -27,7 +27,7 @@ def search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """argmin_k query . weight_k + bias_k for every row; the lowest index wins a tie.
 
     A compiled graph holds the search as one operator, ``vqcore::nearest``, for any N without a graph break; an
-    exported one holds an ordinary product and ``argmin``, which every runtime knows.
+    exported one holds an ordinary product, N x K at once, and ``argmin``, which every runtime knows.
 
     Args:
         query: (N, S).
@@ -73,7 +73,7 @@ def _on_device(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     n, k = query.shape[0], weight.shape[0]
     rows = max(1, min(n, TILE_DEVICE // k))
     scores = query.new_empty(rows, k)
-    indices = torch.empty(n, dtype=torch.int64, device=query.device)
+    indices = query.new_empty(n, dtype=torch.int64)
     for start in range(0, n, rows):
         part = query[start : start + rows]
         out = torch.addmm(bias, part, weight.T, out=scores[: part.shape[0]])
@@ -94,7 +94,7 @@ def _on_processor(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     tile = TILE_CPU * min(torch.get_num_threads(), MOST_THREADS) * 4 // query.element_size()
     codes = min(weight.shape[0], max(TILE_CODES, tile // n // BLOCK * BLOCK))
     rows = min(n, max(1, tile // codes // IMAGES * IMAGES))
-    indices = torch.empty(n, dtype=torch.int64)
+    indices = query.new_empty(n, dtype=torch.int64)
     for start in range(0, n, rows):
         part = query[start : start + rows]
         best, index = _least(part, weight[:codes], bias[:codes])
@@ -114,7 +114,8 @@ def _least(query: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]
         return scores.min(1)
     blocks = scores.view(-1, BLOCK)
     best, block = blocks.amin(1).view(n, -1).min(1)
-    chosen = blocks.index_select(0, torch.arange(0, blocks.shape[0], k // BLOCK) + block)
+    starts = torch.arange(0, blocks.shape[0], k // BLOCK, device=scores.device)
+    chosen = blocks.index_select(0, starts + block)
     return best, block * BLOCK + _first(chosen.eq_(best.unsqueeze(1)))
 
 
@@ -131,7 +132,7 @@ def _affine(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """query @ weight.T + bias, (N, K), contiguous.
 
     Products go to a BLAS that keeps its AVX-512 kernels for one maker's processors, convolutions to oneDNN, which
-    has them for all: as a convolution of 1 x 1 the product takes half the time where that is so, and as long elsewhere.
+    has them for all: as a convolution of 1 x 1 the product takes half the time on another maker's.
     """
     n, k = query.shape[0], weight.shape[0]
     suits = query.dtype == torch.float32 and n >= 4 * IMAGES

@@ -52,7 +52,7 @@ def figures(
     metrics = {
         "perplexity": perplexity(counts).mean(),
         "codes_used": codes_used(counts).double().mean(),
-        "quantization_error": _error(z, z_q, kept),
+        "quantization_error": errors[0] if len(uses) == 1 else _error(z, z_q, kept),
     }
     return metrics, counts, errors
 
@@ -65,4 +65,5 @@ def _stacked(counts: list[Tensor]) -> Tensor:
 
 def _error(z: Tensor, z_q: Tensor, mask: Tensor) -> Tensor:
     """Mean squared difference over the tokens (...) that count and their dimensions."""
-    return masked_mean((z - z_q).detach().square().mean(-1).flatten(), mask.flatten())
+    distance = torch.linalg.vector_norm(z.detach() - z_q.detach(), dim=-1)
+    return masked_mean(distance.square().flatten(), mask.flatten()) / z.shape[-1]

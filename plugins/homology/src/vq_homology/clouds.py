@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vq_homology import persistence
 from vq_homology.backends import Backend
-from vqcore.latent import LatentBatch
 from vqcore.manifold import Manifold
 
 #: Coordinates of differences held at a time while distances are computed, and rows at least: 0.5 MB comes from memory
@@ -49,29 +48,6 @@ class Cloud:
 
 
 # -- which points --------------------------------------------------------------------------------------------------
-
-
-def latents(batch: LatentBatch, limit: int) -> Tensor:
-    """At most ``limit`` of the batch's tokens that count, as points (n, A) with gradient to the encoder."""
-    z = batch.z.reshape(-1, batch.z.shape[-1])
-    kept = batch.indices.reshape(-1) >= 0 if batch.mask is None else batch.mask.reshape(-1)
-    rows = (kept & torch.isfinite(z).all(1)).nonzero().squeeze(1)
-    chosen = rows[draw(len(rows), limit, batch.step).to(rows.device)]
-    return batch.manifold.expmap0(z.index_select(0, chosen))
-
-
-def quantized_latents(batch: LatentBatch, limit: int) -> Tensor:
-    """At most ``limit`` of the codes that the batch uses, each once, as points (n, A): for an implicit codebook.
-
-    Where the codes have no gradient of their own it reaches the encoder straight through, by each code's first token.
-    """
-    flat = batch.indices.reshape(-1)
-    codes, place = flat.unique(return_inverse=True)
-    first = torch.full_like(codes, len(flat)).scatter_reduce(0, place, torch.arange(len(flat)).to(place), "amin")
-    first = first[codes >= 0]
-    first = first[draw(len(first), limit, batch.step).to(first.device)]
-    z, z_q = (v.reshape(-1, v.shape[-1]).index_select(0, first) for v in (batch.z, batch.z_q))
-    return batch.manifold.expmap0(z_q if z_q.requires_grad else z_q + (z - z.detach()))
 
 
 def draw(count: int, limit: int, step: int) -> Tensor:

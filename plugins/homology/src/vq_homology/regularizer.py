@@ -9,13 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq_homology import backends, clouds, statistics
+from vq_homology import backends, clouds
 from vq_homology.clouds import Cloud
+from vq_homology.points import latents, quantized
+from vq_homology.signature import Goal, Signature
+from vq_homology.strength import EntropyRatio
 from vqcore.latent import LatentBatch
 from vqcore.regularizer import Regularizer
 
-#: Size of a cloud where ``max_points`` leaves it open; latents are searched on every step, codes are not.
-DEFAULT_POINTS = {"latents": 256, "codebook": 1024}
+#: Size of a cloud where ``max_points`` leaves it open; a codebook alone is not searched on every step.
+DEFAULT_POINTS = {"latents": 256, "quantized": 256, "codebook": 1024}
 #: Weight of the past in the running median of lives, per search.
 MEDIAN_DECAY = 0.9
 #: Codebooks whose pairs are kept; more than that in one step (or a step count that stands still) are searched anew.
@@ -23,16 +26,26 @@ MOST_CLOUDS = 256
 
 
 class Homology(Regularizer):
-    """h0_weight H0 + h1_weight H1 of a cloud of points, by geodesic distance.
+    """w sum_s weight_s (s - target_s)^2 over statistics s of a cloud of points, by geodesic distance.
 
-    H0 = mean_k max(0, 1 - death_k / (h0_target spread))^2 keeps points apart: death_k are the lengths of the minimum
-    spanning tree, spread is the RMS distance to the centroid. ``h0_form="mean"`` holds their mean against the target
-    instead. H1 = (B/n - h1_target)^2 sets the number of loops per point: B counts them softly, with a width of half
-    the running median of their lives. Scaling the cloud changes neither.
+    - ``h0``: mean_k max(0, 1 - death_k / (target spread))^2 keeps points apart: death_k are the lengths of the minimum
+      spanning tree, spread is the RMS distance to the centroid. ``h0_form="mean"`` holds their mean against the target.
+    - ``h0_entropy``: persistent entropy of the deaths, as a share of log(n-1): 1 where all are equal.
+    - ``h1``: loops per point, counted softly with a width of half the running median of their lives.
+    - ``h1_total``: total persistence of the loops, sum of lives / spread, per point.
+    - ``h1_entropy``: persistent entropy of the loops, as a share of the most that so many allow.
+    - ``h1_alive``: loops per point that are alive at distance ``alive_scale`` spread, counted softly.
+
+    Any subset may be asked for, by weights above 0; scaling the cloud changes none of them. w is 1, or the strength:
+    ``entropy-ratio`` is HC-VQ's w = |1 - mean S(Q) / mean S(X)|, the entropies of code usage and of the inputs, each
+    as a share of the most it can be and a mean over the last ``period`` of steps.
 
     The pairs are searched without autograd; then only the chosen edges' lengths are computed with it. Pairs of a
     codebook serve ``refresh`` steps and are kept for each codebook in the order in which a step shows them; they are
     dropped when its shape changes. They are part of the state dict, so a resumed run goes on exactly.
+
+    Where several processes train, all see one cloud, drawn from all of them, and the same term: averaged over the
+    ranks, gradients are those of a single process.
 
     What it does, measured (digits, README.md): H0 on latents raised perplexity on every quantizer tried and costs
     reconstruction; the weight sets the trade. H0 on the codebook, HC-VQ's choice, lowers perplexity a little, and by a
@@ -41,17 +54,25 @@ class Homology(Regularizer):
     lives are short against the spread: begin with a weight of 0.001.
 
     Cost: n^2 distances of a cloud of n points and, on each step for latents, on every ``refresh``-th for a codebook, a
-    minimum spanning tree in O(n^2). H1 adds a Vietoris-Rips complex on the shortest ``edge_quantile`` of the edges,
-    about three times as long as that at n = 512. Pairs are found on the processor, and the host waits for the device.
+    minimum spanning tree in O(n^2). Statistics of loops add a Vietoris-Rips complex on the shortest ``edge_quantile``
+    of the edges, about three times as long as that at n = 512. Pairs are found on the processor, and the host waits
+    for the device.
 
     Args:
-        points: ``latents``, tokens of the batch before quantization, drawn at random; or ``codebook``. An implicit
-            codebook is taken as the codes that the batch uses, searched on every step.
-        h0_target, h0_form, h0_weight, h1_target, h1_weight: see above.
+        points: ``latents``, tokens of the batch before quantization, drawn at random; ``quantized``, the codes that the
+            batch uses, with a gradient to them and straight through to the encoder; or ``codebook``, all codes. An
+            implicit codebook is taken as ``quantized``.
+        gather: latents and quantized latents of all processes, not of each alone.
+        h0_target, h0_form, h0_weight, h0_entropy_target, h0_entropy_weight: see above.
+        h1_target, h1_weight, h1_total_target, h1_total_weight, h1_entropy_target, h1_entropy_weight: see above.
+        h1_alive_target, h1_alive_weight, alive_scale: see above.
+        strength: ``constant`` or ``entropy-ratio``; the latter needs the encoder's input.
+        period: steps over which the strength's entropies are averaged, and for which it then stays.
+        entropy: ``usage``, or ``paper`` for HC-VQ's own formula, which does not see a collapse.
         refresh: steps between searches of a codebook.
-        edge_quantile: share of the edges that H1 looks at, in clouds of more than 128 points.
+        edge_quantile: share of the edges that loops are looked for in, in clouds of more than 128 points.
         max_points: size of the cloud at most.
-        backend: library for H1, imported when H1 is first searched.
+        backend: library for loops, imported when they are first searched.
         options: weight, every, start.
     """
 
@@ -59,11 +80,24 @@ class Homology(Regularizer):
         self,
         *,
         points: str = "latents",
+        gather: bool = True,
         h0_target: float = 1.0,
         h0_form: str = "each",
         h0_weight: float = 1.0,
+        h0_entropy_target: float = 1.0,
+        h0_entropy_weight: float = 0.0,
         h1_target: float = 0.0,
         h1_weight: float = 0.0,
+        h1_total_target: float = 0.0,
+        h1_total_weight: float = 0.0,
+        h1_entropy_target: float = 1.0,
+        h1_entropy_weight: float = 0.0,
+        h1_alive_target: float = 0.0,
+        h1_alive_weight: float = 0.0,
+        alive_scale: float = 1.0,
+        strength: str = "constant",
+        period: int = 200,
+        entropy: str = "usage",
         refresh: int = 10,
         edge_quantile: float = 0.1,
         max_points: int | None = None,
@@ -71,9 +105,18 @@ class Homology(Regularizer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.points, self.refresh, self.edge_quantile, self.backend = points, refresh, edge_quantile, backend
-        self.h0_target, self.h0_form, self.h0_weight = h0_target, h0_form, h0_weight
-        self.h1_target, self.h1_weight = h1_target, h1_weight
+        self.points, self.gather = points, gather
+        self.refresh, self.edge_quantile, self.backend = refresh, edge_quantile, backend
+        goals = {
+            "h0": Goal(h0_target, h0_weight),
+            "h0_entropy": Goal(h0_entropy_target, h0_entropy_weight),
+            "h1": Goal(h1_target, h1_weight),
+            "h1_total": Goal(h1_total_target, h1_total_weight),
+            "h1_entropy": Goal(h1_entropy_target, h1_entropy_weight),
+            "h1_alive": Goal(h1_alive_target, h1_alive_weight),
+        }
+        self.signature = Signature(goals, h0_form=h0_form, alive_scale=alive_scale)
+        self.strength = EntropyRatio(period, entropy) if strength == "entropy-ratio" else None
         self.max_points = DEFAULT_POINTS[points] if max_points is None else max_points
         self._clouds: dict[int, Cloud] = {}
         self._step: int | None = None
@@ -85,27 +128,32 @@ class Homology(Regularizer):
 
     def _evaluate(self, batch: LatentBatch) -> Tensor:
         with torch.autocast(batch.z.device.type, enabled=False):
-            points = self._points_of(batch)
-            cloud = self._cloud(points, batch, reuse=points is batch.codebook)
-            members = clouds.in_full_precision(points).index_select(0, cloud.rows.to(points.device))
-            term = self._term(members, batch, cloud)
-        return term.to(torch.promote_types(points.dtype, torch.float32))
+            table = self._points_of(batch)
+            cloud = self._cloud(table, batch, reuse=table is batch.codebook)
+            members = clouds.in_full_precision(table).index_select(0, cloud.rows.to(table.device))
+            edges, filled = cloud.edges.to(table.device), cloud.filled.to(table.device)
+            term = self.signature.distance(members, batch.manifold, edges, filled, 0.5 * cloud.median)
+            if self.strength is not None:
+                term = term * self.strength(batch)
+        return term.to(torch.promote_types(table.dtype, torch.float32))
 
     def _points_of(self, batch: LatentBatch) -> Tensor:
-        if self.points == "latents":
-            return clouds.latents(batch, self.max_points)
-        return batch.codebook if batch.codebook is not None else clouds.quantized_latents(batch, self.max_points)
+        """The points (K, A) of this step; eval enters no collective."""
+        if self.points == "codebook" and batch.codebook is not None:
+            return batch.codebook
+        choose = latents if self.points == "latents" else quantized
+        return choose(batch, self.max_points, gather=self.gather and self.training)
 
-    def _cloud(self, points: Tensor, batch: LatentBatch, *, reuse: bool) -> Cloud:
+    def _cloud(self, table: Tensor, batch: LatentBatch, *, reuse: bool) -> Cloud:
         """The pairs of this call's codebook: those kept if they serve, else newly searched."""
         self._calls = self._calls + 1 if batch.step == self._step else 0
         self._step = batch.step
         kept = self._clouds.get(self._calls)
-        if reuse and kept is not None and kept.serves(points, batch.step, self.refresh):
+        if reuse and kept is not None and kept.serves(table, batch.step, self.refresh):
             return kept
-        backend = backends.get(self.backend) if self.h1_weight > 0 else None
+        backend = backends.get(self.backend) if self.signature.needs_loops else None
         cloud = clouds.search(
-            points,
+            table,
             batch.manifold,
             step=batch.step,
             limit=self.max_points,
@@ -116,19 +164,6 @@ class Homology(Regularizer):
         if self._calls < MOST_CLOUDS:
             self._clouds[self._calls] = cloud
         return cloud
-
-    def _term(self, points: Tensor, batch: LatentBatch, cloud: Cloud) -> Tensor:
-        edges, filled = cloud.edges.to(points.device), cloud.filled.to(points.device)
-        diagram = statistics.measure(points, batch.manifold, edges, filled)
-        term = points[:0].sum()  # 0, with a gradient whatever is left out below
-        if self.h0_weight > 0 and len(points) > 1:
-            deaths = statistics.relative_deaths(diagram, statistics.spread(points, batch.manifold))
-            deaths = deaths.mean() if self.h0_form == "mean" else deaths
-            term = term + self.h0_weight * (1 - deaths / self.h0_target).clamp(min=0).square().mean()
-        if self.h1_weight > 0 and len(points) > 1:
-            loops = statistics.soft_count(diagram.lives, 0.5 * cloud.median) / len(points)
-            term = term + self.h1_weight * (loops - self.h1_target).square()
-        return term
 
     def get_extra_state(self) -> Tensor:
         """The pairs in use and the running medians, as a vector that safetensors can hold."""

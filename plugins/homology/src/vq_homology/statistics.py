@@ -1,22 +1,26 @@
 """What persistence pairs say of a cloud, differentiable: lengths of chosen edges, and numbers made of them.
 
-Everything is finite, with a finite gradient, for clouds of no point, one point, or equal points.
+Everything is finite, with a finite gradient, for clouds of no point, one point, or equal points. Nothing changes when
+the cloud is scaled, given its own spread as ``scale``.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from vqcore.manifold import Manifold
-from vqcore.numerics import safe_sqrt
+from vqcore.numerics import safe_sqrt, xlogx
 
 #: Spreads and widths below this count as zero: a cloud this small has collapsed.
 SMALLEST = 1e-12
 #: A life of so many widths counts as one loop to the last digit, with gradient 0; its square must not overflow.
 MOST_WIDTHS = 30.0
+#: Width of the edge at which a loop begins or ceases to be alive, relative to the scale at which one asks.
+ALIVE_WIDTH = 0.05
 
 
 @dataclass(frozen=True)
@@ -87,3 +91,35 @@ def soft_count(lives: Tensor, width: Tensor | float) -> Tensor:
         return lives.sum()
     width = torch.as_tensor(width, dtype=lives.dtype, device=lives.device).clamp(min=SMALLEST)
     return -torch.expm1((lives / width).clamp(max=MOST_WIDTHS).square() / -2).sum()
+
+
+def total_persistence(lives: Tensor, scale: Tensor) -> Tensor:
+    """Sum of the lives (m,) over ``scale``; 0 in a collapsed cloud."""
+    return lives.sum() / scale.clamp(min=SMALLEST)
+
+
+def persistent_entropy(lives: Tensor) -> Tensor:
+    """Entropy of the shares that the bars have in the total: E = -sum_k p_k log p_k, p_k = life_k / sum life.
+
+    log m where all m lives are equal, 0 where one outlives all others, or where none lives (HC-VQ logs it).
+    """
+    return -xlogx(lives / lives.sum().clamp(min=SMALLEST)).sum()
+
+
+def evenness(lives: Tensor) -> Tensor:
+    """Persistent entropy as a share of the most that m bars allow, log m: 1 where all live equally long.
+
+    0, without gradient, for fewer than two bars.
+    """
+    return persistent_entropy(lives) / math.log(max(len(lives), 2))
+
+
+def alive(diagram: Diagram, scale: Tensor, at: float) -> Tensor:
+    """Number of loops alive at distance ``at * scale``: birth < at scale < death, each edge of the step made smooth.
+
+    The Betti curve convolved with the logistic density of width w = 0.05 at scale:
+    sum_k sigmoid((at scale - birth_k) / w) - sigmoid((at scale - death_k) / w). A life of 0 counts 0.
+    """
+    width = (ALIVE_WIDTH * at * scale).clamp(min=SMALLEST)
+    births, deaths = diagram.births, diagram.births + diagram.lives
+    return (torch.sigmoid((at * scale - births) / width) - torch.sigmoid((at * scale - deaths) / width)).sum()

@@ -46,7 +46,8 @@ class Lorentz(Hyperbolic):
         time = x[..., 0] + y[..., 0]
         difference, total = x[..., 1:] - y[..., 1:], x[..., 1:] + y[..., 1:]
         squared = total.square().sum(-1)
-        share = ratio((difference * total).sum(-1), squared, 0.0)
+        seen = torch.where(squared > torch.finfo(squared.dtype).eps ** 2, squared, 0)  # nearer to 0 all is flat
+        share = ratio((difference * total).sum(-1), seen, 0.0)
         across = difference - share.unsqueeze(-1) * total
         s = share.square() * squared / time.square()
         left = (1 - s).clamp(min=torch.finfo(s.dtype).eps)  # positive also for points out of reach
@@ -110,11 +111,16 @@ class Lorentz(Hyperbolic):
 
         return hyperboloid_parameter(points, self.curvature)
 
-    def search_query(self, x: Tensor) -> Tensor:
+    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
+        """x' = x - centre."""
+        return self._search_type(x) - self._search_type(centre)
+
+    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """<x - y, x - y> - <x', x'> = x' . (-2Jy') + y' . Jy' with J = diag(-1, 1, ...): it grows with the distance."""
+        side = self.search_query(codes, centre)
+        signed = torch.cat([-side[:, :1], side[:, 1:]], -1)
+        return -2 * signed, (side * signed).sum(-1)
+
+    def _search_type(self, x: Tensor) -> Tensor:
         """x itself, or in float64 with a time coordinate of that precision."""
         return self._point(x[..., 1:].double()) if self.double_search else x
-
-    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """The smallest x_0 y_0 - x_s . y_s = cosh(sqrt(c) d)/c is the nearest."""
-        points = self.search_query(codes)
-        return torch.cat([points[:, :1], -points[:, 1:]], -1), points.new_zeros(points.shape[0])

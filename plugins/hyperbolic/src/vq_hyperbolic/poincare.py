@@ -90,14 +90,17 @@ class Poincare(Hyperbolic):
 
         return ball_parameter(points, self.curvature)
 
-    def search_query(self, x: Tensor) -> Tensor:
-        """(x, |x|^2)."""
-        x = x.double() if self.double_search else x
+    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
+        """(x', |x'|^2), x' = x - centre."""
+        x = self._search_type(x) - self._search_type(centre)
         return torch.cat([x, x.square().sum(-1, keepdim=True)], -1)
 
-    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """|x - y|^2/(1 - c|y|^2) = (x, |x|^2) . (-2y, 1)/(1 - c|y|^2) + |y|^2/(1 - c|y|^2), which grows with t."""
-        codes = codes.double() if self.double_search else codes
-        scale = 1 / self._depth(codes)
-        weight = torch.cat([-2 * codes, torch.ones_like(codes[:, :1])], -1) * scale.unsqueeze(-1)
-        return weight, codes.square().sum(-1) * scale
+    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """|x - y|^2 s = (x', |x'|^2) . (-2y', 1) s + |y'|^2 s with s = 1/(1 - c|y|^2), which grows with t."""
+        codes = self._search_type(codes)
+        scale, side = 1 / self._depth(codes), codes - self._search_type(centre)
+        weight = torch.cat([-2 * side, torch.ones_like(side[:, :1])], -1) * scale.unsqueeze(-1)
+        return weight, side.square().sum(-1) * scale
+
+    def _search_type(self, x: Tensor) -> Tensor:
+        return x.double() if self.double_search else x

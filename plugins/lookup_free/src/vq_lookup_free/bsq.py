@@ -1,4 +1,4 @@
-"""Binary spherical quantization (Zhao et al. 2024, arXiv:2406.07548, section 4.1)."""
+"""Binary spherical quantization (Zhao et al. 2024, arXiv:2406.07548)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""How certain each token's bits are, and how evenly all codes are used (Yu et al. 2023, arXiv:2310.05737, eq. 5)."""
+"""How certain each token's bits are, and how evenly all codes are used (Yu et al. 2023, arXiv:2310.05737)."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ def bit_entropy(logits: Tensor, mask: Tensor, diversity_weight: float, most_bits
     certainty = masked_mean(binary_entropy(logits).sum(1), mask)
     groups = math.ceil(d / most_bits)
     ends = [d * number // groups for number in range(groups + 1)]
-    spread = sum(usage_entropy(logits[:, a:b], mask) for a, b in zip(ends, ends[1:], strict=False))
+    spread = sum(usage_entropy(logits[:, a:b], mask) for a, b in pairwise(ends))
     return torch.where(mask.any(), certainty + diversity_weight * (d * math.log(2) - spread), 0)
 
 

@@ -18,9 +18,9 @@ MARGIN = 1e-3
 class FSQ(ImplicitQuantizer):
     """Bounds each coordinate and rounds it to one of its L levels: no codebook, no losses.
 
-    bound(z) = h tanh(z + s) - o with h = (1 + MARGIN) (L - 1)/2 (appendix A.1). For an odd L o = s = 0; for an even one
-    o = 1/2 and s = atanh(o/h), so that 0 is a code and z = 0 its latent. Codes are round(bound(z))/(L // 2): in [-1, 1],
-    for an even L without the 1. A coordinate of 2 levels parts at z = -3.8 and hardly learns; prefer 3 and more.
+    bound(z) = h tanh(z + s) - o with h = (1 + MARGIN) (L - 1)/2. For an odd L o = s = 0; for an even one o = 1/2 and
+    s = atanh(o/h), so that 0 is a code and z = 0 its latent. Codes are round(bound(z))/(L // 2), in [-1, 1]
+    and for an even L without the 1. A coordinate of 2 levels parts at z = -3.8 and hardly learns; prefer 3 and more.
 
     ``tangent`` is bound(z)/(L // 2), so an estimator sees the bounded vector and the encoder gets the derivative of the
     tanh. ``forward`` takes what ``tangent`` gives.

@@ -16,8 +16,8 @@ UNEVEN = 2
 def choose_levels(codebook_size: int) -> tuple[int, ...]:
     """Levels, falling, of the largest product within ``codebook_size``, none of them above twice another.
 
-    There are floor(log_5 K) dimensions, since five levels or more each is what works (Mentzer et al. 2023, section
-    4.1). Of equal products the most even one is taken, the one with the smallest sum. Without the bound a thousandth
+    There are floor(log_5 K) dimensions, since five levels or more each is what works (Mentzer et al. 2023). Of
+    equal products the most even one is taken, the one with the smallest sum. Without the bound a thousandth
     more codes would be bought with levels like (313, 13, 5, 4, 3, 2, 2, 2).
 
     Raises:

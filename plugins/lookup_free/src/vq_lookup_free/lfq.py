@@ -1,4 +1,4 @@
-"""Lookup-free quantization (Yu et al. 2023, MAGVIT-v2, arXiv:2310.05737, section 3.1)."""
+"""Lookup-free quantization (Yu et al. 2023, MAGVIT-v2, arXiv:2310.05737)."""
 
 from __future__ import annotations
 

@@ -45,16 +45,11 @@ class Euclidean(Manifold):
         """Every finite vector is a point."""
         return None if bool(torch.isfinite(x).all()) else "some coordinates are not finite"
 
-    def search_query(self, x: Tensor) -> Tensor:
-        """x itself."""
-        return x
+    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
+        """x' = x - centre."""
+        return x - centre
 
-    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """|x - c|^2 - |x|^2 = x . (-2c) + |c|^2."""
+    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """|x - c|^2 - |x'|^2 = x' . (-2c') + |c'|^2."""
+        codes = codes - centre
         return -2 * codes, codes.square().sum(-1)
-
-    @torch.no_grad()
-    def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
-        """See ``Manifold.nearest``. Centred on the codebook first: far from 0 the expanded form loses every digit."""
-        centre = codes.mean(0)
-        return super().nearest(x - centre, codes - centre)

@@ -1,4 +1,4 @@
-"""The random-projection quantizer of BEST-RQ (Chiu et al. 2022, arXiv:2202.01855, section 3.1)."""
+"""The random-projection quantizer of BEST-RQ (Chiu et al. 2022, arXiv:2202.01855)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ class RandomProjection(Quantizer):
         codes = self._codes()
         points = self.manifold.expmap0(codes)
         z_q = F.embedding(found, codes) * kept.unsqueeze(1)
-        commitment = squared_error(self.manifold, self.manifold.expmap0(flat), F.embedding(found, points), kept, self.dim)
+        commitment = squared_error(
+            self.manifold, self.manifold.expmap0(flat), F.embedding(found, points), kept, self.dim
+        )
         use = CodeUse(flat, z_q, indices, kept, points, code_counts(indices, self.codebook_size))
         losses = {"commitment": self.commitment_weight * commitment}
         return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, (use,))
@@ -90,7 +92,7 @@ class RandomProjection(Quantizer):
         return self.manifold.expmap0(self._codes())
 
     def _codes(self) -> Tensor:
-        """Tangent vectors (K, D). The whole table at once, so that a code is the same to the bit wherever it is read."""
+        """Tangent vectors (K, D), the whole table at once: so a code is the same to the bit wherever it is read."""
         return self.directions @ self.projection
 
     @torch.no_grad()
@@ -101,6 +103,6 @@ class RandomProjection(Quantizer):
 
 
 def _orthonormal(key: int, rows: int, columns: int) -> Tensor:
-    """Random orthonormal rows (rows, columns), all directions alike (Mezzadri 2007, "How to generate random matrices")."""
+    """Orthonormal rows (rows, columns), float64, all directions alike (Mezzadri 2007, arXiv:math-ph/0609050)."""
     q, r = torch.linalg.qr(draws.normal(key, columns, rows))
     return (q * r.diagonal().sign()).T.contiguous()

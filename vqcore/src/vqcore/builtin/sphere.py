@@ -104,10 +104,11 @@ class Sphere(Manifold):
         worst = float(error.max()) if error.numel() else 0.0
         return None if worst <= 32 * torch.finfo(x.dtype).eps else f"a norm is off the sphere's radius by {worst:.1e}"
 
-    def search_query(self, x: Tensor) -> Tensor:
-        """x itself."""
-        return x
+    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
+        """x' = x - centre."""
+        return x - centre
 
-    def search_keys(self, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest inner product is the smallest angle."""
-        return -codes, codes.new_zeros(codes.shape[0])
+    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """The shortest chord is the smallest angle: |x - c|^2 - |x'|^2 = x' . (-2c') + |c'|^2."""
+        codes = codes - centre
+        return -2 * codes, codes.square().sum(-1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from vqcore.estimator import GradientEstimator
@@ -19,5 +22,23 @@ class StraightThrough(GradientEstimator):
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """z_q (..., D) with the gradient of z: ``z - z.detach()`` is exactly 0, so the value is ``z_q`` to the bit."""
-    return z_q.detach() + (z - z.detach())
+    """z_q (..., D), to the bit, with the gradient of z and none of its own."""
+    return _GradientOfTheFirst.apply(z, z_q.detach())
+
+
+class _GradientOfTheFirst(torch.autograd.Function):
+    """One copy, where ``z_q.detach() + (z - z.detach())`` makes two and reads z twice."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, z_q: Tensor) -> Tensor:
+        return z_q.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
