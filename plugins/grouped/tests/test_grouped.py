@@ -197,12 +197,14 @@ def test_decoding_fewer_stages_gives_what_they_give():
         {"name": "grouped", "groups": 2, "shared": True, "inner": {"name": "residual", "stages": 3, "shared": True}},
         {"name": "residual", "stages": 3, "inner": {"name": "grouped", "groups": 2, "shared": True}},
         {"name": "residual", "stages": 2, "residuals": "manifold", "inner": {"name": "grouped", "groups": 4}},
+        {"name": "residual", "stages": 2, "inner": {"name": "grouped", "groups": 2, "inner": "fsq"}},
+        {"name": "grouped", "inner": {"name": "residual", "inner": {"name": "residual", "stages": 2, "inner": "lfq"}}},
     ],
 )
 def test_joining_each_codebooks_vectors_gives_the_whole(options):
     torch.manual_seed(0)
     layer = VectorQuantizer(dim=8, codebook_size=8, quantizer=options, manifold="poincare").quantizer
-    z = 0.3 * torch.randn(5, 7, 8)
+    z = 0.3 * torch.randn(5, 7, layer.dim)
     out = layer(z)
     torch.testing.assert_close(layer.join(iter([use.z_q for use in out.uses]), (5, 7)), out.z_q)
     looked_up = layer.lookup(out.indices)

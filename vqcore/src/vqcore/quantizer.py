@@ -125,10 +125,10 @@ class Quantizer(nn.Module, ABC):
     def codebook(self) -> Tensor | None:
         """Points (K, A), or (G, K, A) for several codebooks; None where the codebook is implicit."""
 
-    def residual_scale(self) -> Tensor | float:
+    def residual_scale(self) -> float:
         """How much smaller than a latent its quantization error is, where codes lie on a fixed grid; else 1.
 
-        A residual quantizer enlarges the rest by it before the next stage: a scalar or (D,).
+        A residual quantizer enlarges the rest by it before the next stage.
         """
         return 1.0
 

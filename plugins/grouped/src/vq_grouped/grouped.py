@@ -102,10 +102,9 @@ class Grouped(Quantizer):
             return self.inner[0].join(parts, (*shape, self.groups)).flatten(-2)
         return torch.cat([inner.join(parts, shape) for inner in self.inner], -1)
 
-    def residual_scale(self) -> Tensor | float:
-        """See ``Quantizer.residual_scale``: the inner one's for each group."""
-        scale = self.inner[0].residual_scale()
-        return scale.repeat(self.groups) if isinstance(scale, Tensor) and scale.ndim else scale
+    def residual_scale(self) -> float:
+        """See ``Quantizer.residual_scale``: the inner one's."""
+        return self.inner[0].residual_scale()
 
     @property
     def codebook(self) -> Tensor | None:

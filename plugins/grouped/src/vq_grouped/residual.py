@@ -122,7 +122,11 @@ class Residual(Quantizer):
 
     # -- stages -----------------------------------------------------------------------------------------------
 
-    def _each(self) -> list[tuple[int, Quantizer, Tensor | float]]:
+    def residual_scale(self) -> float:
+        """See ``Quantizer.residual_scale``: what all stages leave."""
+        return self.inner[0].residual_scale() ** self.stages
+
+    def _each(self) -> list[tuple[int, Quantizer, float]]:
         """Each stage with its quantizer and the scale of its rest."""
         scale = self.inner[0].residual_scale()
         return [(stage, self.inner[0 if self.shared else stage], scale**stage) for stage in range(self.stages)]

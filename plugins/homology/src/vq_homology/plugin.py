@@ -1,6 +1,9 @@
-"""Registers the regularizer ``homology``."""
+"""Registers the regularizer ``homology``, and records what it did to a run that uses it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from vqcore.component import ComponentSpec
 from vqcore.hooks import hookimpl
@@ -19,3 +22,46 @@ def vq_regularizers() -> list[ComponentSpec]:
             summary="keeps codes apart (H0) and sets how many loops they form (H1)",
         )
     ]
+
+
+@hookimpl
+def vq_run_start(run: Any) -> None:
+    """A resumed run goes on with the record up to its checkpoint."""
+    if _takes_part(run):
+        from vq_homology import record
+
+        record.rewind(run.folder.path, run.step)
+
+
+@hookimpl
+def vq_metrics(run: Any, batch: Any) -> Mapping[str, float] | None:
+    """On log steps: the diagrams of codes and latents into homology.jsonl, their figures into metrics.jsonl."""
+    if not _takes_part(run):
+        return None
+    from vq_homology import record
+
+    line = record.observe(run, batch)
+    record.append(run.folder.path, line)
+    return record.figures(line)
+
+
+@hookimpl
+def vq_run_end(run: Any, status: str) -> None:
+    """The picture of the whole run: homology-codebook.png, and homology-latents.png."""
+    if not _takes_part(run):
+        return
+    from vq_homology import record
+
+    lines = record.read(run.folder.path)
+    if not lines:
+        return
+    from vq_homology import pictures
+
+    metrics = pictures.read_metrics(run.folder.path)
+    for cloud in [name for name in ("codebook", "latents") if name in lines[-1]]:
+        pictures.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
+
+
+def _takes_part(run: Any) -> bool:
+    """Whether the run has the regularizer, under whatever name it was asked for."""
+    return any(chosen.spec.target == "vq_homology.regularizer:Homology" for chosen in run.config.regularizers.values())

@@ -38,7 +38,9 @@ class FSQ(ImplicitQuantizer):
     def __init__(
         self, *, dim: int, codebook_size: int, manifold: Manifold, levels: Sequence[int] | None = None
     ) -> None:
-        super().__init__(levels=choose_levels(codebook_size) if levels is None else tuple(levels), manifold=manifold)
+        chosen = choose_levels(codebook_size) if levels is None else tuple(levels)
+        super().__init__(levels=chosen, manifold=manifold)
+        self.fewest = min(chosen)
 
     def tangent(self, z: Tensor) -> Tensor:
         """bound(z)/(L // 2), by tanh(z + s) - tanh(s) = (1 - t^2) tanh(z)/(1 + t tanh(z)), t = tanh(s) = o/h.
@@ -60,9 +62,9 @@ class FSQ(ImplicitQuantizer):
         """See ``ImplicitQuantizer.values``."""
         return (digits - self._half()).to(self.dtype) / self._half()
 
-    def residual_scale(self) -> Tensor:
-        """1/(L - 1) of each dimension: half the distance of two codes, what rounding leaves at most for an odd L."""
-        return 1 / (self.levels - 1).to(self.dtype)
+    def residual_scale(self) -> float:
+        """1/(L - 1) for the fewest levels: half the distance of two codes, the most that rounding leaves."""
+        return 1 / (self.fewest - 1)
 
     def _half(self) -> Tensor:
         return self.levels // 2

@@ -10,18 +10,12 @@ from matplotlib.axes import Axes
 
 from vq.pipeline.pictures.style import COLORS, dress, figure, save
 
-#: Figures of a metrics line that are no loss terms.
-OTHER = {
-    "step", "epoch", "lr", "loss", "perplexity", "codes_used", "dead_codes", "quantization_error", "bad_tokens",
-    "replaced_codes", "codebooks", "images_per_second",
-}  # fmt: skip
-
 
 def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Draw the lines of metrics.jsonl."""
     drawing = figure(11, 3.4)
     losses, quality, usage = drawing.subplots(1, 3)
-    terms = [name for name in lines[-1] if name not in OTHER and not name.startswith("test_")] if lines else []
+    terms = dict.fromkeys(name for line in lines for name in _terms(line))
     for color, name in zip(COLORS, terms, strict=False):
         _line(losses, lines, name, color, name)
     if any(line.get(name, 0) > 0 for line in lines for name in terms):
@@ -38,6 +32,12 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     save(drawing, path)
+
+
+def _terms(line: Mapping[str, Any]) -> list[str]:
+    """The loss terms of a line: what stands between their sum and the code usage."""
+    names = list(line)
+    return names[names.index("loss") + 1 : names.index("perplexity")] if "loss" in line else []
 
 
 def _line(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, color: str, label: str) -> None:
