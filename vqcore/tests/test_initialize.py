@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vqcore import initialize
+from vqcore.distributed import sample_rows
 from vqcore.registry import default_registry
 
 REGISTRY = default_registry()
@@ -81,6 +82,13 @@ def test_kmeans_reseeds_empty_clusters_and_takes_fewer_latents_than_codes(name):
     codes, _ = start("kmeans", name, same, count=6)
     assert len(codes.unique(dim=0)) == 6
     assert codes.norm(dim=1).max() < 0.1
+
+
+@pytest.mark.parametrize("key", range(30))
+def test_no_row_is_drawn_twice_while_there_are_enough(key):
+    rows = torch.arange(12.0).unsqueeze(1)
+    drawn, _ = sample_rows(rows, torch.ones(12, dtype=torch.bool), 8, key)
+    assert len(drawn.unique()) == 8
 
 
 def test_data_draws_each_latent_at_most_once_while_there_are_enough():

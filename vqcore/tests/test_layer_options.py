@@ -99,6 +99,103 @@ def test_least_recently_used_codes_are_replaced_after_their_patience():
         made(torch.randn(30, 2))
         made.update()
         replaced.append(int(made.quantizer.replaced_codes()))
-    assert replaced[20] == 2  # the look after 15 idle steps; the code of the origin was in use all the time
-    assert sum(replaced) == 2
+    # found by the look after 15 idle steps; the code of the origin was in use all the time
+    assert replaced == [0] * 20 + [2] * 11
     assert made.codebook.norm(dim=1).max() < 10
+
+
+TABLES = [
+    "codebook",
+    "ema",
+    "simvq",
+    {"name": "codebook", "affine_lr": 1.0},
+    {"name": "residual", "shared": True, "stages": 3},
+    {"name": "residual", "shared": True, "inner": "simvq"},
+    {"name": "grouped", "inner": {"name": "residual", "shared": True, "inner": "ema"}},
+]
+
+
+@pytest.mark.parametrize("quantizer", TABLES, ids=str)
+@pytest.mark.parametrize("manifold", ["euclidean", {"name": "poincare", "learn_curvature": True}, "sphere"], ids=str)
+def test_several_forwards_of_the_first_step_share_a_backward(quantizer, manifold):
+    made = layer(quantizer=quantizer, manifold=manifold)
+    z = torch.randn(2, 32, 8, requires_grad=True)
+    first, second = made(z[0]), made(z[1])
+    (first.loss + second.loss + first.quantized.sum() + second.quantized.sum()).backward()
+    assert torch.isfinite(z.grad).all()
+    made.update()
+
+
+def test_residuals_of_groups_on_a_manifold_leave_less_with_each_stage():
+    inner = {"name": "grouped", "groups": 4, "inner": {"name": "codebook", "init": "kmeans"}}
+    quantizer = {"name": "residual", "stages": 6, "residuals": "manifold", "inner": inner}
+    made = layer(dim=16, codebook_size=64, manifold="poincare", quantizer=quantizer)
+    z = 2 * torch.randn(256, 16)
+    made(z)
+    rest = made.quantizer.tangent(z)
+    left = []
+    for use in range(6):
+        step = made.quantizer.inner[use].eval()(rest).z_q
+        rest = made.quantizer._subtract(rest, step)
+        left.append(rest.square().mean().item())
+    assert left == sorted(left, reverse=True)
+    assert left[-1] < 0.2 * left[0]
+
+
+def test_the_layer_knows_what_its_quantizer_settled_for():
+    assert layer(dim=3, quantizer={"name": "fsq", "levels": [8, 8, 8]}).codebook_size == 512
+    with pytest.raises(SettingError, match="code_dim = 64: expected 4, which this quantizer works on; leave it out"):
+        layer(quantizer="lfq", code_dim=64)
+
+
+def test_decoding_ignores_autocast_and_takes_small_integers():
+    made = layer(code_dim=3, quantizer="simvq").eval()
+    z = torch.randn(20, 8)
+    out = made(z)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(made.decode(out.indices), out.quantized)
+    assert torch.equal(made.decode(out.indices.to(torch.uint8)), out.quantized)
+
+
+def test_what_was_gathered_before_a_state_was_loaded_is_forgotten():
+    made = layer(quantizer={"name": "ema", "dead_code_threshold": 0})
+    z = torch.randn(64, 8)
+    made(z)
+    made.update()
+    state = {name: value.clone() for name, value in made.state_dict().items()}
+    made(z + 1000)
+    made.load_state_dict(state)
+    made(z)
+    made.update()
+    twin = layer(quantizer={"name": "ema", "dead_code_threshold": 0})
+    twin.load_state_dict(state)
+    twin(z)
+    twin.update()
+    assert torch.equal(made.codebook, twin.codebook)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_layer_of_another_precision_takes_regularizers_and_any_input(dtype):
+    made = layer(regularizers=["entropy"], estimator="gumbel").to(dtype)
+    for kind in (dtype, torch.float32, torch.float64):
+        assert torch.isfinite(made(torch.randn(32, 8).to(kind)).loss)
+
+
+def test_half_precision_codes_are_searched_in_full():
+    made = layer(codebook_size=64, manifold="poincare", quantizer={"name": "codebook", "init": "data"})
+    z = 0.01 * torch.randn(500, 8) + 1
+    made(z)
+    made.update()
+    made = made.to(torch.bfloat16).eval()
+    x = made.manifold.expmap0(made.manifold.tangent(z)).double()
+    codes = made.manifold.expmap0(made.quantizer.weight.double())
+    best = made.manifold.pairwise_squared_dist(x, codes).argmin(1)
+    assert (made.encode(z) == best).float().mean() > 0.97
+
+
+def test_inspecting_leaves_a_frozen_part_frozen():
+    made = layer()
+    made.quantizer.eval()
+    made.inspect(torch.randn(10, 8))
+    assert made.training
+    assert not made.quantizer.training

@@ -572,7 +572,7 @@ def test_the_builtin_components_are_there_with_every_option_described():
     registry = Registry()
     expected = {
         "manifold": {"euclidean", "sphere"},
-        "quantizer": {"codebook"},
+        "quantizer": {"codebook", "random-projection", "simvq"},
         "estimator": {"gumbel", "noise-substitution", "straight-through", "transport"},
         "regularizer": {"entropy", "isometry", "orthogonal", "smoothness"},
     }

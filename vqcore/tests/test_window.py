@@ -53,3 +53,24 @@ def test_replaced_codes_are_counted_over_the_window():
         window.add(made(torch.randn(32, 1)))
         made.update()
     assert window.close()["replaced_codes"] == 2
+
+
+def test_a_smaller_codebook_has_no_dead_codes_that_it_does_not_hold():
+    torch.manual_seed(0)
+    made, window = VectorQuantizer(dim=20, codebook_size=2**20, quantizer="lfq"), UsageWindow()
+    out = made(torch.randn(2000, 20))
+    window.add(out)
+    figures = window.close()
+    assert torch.equal(figures["dead_codes"] + figures["codes_used"], out.sizes)
+    assert out.sizes.prod() == 2**20
+
+
+def test_replaced_codes_are_counted_once_whatever_the_number_of_forwards():
+    made, window = layer([0.0, 100.0, 200.0], dead_code_threshold=0.5, usage_decay=0.0), UsageWindow()
+    for _ in range(2):
+        for _ in range(4):
+            window.add(made(torch.randn(32, 1)))
+        made.update()
+    assert window.close()["replaced_codes"] == 2
+    window.add(made(torch.randn(32, 1)))
+    assert window.close()["replaced_codes"] == 0

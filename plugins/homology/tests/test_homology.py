@@ -12,16 +12,19 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vq_homology import backends, clouds, persistence, regularizer, statistics
+from vq_homology import clouds, regularizer
 from vq_homology.config import HomologyConfig
+from vq_homology.points import quantized
 from vq_homology.regularizer import Homology
 from vqcore import VectorQuantizer
 from vqcore.latent import LatentBatch
 from vqcore.registry import default_registry
+from vqcore.testing import RegularizerConformance
 
 REGISTRY = default_registry()
 MANIFOLDS = ["euclidean", "sphere", "poincare"]
 BOTH = {"points": "codebook", "h1_weight": 1.0, "h1_target": 0.5, "backend": "gudhi"}
+ALL = BOTH | {"h0_entropy_weight": 1.0, "h1_total_weight": 1.0, "h1_entropy_weight": 1.0, "h1_alive_weight": 1.0}
 
 
 def space(name="euclidean"):
@@ -88,27 +91,6 @@ def test_scaling_and_moving_the_cloud_change_nothing_and_have_no_gradient(points
     assert (flat.grad * flat).sum().abs() < 1e-9 * (flat.grad * flat).abs().sum()
 
 
-def test_statistics_of_equal_points_count_them():
-    """Four points, two of them equal: three deaths, one of them 0."""
-    points = torch.tensor([[0.0], [0.0], [1.0], [2.0]])
-    edges = torch.from_numpy(persistence.search(clouds.distance_matrix(points, space()).numpy()).tree)
-    found = statistics.measure(points, space(), edges, torch.zeros(0, dtype=torch.bool))
-    assert statistics.mean_death(found, torch.tensor(2.0)).item() == pytest.approx((0 + 1 + 1) / 3 / 2)
-
-
-def test_soft_count_is_zero_safe_and_counts_long_lives_as_one():
-    lives = torch.tensor([0.0, 1.0, 1e30], requires_grad=True)
-    count = statistics.soft_count(lives, 1.0)
-    count.backward()
-    assert count.item() == pytest.approx(1 - 0.6065307 + 1)
-    assert lives.grad.tolist() == pytest.approx([0, 0.6065307, 0])
-    lives.grad = None
-    statistics.soft_count(lives, 0.0).backward()
-    assert torch.isfinite(lives.grad).all()
-    assert statistics.soft_count(torch.tensor([0.0, 0.0]), 0.0).item() == 0
-    assert statistics.soft_count(torch.zeros(0), 0.0).item() == 0
-
-
 def test_descent_on_the_term_moves_crowded_points_apart():
     points = torch.cat([0.01 * draw(20, 2), draw(20, 2, seed=1)]).requires_grad_()
     layer, optimizer = Homology(points="codebook"), torch.optim.Adam([points], lr=0.02)
@@ -118,11 +100,6 @@ def test_descent_on_the_term_moves_crowded_points_apart():
         evaluate(layer, points, step=step).backward()
         optimizer.step()
     assert evaluate(Homology(points="codebook", h0_form="mean"), points).item() < 0.9 * before
-
-
-def test_a_pair_that_has_crossed_since_its_search_lives_no_time():
-    diagram = statistics.Diagram(torch.zeros(0), torch.tensor([1.0, 2.0]), torch.tensor([3.0, 1.0]))
-    assert diagram.lives.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("tile", [1, 40, 10**6])
@@ -136,51 +113,16 @@ def test_distances_are_whole_whatever_the_tile(tile, monkeypatch):
 # -- gradients -----------------------------------------------------------------------------------------------------
 
 
-def cloud_on(manifold, n=12):
-    return 0.4 * draw(n, 3, seed=3, dtype=torch.float64), manifold
-
-
-def measured(u, manifold):
-    """The diagram of expmap0(u), pairs searched here and now."""
-    points = manifold.expmap0(u)
-    found = clouds.search(points, manifold, step=0, limit=99, backend=backends.get("gudhi"), edge_quantile=1.0)
-    assert len(found.filled) > 0
-    return statistics.measure(points, manifold, found.edges, found.filled), points
-
-
-@pytest.mark.parametrize("manifold", MANIFOLDS)
-@pytest.mark.parametrize("statistic", ["mean_death", "soft_count", "spread"])
-def test_statistics_have_the_gradient_of_their_finite_differences(manifold, statistic):
-    u, manifold = cloud_on(space(manifold))
-
-    def function(u):
-        diagram, points = measured(u, manifold)
-        if statistic == "soft_count":
-            return statistics.soft_count(diagram.lives, 0.02)
-        scale = statistics.spread(points, manifold)
-        return scale if statistic == "spread" else statistics.mean_death(diagram, scale)
-
-    assert torch.autograd.gradcheck(function, u.requires_grad_())
-
-
 @pytest.mark.parametrize("manifold", MANIFOLDS)
 @pytest.mark.parametrize("points", ["codebook", "latents"])
 def test_the_term_has_the_gradient_of_its_finite_differences(manifold, points):
-    u, manifold = cloud_on(space(manifold))
+    u, manifold = 0.4 * draw(12, 3, seed=3, dtype=torch.float64), space(manifold)
 
     def function(u):
         return evaluate(Homology(points=points), manifold.expmap0(u), u, manifold=manifold)
 
     assert function(u).item() > 0.01
     assert torch.autograd.gradcheck(function, u.requires_grad_())
-
-
-def test_a_loop_that_is_not_filled_has_no_gradient_at_its_death():
-    points = torch.tensor([[0.0], [1.0], [3.0], [6.0]], requires_grad=True)
-    edges = torch.tensor([[0, 1], [1, 2], [2, 3], [0, 1], [2, 3]])  # the tree, a birth of length 1, a death of 3
-    statistics.measure(points, space(), edges, torch.tensor([False])).lives.sum().backward()
-    assert points.grad[2:].abs().sum() == 0
-    assert points.grad[:2].abs().sum() > 0
 
 
 def test_only_the_chosen_points_have_a_gradient_and_the_choice_depends_on_the_step():
@@ -225,16 +167,42 @@ def test_tokens_that_do_not_count_are_left_out(manifold):
     assert Homology()(by_mask).item() == term.item()
 
 
+def used(codes, indices, z):
+    """A batch whose tokens ``z`` took ``codes``."""
+    return replace(batch(codes, z, indices=indices), z_q=codes[indices])
+
+
+CODES, INDICES = draw(5, 2), torch.tensor([3, 1, 1, -1, 4, 3, 0])
+
+
 def test_an_implicit_codebook_is_the_codes_in_use_and_pulls_the_encoder():
-    codes = draw(5, 2)
-    indices = torch.tensor([3, 1, 1, -1, 4, 3, 0])
-    z = (codes[indices] + 0.1).requires_grad_()
-    one = replace(batch(latents=z, indices=indices), z_q=codes[indices])
+    z = (CODES[INDICES] + 0.1).requires_grad_()
+    one = replace(used(CODES, INDICES, z), codebook=None)
     layer = Homology(points="codebook", h0_target=9.0)
     term = layer(one)
-    assert term.item() == pytest.approx(evaluate(layer, codes[[0, 1, 3, 4]]).item(), rel=1e-5)
+    assert term.item() == pytest.approx(evaluate(layer, CODES[[0, 1, 3, 4]]).item(), rel=1e-5)
+    assert term.item() == layer(replace(one, codebook_size=5)).item() == layer(replace(one, codebook_size=900)).item()
     term.backward()
-    assert (z.grad.abs().sum(1) > 0).tolist() == [True, True, False, False, True, False, True]
+    assert (z.grad.abs().sum(1) > 0).tolist() == (INDICES >= 0).tolist()
+
+
+def test_quantized_latents_have_the_gradient_of_their_codes_shared_by_the_tokens():
+    codes, z = CODES.clone().requires_grad_(), (CODES[INDICES] + 0.1).requires_grad_()
+    layer = Homology(points="quantized", h0_target=9.0)
+    layer(used(codes, INDICES, z)).backward()
+    assert codes.grad is None
+    points = CODES[[0, 1, 3, 4]].requires_grad_()
+    evaluate(Homology(points="codebook", h0_target=9.0), points).backward()
+    shared = torch.zeros(6, 2).index_add(0, INDICES + 1, z.grad)
+    torch.testing.assert_close(shared[[1, 2, 4, 5]], points.grad)
+    assert torch.equal(z.grad[1], z.grad[2])
+    assert z.grad[3].abs().sum() == 0
+
+
+def test_quantized_latents_are_exactly_the_codes_however_many_tokens_share_them():
+    codes, indices = draw(7, 3), torch.arange(7).repeat(1001)
+    points = quantized(used(codes, indices, draw(7007, 3)), 99)
+    assert torch.equal(points, codes)
 
 
 def test_an_implicit_codebook_is_searched_on_every_step(searches):
@@ -285,15 +253,15 @@ DEGENERATE = {
 }
 
 
-@pytest.mark.parametrize("points", ["codebook", "latents"])
+@pytest.mark.parametrize("points", ["codebook", "latents", "quantized"])
 @pytest.mark.parametrize("form", ["each", "mean"])
 @pytest.mark.parametrize("kind", DEGENERATE)
 def test_degenerate_clouds_give_a_finite_term_and_gradient(kind, form, points):
     cloud = DEGENERATE[kind].clone().requires_grad_()
-    layer = Homology(**BOTH | {"points": points, "h0_form": form})
+    layer = Homology(**ALL | {"points": points, "h0_form": form})
     for step in (0, 1):  # step 1 uses what step 0 found
         cloud.grad = None
-        term = evaluate(layer, cloud, cloud, step=step)
+        term = layer(replace(used(cloud, torch.arange(len(cloud)), cloud), step=step))
         term.backward()
         assert torch.isfinite(term)
         assert torch.isfinite(cloud.grad).all()
@@ -307,6 +275,27 @@ def test_collapse_costs_the_whole_term_and_bad_points_cost_nothing():
     assert evaluate(layer, DEGENERATE["overflowing"]).item() == 0
     kept = evaluate(Homology(points="codebook"), DEGENERATE["NaN"][:8]).item()
     assert evaluate(Homology(points="codebook"), DEGENERATE["NaN"]).item() == pytest.approx(kept)
+
+
+def test_a_code_that_is_lost_between_searches_leaves_the_others_their_gradient():
+    layer, points = Homology(**ALL, refresh=9), draw(12, 3)
+    evaluate(layer, points)
+    points[[0, 5]] = NAN
+    points.requires_grad_()
+    term = evaluate(layer, points, step=1)
+    term.backward()
+    assert torch.isfinite(term)
+    assert torch.isfinite(points.grad).all()
+    assert (points.grad.abs().sum(1) > 0).sum() > 6
+
+
+@pytest.mark.parametrize(("weight", "mode"), [(0.0, True), (1.0, False)])
+def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(weight, mode, searches, monkeypatch):
+    monkeypatch.setattr(regularizer.EntropyRatio, "forward", None)
+    options = {"weight": weight, "strength": "entropy-ratio"}
+    layer = VectorQuantizer(dim=4, codebook_size=8, regularizers={"homology": options}).train(mode)
+    assert "homology" not in layer(draw(32, 4)).losses  # no error either, for want of inputs
+    assert searches == []
 
 
 # -- what is kept between steps ------------------------------------------------------------------------------------
@@ -481,8 +470,8 @@ def test_options_out_of_range_are_refused(options):
         HomologyConfig(**options)
 
 
-@pytest.mark.parametrize("quantizer", ["codebook", "ema", "grouped", "residual"])
-@pytest.mark.parametrize("options", [{}, {"points": "codebook", "h1_weight": 0.1, "backend": "gudhi"}])
+@pytest.mark.parametrize("quantizer", ["codebook", "ema", "grouped", "residual", "fsq"])
+@pytest.mark.parametrize("options", [{}, ALL, ALL | {"points": "quantized"}], ids=["latents", "codebook", "quantized"])
 def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
     if quantizer not in REGISTRY.names("quantizer"):
         pytest.skip(f"no quantizer {quantizer} is installed")
@@ -499,6 +488,16 @@ def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
     assert torch.equal(fresh(z).losses["homology"], layer(z).losses["homology"])
     layer.eval()
     assert "homology" not in layer(z).losses
+
+
+class TestQuantizedLatents(RegularizerConformance):
+    """What every regularizer must hold; its defaults are checked with all others in vqcore's tests."""
+
+    def make(self, **options):
+        return Homology(**ALL | {"points": "quantized"}, **options)
+
+    def manifolds(self):
+        return [space(name) for name in MANIFOLDS]
 
 
 def test_it_runs_outside_of_compiled_graphs():

@@ -1,4 +1,4 @@
-"""Pairs against hand-made clouds, a reference reduction written here, and the backends' own diagrams."""
+"""Pairs against hand-made clouds, a reference reduction written here, ripser, and the backends' own diagrams."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import pytest
 from vq_homology import backends, persistence
 from vqcore.errors import SettingError
 
-HAS_GIOTTO = importlib.util.find_spec("gph") is not None
+HAS_GIOTTO, HAS_RIPSER = (importlib.util.find_spec(name) is not None for name in ("gph", "ripser"))
 NAMES = ["gudhi", pytest.param("giotto-ph", marks=pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here"))]
+METRICS = ["euclidean", "poincare"]
 
 
-def distances(points):
+def distances(points, metric="euclidean"):
+    """Distances of points; by ``poincare`` of those that they are at a tenth of the size in the unit ball."""
     points = np.asarray(points, dtype=np.float64)
-    return np.sqrt(np.square(points[:, None] - points[None]).sum(-1))
+    if metric == "euclidean":
+        return np.sqrt(np.square(points[:, None] - points[None]).sum(-1))
+    norm = np.linalg.norm(points, axis=1, keepdims=True)
+    points = points * np.tanh(norm / 10) / np.where(norm > 0, norm, 1)
+    depth = 1 - np.square(points).sum(-1)
+    return np.arccosh(1 + 2 * np.square(points[:, None] - points[None]).sum(-1) / (depth[:, None] * depth))
 
 
 def cloud(kind, n=40):
@@ -42,20 +49,23 @@ def lengths(matrix, edges):
     return matrix[edges[:, 0], edges[:, 1]]
 
 
-def diagram(matrix, pairs):
+def diagram(matrix, pairs, least=1e-6):
     """Births and deaths of the loops that live, sorted."""
     found = np.stack([lengths(matrix, pairs.births), lengths(matrix, pairs.deaths)], 1)
-    return sorted_rows(found)
+    return sorted_rows(found, least)
 
 
-def sorted_rows(found):
+def sorted_rows(found, least=1e-6):
     found = np.asarray(found, dtype=np.float64).reshape(-1, 2)
-    found = found[found[:, 1] - found[:, 0] > 1e-6]
+    found = found[found[:, 1] - found[:, 0] > least]
     return found[np.lexsort((found[:, 1].round(6), found[:, 0].round(6)))]
 
 
 def reduce_by_hand(matrix):
-    """H1 of the Vietoris-Rips filtration by the textbook column reduction over Z/2, triangle by triangle."""
+    """H1 of the Vietoris-Rips filtration by the textbook column reduction over Z/2, triangle by triangle, in float64.
+
+    The edges of birth and of death, for pairs that live between them in the order of (length, vertices).
+    """
     n = len(matrix)
     edges = sorted(itertools.combinations(range(n), 2), key=lambda e: (matrix[e], e))
     place = {edge: k for k, edge in enumerate(edges)}
@@ -67,8 +77,12 @@ def reduce_by_hand(matrix):
             column ^= columns[max(column)]
         if column:
             columns[max(column)] = column
-            found.append((matrix[edges[max(column)]], matrix[edges[triangle[-1]]]))
-    return sorted_rows(found)
+            found.append((max(column), triangle[-1]))
+    return [(edges[birth], edges[death]) for birth, death in sorted(found) if birth < death]
+
+
+def edges_of(pairs):
+    return [(tuple(birth), tuple(death)) for birth, death in zip(pairs.births, pairs.deaths, strict=True)]
 
 
 def test_a_line_dies_gap_by_gap():
@@ -94,13 +108,44 @@ def test_a_circle_dies_at_a_third_of_the_way_round(name):
     assert found == pytest.approx(np.array([[2 * np.sin(np.pi / 12), 3**0.5]]))
 
 
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("kind", KINDS)
+def test_loops_are_those_of_the_textbook_reduction_edge_by_edge(kind, metric):
+    matrix = distances(cloud(kind, 20), metric)
+    expected = reduce_by_hand(matrix)
+    for name in ["gudhi", "giotto-ph"] if HAS_GIOTTO else ["gudhi"]:
+        assert edges_of(persistence.search(matrix, backends.get(name))) == expected, name
+
+
+@pytest.mark.skipif(not HAS_RIPSER, reason="no ripser here")
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", NAMES)
-def test_loops_are_those_of_the_textbook_reduction(kind, name):
-    matrix = distances(cloud(kind, 20))
-    found, expected = diagram(matrix, persistence.search(matrix, backends.get(name))), reduce_by_hand(matrix)
-    assert found.shape == expected.shape
-    assert found == pytest.approx(expected, abs=1e-12)
+@pytest.mark.parametrize("kind", KINDS)
+def test_diagrams_are_those_of_ripser_on_lengths(kind, name, metric):
+    from ripser import ripser
+
+    matrix = distances(cloud(kind, 60), metric)
+    merges, loops = ripser(matrix, maxdim=1, distance_matrix=True)["dgms"]
+    pairs = persistence.search(matrix, backends.get(name))
+    expected = sorted_rows(loops, 1e-5)  # ripser computes in float32
+    assert diagram(matrix, pairs, 1e-5).shape == expected.shape
+    assert diagram(matrix, pairs, 1e-5) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+    merges = np.sort(merges[np.isfinite(merges[:, 1]), 1])
+    kept = lengths(matrix, pairs.tree)[-len(merges) :] if len(merges) else np.empty(0)
+    assert kept == pytest.approx(merges, rel=1e-6, abs=1e-6)
+    assert lengths(matrix, pairs.tree)[: len(pairs.tree) - len(merges)] == pytest.approx(0, abs=1e-6)  # it drops zeros
+
+
+@pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here")
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_edges_are_exact_whatever_the_number_of_threads(threads):
+    """giotto-ph's own generators are wrong with two threads; those read off the ranks are not."""
+    matrix, backend = distances(cloud("random", 200)), backends.GiottoPH()
+    ripser = backend._ripser
+    backend._ripser = lambda *args, **options: ripser(*args, **options | {"n_threads": threads})
+    expected = edges_of(persistence.search(matrix, backends.get("gudhi")))
+    for _ in range(3):
+        assert edges_of(persistence.search(matrix, backend)) == expected
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -188,10 +233,37 @@ def test_equal_edges_stand_in_the_order_of_their_points():
     assert edges.tolist() == [list(pair) for pair in itertools.combinations(range(5), 2)]
 
 
-def test_a_large_circle_is_one_loop_that_outlives_the_edges_looked_at():
-    angles = np.sort(np.random.default_rng(0).uniform(0, 2 * np.pi, 1024))
-    pairs = persistence.search(distances(np.stack([np.cos(angles), np.sin(angles)], 1)), backends.get("gudhi"), 0.1)
-    assert pairs.filled.tolist() == [False]
+class Counting(backends.Gudhi):
+    """Notes how many edges it was given."""
+
+    def loops(self, edges, points):
+        self.given = len(edges)
+        return super().loops(edges, points)
+
+
+LARGE = {
+    "circle": cloud("circular", 1024),
+    "uneven circle": (lambda a: np.stack([np.cos(a), np.sin(a)], 1))(np.random.default_rng(0).uniform(0, 6.2832, 1024)),
+    "equal": np.ones((1024, 2)),
+    "duplicated": np.random.default_rng(0).normal(size=(2, 8)).repeat(512, 0),
+    "collinear": cloud("collinear", 1024),
+    "simplex": np.eye(1024),
+    "huge": 1e150 * np.random.default_rng(0).normal(size=(1024, 2)),
+}
+
+
+@pytest.mark.parametrize("kind", LARGE)
+def test_large_clouds_take_a_tenth_of_their_edges_however_many_are_equal(kind):
+    """The work, rather than the time of it (benchmarks/homology.py): all edges of these would take seconds."""
+    gram = LARGE[kind] @ LARGE[kind].T
+    square = np.diag(gram)
+    matrix = np.sqrt(np.maximum(square[:, None] + square - 2 * gram, 0))
+    matrix, backend = np.maximum(matrix, matrix.T), Counting()
+    pairs = persistence.search(matrix, backend, 0.1)
+    assert backend.given <= 0.1 * 1024 * 1023 / 2 + 1
+    assert len(pairs.tree) == 1023
+    if "circle" in kind:  # one loop outlives the edges looked at
+        assert np.flatnonzero(~pairs.filled).tolist() == [len(pairs.filled) - 1]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])

@@ -74,6 +74,9 @@ class VectorQuantizer(nn.Module):
         if isinstance(quantizer, nn.Module):
             _check_built(quantizer, wanted)
         inner = self.quantizer.dim
+        self.codebook_size = self.quantizer.codebook_size
+        if code_dim is not None and inner != code_dim:
+            raise SettingError("code_dim", code_dim, f"{inner}, which this quantizer works on", "leave it out")
         self.project_in = nn.Identity() if inner == dim else nn.Linear(dim, inner)
         self.project_out = nn.Identity() if inner == dim else nn.Linear(inner, dim)
         self.estimator: GradientEstimator = build(registry, "estimator", estimator, manifold=self.manifold)
@@ -125,13 +128,13 @@ class VectorQuantizer(nn.Module):
             if self._acting:
                 losses |= self._regularize(self._batch(u, result, kept, inputs, reconstruction, decode, z), result)
         loss = torch.stack(list(losses.values())).sum() if losses else u.sum() * 0
-        metrics, counts, errors = figures(u, result.z_q, kept, result.uses)
+        metrics, counts, errors, sizes = figures(u, result.z_q, kept, result.uses)
         replaced = self.quantizer.replaced_codes()
         metrics |= {
             "bad_tokens": bad,
             "replaced_codes": torch.zeros_like(bad) if replaced is None else replaced.clone(),
         }
-        return Output(quantized, result.indices, loss, losses, metrics, counts, errors, reconstruction)
+        return Output(quantized, result.indices, loss, losses, metrics, counts, errors, sizes, reconstruction)
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -147,14 +150,15 @@ class VectorQuantizer(nn.Module):
     def inspect(self, z: Tensor) -> Quantized:
         """The quantizer's own result for latents z, as in eval: indices, and each codebook with its tokens."""
         self._check_width(z)
-        was_training = self.training
+        training = {module: module.training for module in self.modules()}
         self.eval()
         try:
             with torch.autocast(z.device.type, enabled=False):
                 u, kept, _ = self._read(z, None)
                 return self.quantizer(u, kept)
         finally:
-            self.train(was_training)
+            for module, mode in training.items():
+                module.training = mode
 
     def decode(self, indices: Tensor) -> Tensor:
         """What the layer gives for indices, in the layout of its output; an index of -1 gives zeros.
@@ -165,7 +169,8 @@ class VectorQuantizer(nn.Module):
         self._check_indices(indices)
         parts = len(self.quantizer.index_shape)
         kept = (indices >= 0).flatten(indices.ndim - parts).any(-1) if parts else indices >= 0
-        codes = self._leave(self.quantizer.decode(indices), kept, clean=True)
+        with torch.autocast(indices.device.type, enabled=False):
+            codes = self._leave(self.quantizer.decode(indices.long()), kept, clean=True)
         return codes.movedim(-1, 1) if self.channel_first else codes
 
     def lookup(self, indices: Tensor) -> Tensor:
@@ -175,7 +180,8 @@ class VectorQuantizer(nn.Module):
             SettingError: as ``decode``.
         """
         self._check_indices(indices)
-        return self.quantizer.lookup(indices)
+        with torch.autocast(indices.device.type, enabled=False):
+            return self.quantizer.lookup(indices.long())
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Apply what training forwards gathered; call it after each optimizer step, with it to reset moments too."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +18,8 @@ from vqcore.metrics import code_counts
 from vqcore.numerics import masked_mean
 from vqcore.quantizer import CodeUse, Quantized, Quantizer
 
+#: Micro-batches whose latents are kept for the next look for dead codes: the last ones.
+POOLED = 16
 #: Steps between two looks for dead codes; each draws K latents and as much noise.
 REVIVE_EVERY = 10
 
@@ -64,19 +68,23 @@ class CodebookQuantizer(Quantizer):
         self.by_usage = dead_codes == "usage"
         self.dead_code_threshold, self.dead_code_patience = dead_code_threshold, dead_code_patience
         self.dead_code_noise, self.usage_decay = dead_code_noise, usage_decay
-        self.register_buffer("usage", torch.ones(codebook_size))
+        self.register_buffer("usage", torch.ones(codebook_size, dtype=torch.float32))
         self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.int64))
-        self.register_buffer("replaced", torch.zeros((), dtype=torch.int64), persistent=False)
-        self.seed = int(torch.randint(2**31, ()))
+        self.register_buffer("replaced", torch.zeros((), dtype=torch.int64))
+        self.seed = int(torch.randint(2**31, (), device="cpu"))
         self.step = 0
         self._started, self._begun = False, torch.zeros((), dtype=torch.bool)
         self._forget()
 
+    #: Buffers that stay in float32 at least: a hundredth of a new token is below the last digit of half precision.
+    statistics: ClassVar[tuple[str, ...]] = ("usage",)
+
     def _starting_points(self) -> Tensor:
         std = self.dim**-0.5 if self.init_scale is None else self.init_scale
         kind = "uniform" if self.init == "uniform" else "normal"
+        like = torch.empty(0, dtype=torch.promote_types(torch.get_default_dtype(), torch.float32))
         return initialize.around_origin(
-            kind, self.codebook_size, self.dim, self.manifold, draws.key_of(self.seed), std, torch.empty(0)
+            kind, self.codebook_size, self.dim, self.manifold, draws.key_of(self.seed), std, like
         )
 
     # -- what a subclass defines ------------------------------------------------------------------------------
@@ -148,8 +156,7 @@ class CodebookQuantizer(Quantizer):
         sum_over_ranks(counts)
         self.learn(counts)
         self._watch(counts)
-        self.replaced.zero_()
-        if (self.dead_code_threshold > 0 or not self.by_usage) and self.step % REVIVE_EVERY == 0:
+        if self._replaces and self.step % REVIVE_EVERY == 0:
             self._revive(optimizer)
         self._started = self._started or bool(self._begun)  # the host waits for the device until codes have started
         self._forget()
@@ -183,7 +190,8 @@ class CodebookQuantizer(Quantizer):
     @torch.no_grad()
     def _observe(self, use: CodeUse, x: Tensor) -> None:
         self._counts = use.counts.clone() if self._counts is None else self._counts + use.counts
-        self._pool.append((use.z.detach(), use.mask))
+        if self._replaces:
+            self._pool = [*self._pool[1 - POOLED :], (use.z.detach(), use.mask)]
         self.gather(x, use.indices)
 
     def _forget(self) -> None:
@@ -209,7 +217,11 @@ class CodebookQuantizer(Quantizer):
         self.set_points(dead, self.manifold.expmap0(rows), optimizer)
         self.usage.masked_fill_(dead, 1.0)
         self.unused_steps.masked_fill_(dead, 0)
-        self.replaced.copy_(dead.sum())
+        self.replaced.add_(dead.sum())
+
+    @property
+    def _replaces(self) -> bool:
+        return self.dead_code_threshold > 0 or not self.by_usage
 
     def _key(self, purpose: int = 0) -> int:
         return draws.key_of(self.seed, self.step, purpose)
@@ -224,6 +236,22 @@ class CodebookQuantizer(Quantizer):
         """Restore what ``get_extra_state`` gave."""
         self.seed, self.step, started = (int(value) for value in state)
         self._started, self._begun = bool(started), torch.zeros((), dtype=torch.bool)
+        self._forget()  # what was gathered before belongs to the codes of before
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CodebookQuantizer:
+        """Moves the module as ``nn.Module`` does; its statistics go along to the device, never to half precision."""
+        before = {name: getattr(self, name) for name in self.statistics}
+        super()._apply(fn, recurse)
+        for name, value in before.items():
+            moved = getattr(self, name)
+            if torch.finfo(moved.dtype).bits < 32:
+                setattr(self, name, value.to(device=moved.device))
+        return self
+
+
+def in_full_precision(table: Tensor) -> Tensor:
+    """A table of codes in float32 at least: points made of half-precision coordinates would choose wrong codes."""
+    return table.to(torch.promote_types(table.dtype, torch.float32))
 
 
 def squared_error(manifold: Manifold, x: Tensor, y: Tensor, mask: Tensor, dim: int) -> Tensor:

@@ -31,7 +31,7 @@ def from_first_rank(value: Tensor) -> Tensor:
 def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tensor, Tensor]:
     """Draw rows at random from all ranks' rows as if one process held them in rank order.
 
-    The draw is stratified: no row comes twice while there are rows enough.
+    The draw is stratified: one row from each of ``count`` equal parts, so none comes twice while there are rows enough.
 
     Args:
         rows: (N, D), this rank's shard; N may be 0 and may differ between ranks.
@@ -48,8 +48,10 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tenso
     held = mask.sum()
     first, total = _offsets(held)
     place = draws.permutation(key, count, device=rows.device) + draws.uniform(key + 1, count, device=rows.device)
-    draw = from_first_rank(place / count)
-    wanted = (draw * total).long() - first
+    from_first_rank(place)
+    part = place.long()
+    start, end = part * total // count, (part + 1) * total // count
+    wanted = start + (place.frac() * (end - start)).long() - first
     mine = (wanted >= 0) & (wanted < held)
     if rows.shape[0] == 0:
         drawn = rows.new_zeros(count, rows.shape[1])

@@ -24,9 +24,10 @@ class Output:
         losses: weighted scalars by name: the quantizer's, then one for each regularizer that acted.
         metrics: detached scalars on the device: ``perplexity``, ``codes_used`` (means over codebooks),
             ``quantization_error`` (mean squared, tangent coordinates), ``bad_tokens`` (NaN or inf, left out) and
-            ``replaced_codes`` (dead ones, in the update before this step).
+            ``replaced_codes`` (dead ones, so far).
         counts: how often each code was used, (C, K) for C codebooks: groups or stages.
         errors: quantization error of each codebook, (C,): mean squared over its tokens, in tangent coordinates.
+        sizes: number of codes in each codebook, (C,) int64: K, or less where ``counts`` is filled up.
         reconstruction: ``decode(quantized)`` where ``decode`` was given.
     """
 
@@ -37,6 +38,7 @@ class Output:
     metrics: dict[str, Tensor]
     counts: Tensor
     errors: Tensor
+    sizes: Tensor
     reconstruction: Tensor | None = field(default=None, repr=False)
 
 
@@ -45,8 +47,8 @@ torch.export.register_dataclass(Output)  # so that a layer can be exported whole
 
 def figures(
     z: Tensor, z_q: Tensor, kept: Tensor, uses: tuple[CodeUse, ...]
-) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """``metrics`` (those that one pass tells), ``counts`` and ``errors`` of an ``Output``."""
+) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+    """``metrics`` (those that one pass tells), ``counts``, ``errors`` and ``sizes`` of an ``Output``."""
     counts = _stacked([use.counts for use in uses])
     errors = torch.stack([_error(use.z, use.z_q, use.mask) for use in uses])
     metrics = {
@@ -54,7 +56,8 @@ def figures(
         "codes_used": codes_used(counts).double().mean(),
         "quantization_error": errors[0] if len(uses) == 1 else _error(z, z_q, kept),
     }
-    return metrics, counts, errors
+    sizes = torch.tensor([use.counts.shape[0] for use in uses], device=z.device)
+    return metrics, counts, errors, sizes
 
 
 def _stacked(counts: list[Tensor]) -> Tensor:

@@ -142,7 +142,7 @@ class Quantizer(nn.Module, ABC):
             inner.update(optimizer)
 
     def replaced_codes(self) -> Tensor | None:
-        """How many dead codes the last ``update`` replaced, a scalar; None where that does not happen."""
+        """How many dead codes ``update`` has replaced so far, a scalar; None where that does not happen."""
         counts = [inner.replaced_codes() for inner in self.inner_quantizers()]
         known = [count for count in counts if count is not None]
         return torch.stack(known).sum() if known else None

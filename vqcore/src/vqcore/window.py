@@ -19,6 +19,8 @@ class UsageWindow:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
+        self._sizes: Tensor | None = None
+        self._replaced: tuple[Tensor, Tensor] | None = None
 
     def add(self, out: Output) -> None:
         """Take in one output; all of a window come from one layer."""
@@ -28,8 +30,12 @@ class UsageWindow:
             "errors": out.errors.double() * tokens,
             "quantization_error": out.metrics["quantization_error"].double() * tokens[0],
             "bad_tokens": out.metrics["bad_tokens"],
-            "replaced_codes": out.metrics["replaced_codes"],
         }
+        before, now = (
+            self._replaced[0] if self._replaced else out.metrics["replaced_codes"],
+            out.metrics["replaced_codes"],
+        )
+        self._replaced, self._sizes = (before, now), out.sizes
         self._sums = {name: self._sums[name] + value if self._sums else value.clone() for name, value in new.items()}
 
     @property
@@ -51,18 +57,19 @@ class UsageWindow:
         if not self._sums:
             raise ValueError("the window is empty: add outputs of the layer before closing it")
         sums, self._sums = self._sums, {}
-        replaced = sums.pop("replaced_codes")  # every rank replaces the same ones
+        before, now = self._replaced  # every rank replaces the same ones
+        self._replaced = (now, now)
         sum_over_ranks(*sums.values())
         counts = sums["counts"]
         used = codes_used(counts)
         return {
             "perplexity": perplexity(counts),
             "codes_used": used,
-            "dead_codes": counts.shape[1] - used,
+            "dead_codes": self._sizes - used,
             "errors": sums["errors"] / counts.sum(1).clamp(min=1),
             "quantization_error": sums["quantization_error"] / counts[0].sum().clamp(min=1),
             "bad_tokens": sums["bad_tokens"],
-            "replaced_codes": replaced,
+            "replaced_codes": now - before,
         }
 
 

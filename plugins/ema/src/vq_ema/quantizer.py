@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from vqcore.codebook import CodebookQuantizer, squared_error
 from vqcore.distributed import sum_over_ranks
-
-#: Buffers that stay in float32 at least: a hundredth of a new token is below the last digit of half precision.
-STATISTICS = ("tangents", "counts", "sums", "usage")
 
 
 class EMACodebook(CodebookQuantizer):
@@ -33,14 +29,15 @@ class EMACodebook(CodebookQuantizer):
         options: see ``CodebookQuantizer``.
     """
 
+    statistics: ClassVar[tuple[str, ...]] = ("usage", "tangents", "counts", "sums")
+
     def __init__(self, *, decay: float = 0.99, epsilon: float = 1e-5, **options: Any) -> None:
         super().__init__(**options)
         self.decay, self.epsilon = decay, epsilon
         points = self._starting_points().detach()
         self.register_buffer("tangents", self.manifold.logmap0(points).detach())
-        self.register_buffer("counts", torch.ones(self.codebook_size))
+        self.register_buffer("counts", torch.ones(self.codebook_size, dtype=torch.float32))
         self.register_buffer("sums", self.manifold.to_ambient(points).detach().clone())
-        self._gathered: Tensor | None = None
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """See ``CodebookQuantizer.codes``."""
@@ -49,7 +46,7 @@ class EMACodebook(CodebookQuantizer):
     @torch.no_grad()
     def set_points(self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
         """See ``CodebookQuantizer.set_points``; these rows' counts and sums start afresh."""
-        self.counts.masked_fill_(rows, 1.0)
+        self.counts.data.masked_fill_(rows, 1.0)
         self._replace(self.sums, rows, self.manifold.to_ambient(points))
         self._replace(self.tangents, rows, self.manifold.logmap0(points))
 
@@ -67,7 +64,6 @@ class EMACodebook(CodebookQuantizer):
         """See ``CodebookQuantizer.learn``: one EMA step from the tokens of all ranks."""
         gathered = torch.zeros_like(self.sums) if self._gathered is None else self._gathered
         sum_over_ranks(gathered)
-        self._gathered = None
         if self.manifold.learns:
             points = self.manifold.expmap0(self.tangents)
             self.sums.copy_(self.counts.unsqueeze(1) * self.manifold.to_ambient(points))
@@ -79,16 +75,10 @@ class EMACodebook(CodebookQuantizer):
         moved = self.manifold.logmap0(self.manifold.from_ambient(self.sums / smoothed.unsqueeze(1)))
         self._replace(self.tangents, counts > 0, moved)
 
+    def _forget(self) -> None:
+        super()._forget()
+        self._gathered: Tensor | None = None
+
     @staticmethod
     def _replace(table: Tensor, rows: Tensor, fresh: Tensor) -> None:
-        table.copy_(torch.where(rows.unsqueeze(1), fresh.to(table.dtype), table))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> EMACodebook:
-        """Moves the module as ``nn.Module`` does; its statistics go along to the device, never to half precision."""
-        before = {name: getattr(self, name) for name in STATISTICS}
-        super()._apply(fn, recurse)
-        for name, value in before.items():
-            moved = getattr(self, name)
-            if torch.finfo(moved.dtype).bits < 32:
-                setattr(self, name, value.to(device=moved.device))
-        return self
+        table.data.copy_(torch.where(rows.unsqueeze(1), fresh.to(table.dtype), table))

@@ -21,6 +21,9 @@ class Residual(Quantizer):
     q_1 (+) (q_2 (+) ...) nested from the right, the one order that gives z back when nothing is left over
     (arXiv:2609.26342). On flat space both are the same.
 
+    Groups are translated each in its own factor. Implicit codes lie in the tangent space alone,
+    as their residuals then do.
+
     No stage passes its gradient through another: the estimator around the whole decides it once, so that with
     straight-through d(sum out)/dz is 1 whatever the number of stages. Indices have the stage as their last axis,
     before the inner quantizer's own.
@@ -54,10 +57,10 @@ class Residual(Quantizer):
         )
         first = self.inner[0]
         self.stages, self.shared, self.stage_dropout = stages, shared, stage_dropout
-        self.on_manifold = residuals == "manifold"
+        self.on_manifold = residuals == "manifold" and first.codebook is not None
         self.dim, self.codebook_size, self.synchronized = first.dim, first.codebook_size, first.synchronized
         self.index_shape, self.factors = (stages, *first.index_shape), first.factors
-        self.seed, self.step = int(torch.randint(2**31, ())), 0
+        self.seed, self.step = int(torch.randint(2**31, (), device="cpu")), 0
         #: Number of stages in use in the present training step.
         self.register_buffer("in_use", torch.tensor(stages))
         self._draw()
@@ -76,7 +79,7 @@ class Residual(Quantizer):
         return Quantized(
             self._sum(codes),
             torch.stack([part.indices for part in parts], z.ndim - 1),
-            merge_losses([part.losses for part in parts]),
+            self._merge([part.losses for part in parts]),
             tuple(use for part in parts for use in part.uses),
         )
 
@@ -131,6 +134,13 @@ class Residual(Quantizer):
         scale = self.inner[0].residual_scale()
         return [(stage, self.inner[0 if self.shared else stage], scale**stage) for stage in range(self.stages)]
 
+    def _merge(self, losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The mean of each loss over the stages in use; those of dropped ones are 0."""
+        merged = merge_losses(losses)
+        if self.stage_dropout == 0 or not self.training:
+            return merged
+        return {name: loss * (self.stages / self.in_use) for name, loss in merged.items()}
+
     def _kept(self, stage: int, z: Tensor, mask: Tensor | None) -> Tensor | None:
         """The tokens that a stage counts: none of them where training has dropped it."""
         if self.stage_dropout == 0 or not self.training:
@@ -149,16 +159,21 @@ class Residual(Quantizer):
     def _subtract(self, rest: Tensor, code: Tensor) -> Tensor:
         if not self.on_manifold:
             return rest - code
-        space = self.manifold
-        return space.logmap0(space.translate(space.expmap0(-code), space.expmap0(rest)))
+        space, rest, code = self.manifold, self._apart(rest), self._apart(code)
+        return space.logmap0(space.translate(space.expmap0(-code), space.expmap0(rest))).flatten(-2)
 
     def _sum(self, codes: list[Tensor]) -> Tensor:
         if not self.on_manifold:
             return sum(codes)
-        space, total = self.manifold, self.manifold.expmap0(codes[-1])
-        for code in reversed(codes[:-1]):
-            total = space.translate(space.expmap0(code), total)
-        return space.logmap0(total)
+        space = self.manifold
+        *first, total = (space.expmap0(self._apart(code)) for code in codes)
+        for code in reversed(first):
+            total = space.translate(code, total)
+        return space.logmap0(total).flatten(-2)
+
+    def _apart(self, u: Tensor) -> Tensor:
+        """Tangent vectors (..., D) as those of each factor (..., F, D/F)."""
+        return u.unflatten(-1, (self.factors, -1))
 
     # -- state ------------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class Backend(ABC):
 
 
 class GiottoPH(Backend):
-    """giotto-ph (AGPLv3). Importing it brings in scikit-learn and takes seconds."""
+    """giotto-ph (AGPLv3). Importing it brings in scikit-learn and takes seconds; it holds the interpreter's lock."""
 
     name = "giotto-ph"
 
@@ -56,7 +56,7 @@ class GiottoPH(Backend):
             expected = f"at most {FLOAT32_WHOLE} edges, here {len(edges)}"
             raise SettingError("backend", self.name, expected, "lower max_points or edge_quantile, or choose gudhi")
         graph = self._coo((_ranks(edges), (edges[:, 0], edges[:, 1])), shape=(points, points))
-        found = self._ripser(graph, metric="precomputed", maxdim=1, n_threads=1)
+        found = self._ripser(graph, metric="precomputed", maxdim=1, n_threads=1)  # diagrams are right with any number
         return np.asarray(found["dgms"][1], dtype=np.float64).reshape(-1, 2)
 
 
@@ -106,13 +106,16 @@ _BACKENDS: dict[str, type[Backend]] = {"giotto-ph": GiottoPH, "gudhi": Gudhi}
 
 
 @cache
-def get(name: str) -> Backend:
+def get(name: str, *, beside: bool = False) -> Backend:
     """The backend called ``name``; ``auto`` is the first of giotto-ph and gudhi that can be imported.
+
+    ``beside`` a training step ``auto`` tries gudhi first: giotto-ph would stop the step while it searches.
 
     Raises:
         SettingError: if it cannot be imported.
     """
-    for choice in _BACKENDS if name == "auto" else [name]:
+    order = [*reversed(_BACKENDS)] if beside else [*_BACKENDS]
+    for choice in order if name == "auto" else [name]:
         try:
             return _BACKENDS[choice]()
         except ImportError:

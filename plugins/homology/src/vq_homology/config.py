@@ -30,11 +30,11 @@ class HomologyConfig(RegularizerConfig):
     """Persistent entropy of the H0 deaths, as a share of the most it can be: 1 where all deaths are equal."""
     h0_entropy_weight: NonNegativeFloat = 0.0
     """Share of its term."""
-    h1_target: NonNegativeFloat = 0.0
+    h1_target: NonNegativeFloat = 0.5
     """Number of loops that the soft count is pulled to, per point of the cloud."""
     h1_weight: NonNegativeFloat = 0.0
     """Share of the H1 term, off because nothing was gained by it; above 0 the first search imports a backend."""
-    h1_total_target: NonNegativeFloat = 0.0
+    h1_total_target: PositiveFloat = 0.1
     """Total persistence of the loops, relative to the cloud's RMS spread, per point."""
     h1_total_weight: NonNegativeFloat = 0.0
     """Share of its term; above 0 the first search imports a backend."""
@@ -42,11 +42,11 @@ class HomologyConfig(RegularizerConfig):
     """Persistent entropy of the loops, as a share of the most it can be: 1 where all live equally long."""
     h1_entropy_weight: NonNegativeFloat = 0.0
     """Share of its term; above 0 the first search imports a backend."""
-    h1_alive_target: NonNegativeFloat = 0.0
+    h1_alive_target: PositiveFloat = 0.3
     """Number of loops alive at the distance that alive_scale says, per point."""
     h1_alive_weight: NonNegativeFloat = 0.0
     """Share of its term; above 0 the first search imports a backend."""
-    alive_scale: PositiveFloat = 1.0
+    alive_scale: PositiveFloat = 0.5
     """Distance at which h1_alive counts loops, relative to the cloud's RMS spread."""
     strength: Literal["constant", "entropy-ratio"] = "constant"
     """Whether the term is multiplied by |1 - S(Q)/S(X)|, the ratio of the entropies of codes and inputs (HC-VQ)."""
@@ -62,3 +62,5 @@ class HomologyConfig(RegularizerConfig):
     """Points in the cloud at most, the rest left out at random; None is 256 of a batch or 1024 of a codebook."""
     backend: Literal["auto", "giotto-ph", "gudhi"] = "auto"
     """Library that finds the loops; auto is giotto-ph (AGPLv3) where it is installed, else gudhi (MIT)."""
+    wait: Literal["auto", "always", "never"] = "auto"
+    """Whether steps wait for the search of a codebook; auto does on a CPU and where torch is to be deterministic."""

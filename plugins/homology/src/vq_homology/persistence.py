@@ -64,32 +64,40 @@ def spanning_tree(distances: np.ndarray) -> np.ndarray:
     if n < 2:
         return np.empty((0, 2), dtype=np.int64)
     nearest, source = np.array(distances[0], dtype=np.float64), np.zeros(n, dtype=np.int64)
-    outside = np.ones(n, dtype=bool)
-    nearest[0], outside[0] = np.inf, False
-    edges, lengths = np.empty((n - 1, 2), dtype=np.int64), np.empty(n - 1)
+    joined, row, closer = np.zeros(n), np.empty(n), np.empty(n, dtype=bool)  # joined: inf for points in the tree
+    nearest[0] = joined[0] = np.inf
+    order = np.empty(n - 1, dtype=np.int64)
     for step in range(n - 1):
-        point = nearest.argmin()
-        edges[step], lengths[step] = (source[point], point), nearest[point]
-        nearest[point], outside[point] = np.inf, False
-        row = distances[point]
-        closer = (row < nearest) & outside
-        np.copyto(source, point, where=closer)
-        np.copyto(nearest, row, where=closer)
-    return edges[np.argsort(lengths, kind="stable")]
+        point = order[step] = nearest.argmin()
+        nearest[point] = joined[point] = np.inf
+        np.add(distances[point], joined, out=row)
+        np.less(row, nearest, out=closer)
+        source[closer] = point
+        np.minimum(nearest, row, out=nearest)
+    edges = np.stack([source[order], order], 1)
+    return edges[np.argsort(distances[source[order], order], kind="stable")]
 
 
 def shortest_edges(distances: np.ndarray, quantile: float = 1.0) -> np.ndarray:
     """The shortest ``quantile`` of the edges of a distance matrix (n, n): (M, 2) int32, shortest first.
 
-    Equal edges stand in the order of their vertices. Edges beyond the enclosing radius, min_i max_j d_ij, are left out:
+    Equal edges stand in the order of their vertices, and no more than the quantile are given however many are equal:
+    points that are all equal would take seconds. Edges beyond the enclosing radius, min_i max_j d_ij, are left out:
     from there on some point is joined to every other, the complex is a cone, and no loop is left to fill.
     """
-    rows, columns = np.triu_indices(len(distances), 1)
-    lengths = distances[rows, columns]
+    above = ~np.tri(len(distances), dtype=bool)
+    lengths = distances[above]
     count = max(1, int(np.ceil(quantile * len(lengths))))
     limit = distances.max(1).min()
     if count < len(lengths):
         limit = min(limit, np.partition(lengths, count - 1)[count - 1])
-    kept = np.flatnonzero(lengths <= limit)
-    kept = kept[np.argsort(lengths[kept], kind="stable")]
-    return np.stack([rows[kept], columns[kept]], 1).astype(np.int32)
+    rows, columns = np.nonzero(above & (distances <= limit))
+    order = _ascending(lengths[lengths <= limit])[:count]
+    return np.stack([rows[order], columns[order]], 1).astype(np.int32)
+
+
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """Stable order (N,) of values (N,). The sort that is not stable takes a sixth of the time; ties are rare."""
+    order = np.argsort(values)
+    ranked = values[order]
+    return np.argsort(values, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vq_homology import backends, clouds
+from vq_homology import backends, beside, clouds
 from vq_homology.clouds import Cloud
 from vq_homology.points import latents, quantized
 from vq_homology.signature import Goal, Signature
@@ -26,15 +27,15 @@ MOST_CLOUDS = 256
 
 
 class Homology(Regularizer):
-    """w sum_s weight_s (s - target_s)^2 over statistics s of a cloud of points, by geodesic distance.
+    """w sum_s weight_s cost_s over statistics s of a cloud of points, by geodesic distance, t_s their targets.
 
-    - ``h0``: mean_k max(0, 1 - death_k / (target spread))^2 keeps points apart: death_k are the lengths of the minimum
-      spanning tree, spread is the RMS distance to the centroid. ``h0_form="mean"`` holds their mean against the target.
-    - ``h0_entropy``: persistent entropy of the deaths, as a share of log(n-1): 1 where all are equal.
-    - ``h1``: loops per point, counted softly with a width of half the running median of their lives.
-    - ``h1_total``: total persistence of the loops, sum of lives / spread, per point.
-    - ``h1_entropy``: persistent entropy of the loops, as a share of the most that so many allow.
-    - ``h1_alive``: loops per point that are alive at distance ``alive_scale`` spread, counted softly.
+    - ``h0``: mean_k max(0, 1 - s_k / t)^2, s_k = death_k / spread, keeps points apart: deaths are the lengths of the
+      minimum spanning tree, spread is the RMS distance to the centroid. ``h0_form="mean"`` takes the mean death.
+    - ``h0_entropy``: max(0, t - s), s = E / log(n-1), E the persistent entropy of the deaths: 1 where all are equal.
+    - ``h1``: (s - t)^2, s the loops per point, counted softly with a width of half the running median of their lives.
+    - ``h1_total``: (s/t - 1)^2, s the loops' total persistence, sum of lives / spread, per point.
+    - ``h1_entropy``: max(0, t - s), s = E / log m, E the persistent entropy of the m loops.
+    - ``h1_alive``: (s/t - 1)^2, s the loops per point that are alive at distance ``alive_scale`` spread, softly.
 
     Any subset may be asked for, by weights above 0; scaling the cloud changes none of them. w is 1, or the strength:
     ``entropy-ratio`` is HC-VQ's w = |1 - mean S(Q) / mean S(X)|, the entropies of code usage and of the inputs, each
@@ -55,13 +56,15 @@ class Homology(Regularizer):
 
     Cost: n^2 distances of a cloud of n points and, on each step for latents, on every ``refresh``-th for a codebook, a
     minimum spanning tree in O(n^2). Statistics of loops add a Vietoris-Rips complex on the shortest ``edge_quantile``
-    of the edges, about three times as long as that at n = 512. Pairs are found on the processor, and the host waits
-    for the device.
+    of the edges, about three times as long as that at n = 512. Pairs are found on the processor. On an accelerator the
+    pairs of a codebook are searched on a thread beside the training step and used from the step on which they are
+    there; until the first are, the term is 0. Latents are new on each step: no pairs but their own fit them, so the
+    host waits for those.
 
     Args:
         points: ``latents``, tokens of the batch before quantization, drawn at random; ``quantized``, the codes that the
-            batch uses, with a gradient to them and straight through to the encoder; or ``codebook``, all codes. An
-            implicit codebook is taken as ``quantized``.
+            batch uses, with a gradient straight through to the encoder; or ``codebook``, all codes, with a gradient to
+            them. An implicit codebook is taken as ``quantized``.
         gather: latents and quantized latents of all processes, not of each alone.
         h0_target, h0_form, h0_weight, h0_entropy_target, h0_entropy_weight: see above.
         h1_target, h1_weight, h1_total_target, h1_total_weight, h1_entropy_target, h1_entropy_weight: see above.
@@ -73,6 +76,8 @@ class Homology(Regularizer):
         edge_quantile: share of the edges that loops are looked for in, in clouds of more than 128 points.
         max_points: size of the cloud at most.
         backend: library for loops, imported when they are first searched.
+        wait: whether a step waits for its search of a codebook: ``always``, ``never``, or by ``auto`` on the processor
+            and where torch is told to be deterministic.
         options: weight, every, start.
     """
 
@@ -86,15 +91,15 @@ class Homology(Regularizer):
         h0_weight: float = 1.0,
         h0_entropy_target: float = 1.0,
         h0_entropy_weight: float = 0.0,
-        h1_target: float = 0.0,
+        h1_target: float = 0.5,
         h1_weight: float = 0.0,
-        h1_total_target: float = 0.0,
+        h1_total_target: float = 0.1,
         h1_total_weight: float = 0.0,
         h1_entropy_target: float = 1.0,
         h1_entropy_weight: float = 0.0,
-        h1_alive_target: float = 0.0,
+        h1_alive_target: float = 0.3,
         h1_alive_weight: float = 0.0,
-        alive_scale: float = 1.0,
+        alive_scale: float = 0.5,
         strength: str = "constant",
         period: int = 200,
         entropy: str = "usage",
@@ -102,6 +107,7 @@ class Homology(Regularizer):
         edge_quantile: float = 0.1,
         max_points: int | None = None,
         backend: str = "auto",
+        wait: str = "auto",
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -118,6 +124,7 @@ class Homology(Regularizer):
         self.signature = Signature(goals, h0_form=h0_form, alive_scale=alive_scale)
         self.strength = EntropyRatio(period, entropy) if strength == "entropy-ratio" else None
         self.max_points = DEFAULT_POINTS[points] if max_points is None else max_points
+        self.wait, self._beside = wait, beside.Beside()
         self._clouds: dict[int, Cloud] = {}
         self._step: int | None = None
         self._calls = 0
@@ -130,7 +137,7 @@ class Homology(Regularizer):
         with torch.autocast(batch.z.device.type, enabled=False):
             table = self._points_of(batch)
             cloud = self._cloud(table, batch, reuse=table is batch.codebook)
-            members = clouds.in_full_precision(table).index_select(0, cloud.rows.to(table.device))
+            members = _members(table, cloud.rows.to(table.device))
             edges, filled = cloud.edges.to(table.device), cloud.filled.to(table.device)
             term = self.signature.distance(members, batch.manifold, edges, filled, 0.5 * cloud.median)
             if self.strength is not None:
@@ -145,14 +152,16 @@ class Homology(Regularizer):
         return choose(batch, self.max_points, gather=self.gather and self.training)
 
     def _cloud(self, table: Tensor, batch: LatentBatch, *, reuse: bool) -> Cloud:
-        """The pairs of this call's codebook: those kept if they serve, else newly searched."""
+        """The pairs of this call's codebook: those kept if they serve, else newly searched, here or beside."""
         self._calls = self._calls + 1 if batch.step == self._step else 0
         self._step = batch.step
         kept = self._clouds.get(self._calls)
         if reuse and kept is not None and kept.serves(table, batch.step, self.refresh):
             return kept
-        backend = backends.get(self.backend) if self.signature.needs_loops else None
-        cloud = clouds.search(
+        waits = not reuse or self._calls >= MOST_CLOUDS or beside.waits(self.wait, table.device)
+        backend = backends.get(self.backend, beside=not waits) if self.signature.needs_loops else None
+        search = clouds.search if waits else partial(self._beside.search, self._calls)
+        cloud = search(
             table,
             batch.manifold,
             step=batch.step,
@@ -160,6 +169,8 @@ class Homology(Regularizer):
             backend=backend,
             edge_quantile=self.edge_quantile,
         )
+        if cloud is None:  # not there yet
+            return kept if kept is not None and kept.fits(table, batch.step) else clouds.empty(table, batch.step)
         cloud = replace(cloud, median=_running(kept.median if kept else 0.0, cloud.median))
         if self._calls < MOST_CLOUDS:
             self._clouds[self._calls] = cloud
@@ -172,6 +183,16 @@ class Homology(Regularizer):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` gave."""
         self._clouds, self._step = clouds.unpack(state), None
+        self._beside.forget()
+
+
+def _members(table: Tensor, rows: Tensor) -> Tensor:
+    """The points (n, A) of a cloud; the first finite one in place of those that have ceased to be finite since."""
+    points = clouds.in_full_precision(table).index_select(0, rows)
+    finite = torch.isfinite(points).all(1)
+    places = torch.arange(len(rows), device=rows.device)
+    first = torch.where(finite, places, len(rows)).amin() if len(rows) else 0
+    return points.index_select(0, torch.where(finite, places, first).clamp(max=max(len(rows) - 1, 0)))
 
 
 def _running(past: float, new: float) -> float:

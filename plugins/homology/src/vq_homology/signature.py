@@ -48,12 +48,22 @@ STATISTICS: dict[str, Callable[[Measured], Tensor]] = {
     "h1_entropy": lambda m: statistics.evenness(m.diagram.lives),
     "h1_alive": lambda m: statistics.alive(m.diagram, m.spread, m.at) / m.points,
 }
+#: How a statistic s is held against its target t.
+COSTS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "h0": lambda s, t: (1 - s / t).clamp(min=0).square(),
+    "h0_entropy": lambda s, t: (t - s).clamp(min=0),
+    "h1": lambda s, t: (s - t).square(),
+    "h1_total": lambda s, t: (s / t - 1).square(),
+    "h1_entropy": lambda s, t: (t - s).clamp(min=0),
+    "h1_alive": lambda s, t: (s / t - 1).square(),
+}
 
 
 class Signature:
-    """The weighted squared distances of a cloud's statistics from their targets.
+    """How far a cloud's statistics are from their targets: a weighted sum of ``COSTS``.
 
-    H0 deaths are held to a floor, relative to it: only what is below the target costs.
+    What keeps points apart is held to a floor, and only what is below it costs. Most clouds come so close to the
+    largest entropy that the square of what is missing would be nothing.
 
     Args:
         goals: by the names of ``STATISTICS``.
@@ -61,7 +71,7 @@ class Signature:
         alive_scale: distance, relative to the spread, at which loops are counted alive.
     """
 
-    def __init__(self, goals: dict[str, Goal], *, h0_form: str = "each", alive_scale: float = 1.0) -> None:
+    def __init__(self, goals: dict[str, Goal], *, h0_form: str = "each", alive_scale: float = 0.5) -> None:
         self.goals = {name: goal for name, goal in goals.items() if goal.weight > 0}
         self.h0_form, self.alive_scale = h0_form, alive_scale
 
@@ -85,15 +95,12 @@ class Signature:
         diagram = statistics.measure(points, manifold, edges, filled)
         measured = Measured(diagram, statistics.spread(points, manifold), len(points), width, self.alive_scale)
         for name, goal in self.goals.items():
-            cost = self._floor(measured, goal.target) if name == "h0" else _squared(measured, name, goal.target)
-            term = term + goal.weight * cost
+            term = term + goal.weight * self._cost(name, measured, goal.target)
         return term
 
-    def _floor(self, measured: Measured, target: float) -> Tensor:
-        deaths = statistics.relative_deaths(measured.diagram, measured.spread)
-        deaths = deaths if self.h0_form == "each" else STATISTICS["h0"](measured)
-        return (1 - deaths / target).clamp(min=0).square().mean()
-
-
-def _squared(measured: Measured, name: str, target: float) -> Tensor:
-    return (STATISTICS[name](measured) - target).square()
+    def _cost(self, name: str, measured: Measured, target: float) -> Tensor:
+        if name == "h0" and self.h0_form == "each":
+            value = statistics.relative_deaths(measured.diagram, measured.spread)
+        else:
+            value = STATISTICS[name](measured)
+        return COSTS[name](value, target).mean()

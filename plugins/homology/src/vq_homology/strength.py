@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vq_homology.points import codebook_size
-from vqcore.distributed import is_active, sum_over_ranks
+from vq_homology.ranks import maximum_over_ranks
+from vqcore.distributed import sum_over_ranks
 from vqcore.errors import UsageError
 from vqcore.latent import LatentBatch
 from vqcore.metrics import code_counts
@@ -95,11 +95,8 @@ def value_entropy(inputs: Tensor) -> Tensor:
     values = inputs.reshape(-1).to(torch.promote_types(inputs.dtype, torch.float32))
     finite = torch.isfinite(values)
     ends = torch.stack([torch.where(finite, sign * values, -math.inf) for sign in (-1, 1)])
-    low, high = torch.cat([ends, ends.new_full((2, 1), -math.inf)], 1).amax(1)  # -low: a shard may be empty
-    if is_active():
-        ends = torch.stack([low, high])
-        dist.all_reduce(ends, dist.ReduceOp.MAX)
-        low, high = ends
+    ends = torch.cat([ends, ends.new_full((2, 1), -math.inf)], 1).amax(1)  # a shard may be empty
+    low, high = maximum_over_ranks(ends)  # low with its sign turned
     width = high + low
     place = (values + low) / torch.where(width > 0, width, 1) * BINS
     return _relative_entropy(code_counts(torch.where(finite, place.nan_to_num(0), -1).clamp(-1, BINS - 1).long(), BINS))

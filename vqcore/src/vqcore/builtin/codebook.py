@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vqcore.codebook import CodebookQuantizer, reset_rows, squared_error
+from vqcore.codebook import CodebookQuantizer, in_full_precision, reset_rows, squared_error
 from vqcore.errors import SettingError
 
 
@@ -43,9 +43,10 @@ class GradientCodebook(CodebookQuantizer):
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """See ``CodebookQuantizer.codes``."""
+        weight = in_full_precision(self.weight) if self.weight.dtype.itemsize < 4 else self.weight
         if self.affine_lr > 0:
-            return self.manifold.codes(self.weight * (1 + self.affine_lr * self.scale) + self.affine_lr * self.shift)
-        return self.manifold.codes(self.weight)
+            weight = weight * (1 + self.affine_lr * self.scale) + self.affine_lr * self.shift
+        return self.manifold.codes(weight)
 
     @torch.no_grad()
     def set_points(self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -53,7 +54,7 @@ class GradientCodebook(CodebookQuantizer):
         fresh = self.manifold.coordinates(points).to(self.weight)
         if self.affine_lr > 0:
             fresh = (fresh - self.affine_lr * self.shift) / (1 + self.affine_lr * self.scale)
-        self.weight.copy_(torch.where(rows.unsqueeze(1), fresh, self.weight))
+        self.weight.data.copy_(torch.where(rows.unsqueeze(1), fresh, self.weight))
         reset_rows(self.weight, rows, optimizer)
 
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:

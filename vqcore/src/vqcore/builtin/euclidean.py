@@ -33,6 +33,8 @@ class Euclidean(Manifold):
 
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         """|x|^2 - 2 x.y + |y|^2, centred as the search is: N x M, where differences would hold N x M x D."""
+        wide = torch.promote_types(x.dtype, y.dtype)
+        x, y = x.to(wide), y.to(wide)
         centre = y.detach().mean(0)
         x, y = x - centre, y - centre
         return (x.square().sum(-1, keepdim=True) - 2 * x @ y.T + y.square().sum(-1)).clamp(min=0)

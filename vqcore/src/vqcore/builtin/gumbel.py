@@ -62,4 +62,4 @@ class Gumbel(GradientEstimator):
             drawn = torch.empty_like(logits).exponential_().clamp(min=torch.finfo(logits.dtype).tiny)
             logits = logits - drawn.log()
         weights = torch.softmax(logits / self.temperature, 1)
-        return (weights @ self.manifold.logmap0(use.codebook)) * use.mask.unsqueeze(1)
+        return (weights @ self.manifold.logmap0(use.codebook).to(weights.dtype)) * use.mask.unsqueeze(1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcore.codebook import CodebookQuantizer, squared_error
+from vqcore.codebook import CodebookQuantizer, in_full_precision, squared_error
 
 #: Added to the diagonal of W^T W, relative to its mean, so that a W without inverse has one.
 RIDGE = 1e-12
@@ -37,7 +37,7 @@ class SimVQ(CodebookQuantizer):
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """See ``CodebookQuantizer.codes``."""
-        tangents = F.linear(self.frozen, self.weight)
+        tangents = F.linear(in_full_precision(self.frozen), in_full_precision(self.weight))
         return tangents, self.manifold.expmap0(tangents)
 
     @torch.no_grad()
@@ -51,7 +51,7 @@ class SimVQ(CodebookQuantizer):
         ridge = (RIDGE * square.diagonal().mean()).clamp(min=torch.finfo(square.dtype).tiny)
         square = square + ridge * torch.eye(self.dim, dtype=square.dtype, device=square.device)
         fresh = torch.linalg.solve_ex(square, weight.T @ wanted.T)[0].T  # the _ex: the host does not wait
-        self.frozen.copy_(torch.where(rows.unsqueeze(1), fresh.to(self.frozen.dtype), self.frozen))
+        self.frozen.data.copy_(torch.where(rows.unsqueeze(1), fresh.to(self.frozen.dtype), self.frozen))
 
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """See ``CodebookQuantizer.losses``; the gradient of the codebook's term reaches W."""

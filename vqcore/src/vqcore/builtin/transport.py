@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vqcore.builtin.straight_through import straight_through
 from vqcore.estimator import GradientEstimator
 from vqcore.quantizer import Quantized, Quantizer
 
@@ -33,7 +34,9 @@ class Transport(GradientEstimator):
         return z_q.detach() + (carried - carried.detach()).to(z_q.dtype)
 
     def estimate(self, z: Tensor, result: Quantized, quantizer: Quantizer) -> Tensor:
-        """See ``GradientEstimator.estimate``: factor by factor."""
+        """See ``GradientEstimator.estimate``: factor by factor; implicit codes may lie off the manifold: none."""
+        if any(use.codebook is None for use in result.uses):
+            return straight_through(z, result.z_q)
         apart = [v.unflatten(-1, (quantizer.factors, -1)) for v in (z, result.z_q)]
         return self(*apart).flatten(-2)
 
