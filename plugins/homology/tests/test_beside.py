@@ -139,7 +139,7 @@ def test_steps_read_no_number_of_the_device(monkeypatch):
         finish(layer)
     assert term.is_meta
     assert points.grad.is_meta
-    assert layer._clouds[0].step == 4  # searched on steps 0 and 4, taken one later
+    assert layer._clouds[0].step == 3  # searched on steps 0 and 3, taken one later
     assert layer._clouds[0].edges.is_meta
 
 

@@ -89,7 +89,7 @@ def soft_count(lives: Tensor, width: Tensor | float) -> Tensor:
     """
     if not len(lives):
         return lives.sum()
-    width = torch.as_tensor(width, dtype=lives.dtype, device=lives.device).clamp(min=SMALLEST)
+    width = width.clamp(min=SMALLEST) if isinstance(width, Tensor) else max(width, SMALLEST)
     return -torch.expm1((lives / width).clamp(max=MOST_WIDTHS).square() / -2).sum()
 
 
