@@ -28,7 +28,8 @@ CODEBOOKS = [
     {"name": "ema", "decay": 0.5, "init": "uniform", "dead_code_threshold": 0.5, "usage_decay": 0.5},
     {"name": "grouped", "groups": 4, "shared": True, "inner": "ema"},
     {"name": "residual", "stages": 3, "shared": True, "inner": "ema"},
-    {"name": "residual", "stages": 3, "residuals": "manifold", "stage_dropout": 0.5},
+    # Codes that start on latents would leave a rest of rounding alone there, which translations do not give exactly 0.
+    {"name": "residual", "stages": 3, "residuals": "manifold", "stage_dropout": 0.5, "inner": {"init": "normal"}},
     {"name": "residual", "stages": 2, "inner": {"name": "grouped", "inner": "ema"}},
 ]
 
