@@ -37,7 +37,7 @@ def load(run):
     model = build_model(plan, default_registry(), source).eval()
     checkpoint.load_weights(checkpoint.latest(run.path / "checkpoints"), model)
     split = source.split("test")
-    whole = next(split.batches(torch.arange(len(split)), len(split), torch.device("cpu")))
+    whole = next(split.batches([torch.arange(len(split))], torch.device("cpu")))
     return model, source, whole
 
 
@@ -112,16 +112,16 @@ def test_evaluating_changes_nothing(train):
 
 def load_held_out(source):
     split = source.split("test")
-    return next(split.batches(torch.arange(len(split)), len(split), torch.device("cpu")))
+    return next(split.batches([torch.arange(len(split))], torch.device("cpu")))
 
 
 def test_perfect_and_broken_reconstructions(train, monkeypatch):
     model, source, _ = load(train())
     monkeypatch.setattr(type(model), "to_values", lambda _self, _output: batches.pop(0))
     cpu = torch.device("cpu")
-    batches = list(source.split("test").batches(torch.arange(359), 64, cpu))
+    batches = list(source.split("test").batches(torch.arange(359).split(64), cpu))
     assert evaluate(model, source, 64, cpu)["psnr"] == math.inf
-    batches = list(source.split("test").batches(torch.arange(359), 64, cpu))
+    batches = list(source.split("test").batches(torch.arange(359).split(64), cpu))
     batches[3] = batches[3] * math.nan
     assert math.isnan(evaluate(model, source, 64, cpu)["psnr"])
 
@@ -129,7 +129,7 @@ def test_perfect_and_broken_reconstructions(train, monkeypatch):
 def test_the_mean_image_gives_the_figure_everybody_is_compared_with(train, monkeypatch):
     model, source, _ = load(train())
     train_split = source.split("train")
-    mean = next(train_split.batches(torch.arange(len(train_split)), len(train_split), torch.device("cpu"))).mean(0)
+    mean = next(train_split.batches([torch.arange(len(train_split))], torch.device("cpu"))).mean(0)
     monkeypatch.setattr(type(model), "to_values", lambda _self, output: mean.expand_as(output))
     assert evaluate(model, source, 64, torch.device("cpu"))["psnr"] == pytest.approx(11.4, abs=0.1)
 

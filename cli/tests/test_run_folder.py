@@ -42,7 +42,7 @@ def held_out(source, count):
     """As many held-out samples, spread evenly over the split."""
     split = source.split("test")
     order = torch.linspace(0, len(split) - 1, count).long()
-    return next(split.batches(order, count, torch.device("cpu")))
+    return next(split.batches([order], torch.device("cpu")))
 
 
 # -- the files ----------------------------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ def held_out(source, count):
 def test_every_file_is_there_and_no_other(complete_run):
     steps = ["step-00000008", "step-00000012"]
     assert set(complete_run.contents()) == {
-        "config.yaml", "metrics.jsonl", "summary.json", "status.json", "plugins.json", "env.json", "log.txt",
+        "config.yaml", "metrics.jsonl", "summary.json", "status.json", "plugins.json", "data.json", "env.json", "log.txt",
         "curves.png", "codebook.png", "checkpoints/latest",
         *(f"checkpoints/{step}/{name}" for step in steps for name in ("model.safetensors", "trainer.pt")),
         *(f"samples/{step}.png" for step in ("step-00000004", *steps)),
@@ -209,7 +209,7 @@ def built(*settings):
     plan = make_plan(values | dict(settings), default_registry())
     source = build_source(plan, default_registry())
     model = build_model(plan, default_registry(), source).train()
-    model(next(source.split("train").batches(torch.arange(64), 64, torch.device("cpu"))))
+    model(next(source.split("train").batches([torch.arange(64)], torch.device("cpu"))))
     return model, source
 
 

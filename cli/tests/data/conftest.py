@@ -22,6 +22,6 @@ def served():
 
     def collect(split, batch_size=7):
         order = torch.arange(len(split))
-        return torch.cat(list(split.batches(order, batch_size, torch.device("cpu"))))
+        return torch.cat(list(split.batches(order.split(batch_size), torch.device("cpu"))))
 
     return collect

@@ -49,7 +49,7 @@ def test_worker_processes_serve_the_same_in_the_same_order(tmp_path):
     fill(tmp_path)
     order = torch.tensor([8, 1, 5, 1, 0])
     alone, helped = (
-        torch.cat(list(source(tmp_path, workers=workers).split("train").batches(order, 2, torch.device("cpu"))))
+        torch.cat(list(source(tmp_path, workers=workers).split("train").batches(order.split(2), torch.device("cpu"))))
         for workers in (0, 2)
     )
     assert torch.equal(alone, helped)

@@ -28,7 +28,7 @@ def array():
 @pytest.mark.parametrize("split", [array(), FileSplit(Numbered()), FileSplit(Numbered(), workers=2)])
 def test_batches_follow_the_order_and_the_last_is_short(split):
     order = torch.tensor([4, 0, 0, 3, 1])
-    batches = list(split.batches(order, 2, CPU))
+    batches = list(split.batches(order.split(2), CPU))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert all(batch.dtype == torch.float32 and batch.shape[1:] == (1, 2, 2) for batch in batches)
     seen = ((torch.cat(batches)[:, 0, 0, 0] + 1) * 127.5).round().long()
@@ -37,26 +37,26 @@ def test_batches_follow_the_order_and_the_last_is_short(split):
 
 @pytest.mark.parametrize("split", [array(), FileSplit(Numbered())])
 def test_an_empty_order_gives_no_batch(split):
-    assert list(split.batches(torch.arange(0), 2, CPU)) == []
+    assert list(split.batches([], CPU)) == []
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_reading_draws_no_random_number(workers):
     before = torch.get_rng_state()
-    list(FileSplit(Numbered(), workers).batches(torch.arange(3), 2, CPU))
+    list(FileSplit(Numbered(), workers).batches(torch.arange(3).split(2), CPU))
     assert torch.equal(before, torch.get_rng_state())
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_in_a_worker_keeps_its_message(workers):
     with pytest.raises(RunError) as caught:
-        list(FileSplit(Numbered(), workers).batches(torch.tensor([1, 5]), 2, CPU))
+        list(FileSplit(Numbered(), workers).batches([torch.tensor([1, 5])], CPU))
     assert str(caught.value) == "sample 5 cannot be read"
 
 
 def test_bytes_fill_minus_one_to_one_and_the_set_stays_bytes():
     split = ArraySplit(torch.tensor([[0], [255], [51]], dtype=torch.uint8))
-    (batch,) = split.batches(torch.arange(3), 3, CPU)
+    (batch,) = split.batches([torch.arange(3)], CPU)
     torch.testing.assert_close(batch, torch.tensor([[-1.0], [1.0], [-0.6]]))
     assert split.data.dtype == torch.uint8
 
@@ -69,7 +69,7 @@ def test_truth_values_are_zero_and_one_and_floats_stay():
 
 def test_a_batch_is_no_view_of_the_data():
     split = ArraySplit(torch.zeros(3, 1))
-    for batch in split.batches(torch.arange(3), 3, CPU):
+    for batch in split.batches([torch.arange(3)], CPU):
         batch += 1
     assert split.data.sum() == 0
 

@@ -8,13 +8,9 @@ from typing import Any
 
 import torch
 
-from vq.pipeline import checkpoint
-from vq.pipeline.config import make_plan, plugin_files, read_config
 from vq.pipeline.data.source import DataSource
-from vq.pipeline.device import choose_device
-from vq.pipeline.model import VQModel, build_model, build_source
-from vq.pipeline.run_folder import RunFolder
-from vqcore.registry import Registry
+from vq.pipeline.load import load_run
+from vq.pipeline.model import VQModel
 from vqcore.window import UsageWindow, numbers
 
 
@@ -33,7 +29,7 @@ def evaluate(model: VQModel, source: DataSource, batch_size: int, device: torch.
     was_training = model.training
     model.eval()
     error, values, usage = torch.zeros((), dtype=torch.float64, device=device), 0, UsageWindow()
-    for batch in split.batches(torch.arange(len(split)), batch_size, device):
+    for batch in split.batches(torch.arange(len(split)).split(batch_size), device):
         out = model(batch)
         difference = (model.to_values(out.reconstruction) - batch) / (high - low)
         error += difference.double().square().sum()
@@ -64,15 +60,6 @@ def evaluate_run(path: Path, registry_for: Any, device: str | None = None) -> di
         registry_for: from the run's plugin files to a registry.
         device: instead of the config's.
     """
-    folder = RunFolder.open(path)
-    values = read_config(folder.config)
-    registry: Registry = registry_for(plugin_files(values))
-    plan = make_plan(values, registry)
-    source = build_source(plan, registry)
-    model = build_model(plan, registry, source)
-    chosen = checkpoint.latest(folder.checkpoints)
-    checkpoint.load_weights(chosen, model)
-    where = choose_device(device or plan.config.device)
-    model.to(where, memory_format=torch.channels_last)
-    figures = evaluate(model, source, plan.config.batch_size, where)
-    return {**figures, "checkpoint": chosen.name, "split": "test"}
+    run = load_run(path, registry_for, device)
+    figures = evaluate(run.model, run.source, run.plan.config.batch_size, run.device)
+    return {**figures, "checkpoint": run.checkpoint.name, "split": "test"}

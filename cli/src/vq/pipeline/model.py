@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vq.pipeline.backbones.base import Backbone
 from vq.pipeline.config import Plan
-from vq.pipeline.data.source import DataSource
+from vq.pipeline.data.source import DataSource, SampleSpec
 from vqcore.bottleneck import VectorQuantizer
 from vqcore.output import Output
 from vqcore.registry import Registry
@@ -79,11 +79,11 @@ def build_source(plan: Plan, registry: Registry) -> DataSource:
     return registry.build(plan.components["dataset"])
 
 
-def build_model(plan: Plan, registry: Registry, source: DataSource) -> VQModel:
-    """The run's model on the CPU, seeded by the config."""
+def build_model(plan: Plan, registry: Registry, samples: SampleSpec | DataSource) -> VQModel:
+    """The run's model on the CPU, seeded by the config, for samples of this kind."""
     config, components = plan.config, plan.components
     torch.manual_seed(config.seed)
-    backbone = registry.build(components["backbone"], shape=source.shape, dim=config.dim)
+    backbone = registry.build(components["backbone"], shape=samples.shape, dim=config.dim)
     bottleneck = VectorQuantizer(
         dim=config.dim,
         codebook_size=config.codebook_size,
@@ -95,4 +95,4 @@ def build_model(plan: Plan, registry: Registry, source: DataSource) -> VQModel:
         code_dim=config.code_dim,
         registry=registry,
     )
-    return VQModel(backbone, bottleneck, source.likelihood)
+    return VQModel(backbone, bottleneck, samples.likelihood)

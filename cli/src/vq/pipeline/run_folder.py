@@ -27,6 +27,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.status = path / "status.json"
+        self.data = path / "data.json"
         self.plugins = path / "plugins.json"
         self.env = path / "env.json"
         self.log = path / "log.txt"

@@ -98,7 +98,7 @@ class Run:
             generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
             order = torch.randperm(len(self.train_split), generator=generator)
             rest = order[done * self.settings.batch_size :]
-            yield from self.train_split.batches(rest, self.settings.batch_size, self.device)
+            yield from self.train_split.batches(rest.split(self.settings.batch_size), self.device)
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ class Run:
         """Held-out samples beside their reconstructions, as samples/step-<step>.png."""
         last = len(self.test_split) - 1  # spread over the split: neighbours may be alike
         order = torch.linspace(0, last, min(PICTURED, last + 1)).long()
-        batch = next(self.test_split.batches(order, PICTURED, self.device))
+        batch = next(self.test_split.batches([order], self.device))
         path = self.folder.samples / f"step-{self.step:08d}.png"
         pictures.save_reconstructions(path, self.model, batch, self.source.value_range)
 
@@ -236,6 +236,7 @@ def execute(
     """
     first = run.step
     folder.write_yaml(folder.config, run.config.dump())
+    folder.write_json(folder.data, run.source.describe())
     folder.write_json(folder.plugins, plugins)
     folder.write_json(folder.env, describe_environment(run.device, run.accelerator.num_processes))
     folder.set_status("running", run.step)

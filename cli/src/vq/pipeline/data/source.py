@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -21,11 +22,16 @@ class Split(ABC):
         """Number of samples."""
 
     @abstractmethod
-    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
-        """Float batches (B, *shape) on ``device`` of the samples ``order`` (int64), in that order.
+    def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+        """A float batch (B, *shape) on ``device`` for each tensor of sample numbers (int64), in its order.
 
-        The last may be short; an empty order gives none. No random number is drawn.
+        An empty tensor gives an empty batch. No random number is drawn.
         """
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The class of each sample, (N,) int64, where the data set knows it."""
+        return None
 
 
 class ArraySplit(Split):
@@ -33,20 +39,26 @@ class ArraySplit(Split):
 
     Args:
         data: (N, *shape) of the small type it is stored in; ``to_float`` turns each batch into floats.
+        labels: (N,) int64, or None.
     """
 
-    def __init__(self, data: Tensor) -> None:
-        self.data = data
+    def __init__(self, data: Tensor, labels: Tensor | None = None) -> None:
+        self.data, self._labels = data, labels
 
     def __len__(self) -> int:
         return self.data.shape[0]
 
-    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    @property
+    def labels(self) -> Tensor | None:
+        """See ``Split.labels``."""
+        return self._labels
+
+    def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """See ``Split.batches``."""
         if self.data.device != device:
             self.data = self.data.to(device)
-        for index in _chunks(order.to(device), batch_size):
-            yield to_float(self.data[index])
+        for index in chosen:
+            yield to_float(self.data[index.to(device, non_blocking=True)])
 
 
 class FileSplit(Split):
@@ -63,11 +75,11 @@ class FileSplit(Split):
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def batches(self, order: Tensor, batch_size: int, device: torch.device) -> Iterator[Tensor]:
+    def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """See ``Split.batches``."""
         loader = DataLoader(
             _Guarded(self.dataset),
-            batch_sampler=[index.tolist() for index in _chunks(order.cpu(), batch_size)],
+            batch_sampler=[index.tolist() for index in chosen],
             num_workers=self.workers,
             collate_fn=_collate,
             pin_memory=device.type == "cuda",
@@ -97,15 +109,36 @@ def _collate(samples: list[Any]) -> Any:
     return next(errors, None) or default_collate(samples)
 
 
-def _chunks(order: Tensor, size: int) -> list[Tensor]:
-    return [index for index in order.split(size) if len(index)]
-
-
 def to_float(batch: Tensor) -> Tensor:
     """Bytes as floats in [-1, 1]; truth values as 0 and 1; floats as they are."""
     if batch.dtype == torch.uint8:
         return batch.float().div_(127.5).sub_(1)
     return batch.float() if batch.dtype == torch.bool else batch
+
+
+@dataclass(frozen=True)
+class SampleSpec:
+    """What a model must know of its data.
+
+    Attributes:
+        shape: of a sample: (C, H, W) for pictures, (F,) for vectors.
+        value_range: smallest and largest value, for PSNR and for showing pictures.
+        likelihood: what reconstruction loss fits: ``gaussian`` or ``bernoulli``, see ``DataSource``.
+    """
+
+    shape: tuple[int, ...]
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    likelihood: str = "gaussian"
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> SampleSpec:
+        """From what ``DataSource.describe`` recorded.
+
+        Raises:
+            KeyError, TypeError, ValueError: if it records something else.
+        """
+        low, high = values["value_range"]
+        return cls(tuple(map(int, values["shape"])), (float(low), float(high)), str(values["likelihood"]))
 
 
 class DataSource(ABC):

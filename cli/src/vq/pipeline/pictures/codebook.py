@@ -31,7 +31,7 @@ def save_codebook(path: Path, model: VQModel, split: Split, device: torch.device
     """
     was_training = model.training
     model.eval()
-    batch = next(split.batches(torch.arange(min(SAMPLES, len(split))), SAMPLES, device))
+    batch = next(split.batches([torch.arange(min(SAMPLES, len(split)))], device))
     uses = model.bottleneck.inspect(model.backbone.encode(batch)).uses
     model.train(was_training)
     shown = uses[:BOOKS]
