@@ -13,7 +13,7 @@ PLUGINS = {path.name: path for path in sorted(ROOT.glob("plugins/*/src/*")) if (
 
 #: The layer of every module of vqcore; of a package, that of everything in it.
 LAYERS = {
-    **dict.fromkeys(("component", "config", "errors", "hooks", "loader", "registry"), 0),
+    **dict.fromkeys(("component", "config", "errors", "hooks", "loader", "registry", "report"), 0),
     **dict.fromkeys(("manifold", "quantizer", "regularizer", "estimator", "latent"), 1),
     **dict.fromkeys(("nearest", "distributed", "draws", "metrics", "numerics", "layout"), 1),
     **dict.fromkeys(("codebook", "initialize", "curvature"), 1),

@@ -3,9 +3,14 @@
 import pytest
 import torch
 
-from vq.pipeline.backbones.base import Backbone
+from vq.pipeline.backbones.base import Backbone, LevelBackbone
 from vq.pipeline.backbones.conv import Conv
+from vq.pipeline.backbones.hierarchical import Hierarchical
 from vq.pipeline.backbones.mlp import MLP
+from vq.pipeline.backbones.patches import Patches
+from vq.pipeline.config import make_plan
+from vq.pipeline.data.source import SampleSpec
+from vq.pipeline.model import build_model
 from vqcore.errors import SettingError
 from vqcore.registry import default_registry
 
@@ -14,15 +19,24 @@ REGISTRY = default_registry()
 
 def check(backbone, shape, dim):
     """Latents of the promised shape, samples of the given one, and a gradient to every parameter."""
-    x = torch.randn(2, *shape)
-    z = backbone.encode(x)
-    positions = z.shape[2:] if backbone.channel_first else z.shape[1:-1]
-    assert z.shape[1 if backbone.channel_first else -1] == dim
-    assert tuple(positions) == tuple(backbone.latent_shape)
-    decoded = backbone.decode(z)
+    x = torch.randn(2, *shape, requires_grad=True)
+    several = isinstance(backbone, LevelBackbone)
+    z = latents_of(backbone, x) if several else (backbone.encode(x),)
+    for one, positions in zip(z, backbone.latent_shapes if several else (backbone.latent_shape,), strict=True):
+        assert one.shape[1 if backbone.channel_first else -1] == (backbone.dim or dim)
+        assert tuple(one.shape[2:] if backbone.channel_first else one.shape[1:-1]) == tuple(positions)
+    decoded = backbone.decode(z if several else z[0])
     assert decoded.shape == x.shape
     decoded.square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in backbone.parameters())
+
+
+def latents_of(backbone, x):
+    """Each level's latents, every coarser level's handed on as they are."""
+    latents = []
+    for level, features in enumerate(backbone.encode(x)):
+        latents.append(backbone.refine(level, features, tuple(latents)))
+    return latents
 
 
 @pytest.mark.parametrize("name", REGISTRY.names("backbone"))
@@ -79,6 +93,8 @@ def test_conv_options_are_used():
     def size(**options):
         return sum(p.numel() for p in Conv(shape=(1, 8, 8), dim=6, **options).parameters())
 
+    assert size(hidden=8, residual_hidden=8) == size(hidden=8)
+    assert size(hidden=8) - size(hidden=8, residual_hidden=2) == 4 * 6 * (8 * 9 + 1 + 8)
     assert size(hidden=16) > size(hidden=8)
     assert size(hidden=8, residual_blocks=3) - size(hidden=8, residual_blocks=2) == 2 * (8 * 8 * 9 + 8 + 8 * 8 + 8)
     far = 100 * torch.randn(2, 6, 4, 4)
@@ -91,7 +107,11 @@ def test_a_sample_is_encoded_by_itself():
     """No layer mixes the samples of a batch, so that evaluation does not depend on batches."""
     torch.manual_seed(0)
     x = torch.randn(5, 1, 8, 8)
-    for backbone in (Conv(shape=(1, 8, 8), dim=6, hidden=4), MLP(shape=(1, 8, 8), dim=6)):
+    for backbone in (
+        Conv(shape=(1, 8, 8), dim=6, hidden=4),
+        MLP(shape=(1, 8, 8), dim=6),
+        Patches(shape=(1, 8, 8), dim=6),
+    ):
         together = backbone.encode(x)
         alone = torch.cat([backbone.encode(one) for one in x.split(1)])
         assert torch.allclose(together, alone, atol=1e-6)
@@ -110,3 +130,74 @@ def test_mlp_options_are_used():
         layers = list(MLP(shape=(7,), dim=6, hidden=16, layers=3, activation=name).encoder)
         assert [layer.out_features for layer in layers[::2]] == [16, 16, 16, 6]
         assert [type(layer) for layer in layers[1::2]] == [kind] * 3
+
+
+# -- several levels -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "latent_shapes"),
+    [
+        ((1, 8, 8), {}, ((2, 2), (4, 4))),
+        ((3, 32, 48), {}, ((4, 6), (8, 12))),
+        ((3, 32, 32), {"levels": 3}, ((2, 2), (4, 4), (8, 8))),
+        ((3, 32, 32), {"levels": 4, "downsamplings": 1}, ((2, 2), (4, 4), (8, 8), (16, 16))),
+        ((1, 8, 8), {"downsamplings": 0}, ((4, 4), (8, 8))),
+    ],
+)
+def test_each_coarser_level_has_half_the_sides(shape, options, latent_shapes):
+    backbone = Hierarchical(shape=shape, dim=6, hidden=4, residual_blocks=1, **options)
+    assert backbone.latent_shapes == latent_shapes
+    assert backbone.latent_shape == (sum(h * w for h, w in latent_shapes),)
+    check(backbone, shape, 6)
+
+
+def test_more_levels_than_sides_can_be_halved():
+    with pytest.raises(SettingError, match=r"levels = 4: expected sides 8 x 8 divisible by 16; lower it"):
+        Hierarchical(shape=(1, 8, 8), dim=6, levels=4)
+    with pytest.raises(SettingError, match=r"backbone = 'hierarchical': expected pictures"):
+        Hierarchical(shape=(15,), dim=6)
+
+
+# -- no network ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_a_latent_of_patches_is_a_block_and_nothing_is_lost(shape, size):
+    backbone = Patches(shape=shape, dim=99, size=size)
+    x = torch.randn(2, *shape)
+    z = backbone.encode(x)
+    block = x[1, :, size : 2 * size, :size] if size < 8 else x[1]
+    assert backbone.dim == z.shape[1] == shape[0] * size**2
+    assert torch.equal(z[1, :, 1, 0], block.flatten())
+    assert torch.equal(backbone.decode(z), x)
+    assert not list(backbone.parameters())
+
+
+def test_what_patches_refuse():
+    with pytest.raises(SettingError, match=r"size = 3: expected a divisor of the sides, 8 x 8"):
+        Patches(shape=(1, 8, 8), dim=9, size=3)
+    with pytest.raises(SettingError, match=r"backbone = 'patches': expected pictures"):
+        Patches(shape=(64,), dim=16)
+
+
+@pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))
+@pytest.mark.parametrize("quantizer", ["ema", "grouped"])
+def test_patches_come_back_in_the_datas_range_from_any_manifold(manifold, quantizer):
+    """With a code for each latent there is nothing to lose; a curved space's scaling is undone."""
+    settings = {"backbone": "patches", "manifold": manifold, "quantizer": quantizer, "codebook_size": 32}
+    model = build_model(make_plan(settings, REGISTRY), REGISTRY, SampleSpec((1, 8, 8)))
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert torch.allclose(model(x).reconstruction, x, atol=1e-4)
+
+
+@pytest.mark.parametrize("bottleneck", ["vq", "gaussian", "none"])
+def test_the_blocks_set_the_dimension(bottleneck):
+    def build(**more):
+        plan = make_plan({"backbone": "patches", "bottleneck": bottleneck, **more}, REGISTRY)
+        return build_model(plan, REGISTRY, SampleSpec((1, 8, 8)))
+
+    assert build().bottleneck.dim == build(dim=16).bottleneck.dim == 16
+    with pytest.raises(SettingError, match=r"dim = 12: expected 16, which the backbone's own structure sets"):
+        build(dim=12)

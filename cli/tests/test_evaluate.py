@@ -93,7 +93,7 @@ def test_encode_and_decode_give_the_reconstruction_of_the_forward_pass(run):
 
 def test_the_figures_do_not_depend_on_the_batches(run):
     model, source, _ = load(run)
-    found = [evaluate(model, source, size, torch.device("cpu")) for size in (7, 10_000)]
+    found = [evaluate(model, source.split("test"), source.value_range, size, torch.device("cpu")) for size in (7, 10_000)]
     for name in FIGURES:
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-6)
 
@@ -103,7 +103,7 @@ def test_evaluating_changes_nothing(train):
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     random = torch.get_rng_state()
-    evaluate(model, source, 64, torch.device("cpu"))
+    evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -120,10 +120,10 @@ def test_perfect_and_broken_reconstructions(train, monkeypatch):
     monkeypatch.setattr(type(model), "to_values", lambda _self, _output: batches.pop(0))
     cpu = torch.device("cpu")
     batches = list(source.split("test").batches(torch.arange(359).split(64), cpu))
-    assert evaluate(model, source, 64, cpu)["psnr"] == math.inf
+    assert evaluate(model, source.split("test"), source.value_range, 64, cpu)["psnr"] == math.inf
     batches = list(source.split("test").batches(torch.arange(359).split(64), cpu))
     batches[3] = batches[3] * math.nan
-    assert math.isnan(evaluate(model, source, 64, cpu)["psnr"])
+    assert math.isnan(evaluate(model, source.split("test"), source.value_range, 64, cpu)["psnr"])
 
 
 def test_the_mean_image_gives_the_figure_everybody_is_compared_with(train, monkeypatch):
@@ -131,7 +131,7 @@ def test_the_mean_image_gives_the_figure_everybody_is_compared_with(train, monke
     train_split = source.split("train")
     mean = next(train_split.batches([torch.arange(len(train_split))], torch.device("cpu"))).mean(0)
     monkeypatch.setattr(type(model), "to_values", lambda _self, output: mean.expand_as(output))
-    assert evaluate(model, source, 64, torch.device("cpu"))["psnr"] == pytest.approx(11.4, abs=0.1)
+    assert evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))["psnr"] == pytest.approx(11.4, abs=0.1)
 
 
 def test_without_json_it_is_a_table(complete_run, vq):

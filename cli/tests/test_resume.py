@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -227,10 +230,10 @@ DAMAGES = {
     "state is text": (put("trainer.pt", b"no state"), "damaged or not a checkpoint"),
     "weights are gone": (put("model.safetensors", None), "damaged or not a checkpoint"),
     "state is gone": (put("trainer.pt", None), "damaged or not a checkpoint"),
-    "state of a later format": (put("trainer.pt", {"format": 2}), "checkpoint format 2: this version reads 1"),
+    "state of a later format": (put("trainer.pt", {"format": 3}), "checkpoint format 3: this version reads 2"),
     "state is a list": (put("trainer.pt", [1, 2]), "checkpoint format 'list'"),
     "state is somebody's": (put("trainer.pt", {"epoch": 3}), "checkpoint format None"),
-    "state is incomplete": (put("trainer.pt", {"format": 1}), "not the state of this run: KeyError: 'rng'"),
+    "state is incomplete": (put("trainer.pt", {"format": 2}), "not the state of this run: KeyError: 'optimizer'"),
     "weights of another model": (swap("model.safetensors"), "holds another model than the config describes"),
     "state of another model": (swap("trainer.pt"), "not the state of this run"),
 }
@@ -253,19 +256,30 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(copied_run, train, r
     ("pointer", "message"),
     [
         ("step-00000099\n", "step-00000099: the checkpoint that"),
-        (None, "no checkpoint to go on from: No such file or directory"),
         (b"\xff\xfe\x00", "latest names is not there"),
     ],
 )
 @pytest.mark.parametrize("command", [("train", "--resume"), ("evaluate",)])
 def test_a_pointer_to_nothing(copied_run, vq, command, pointer, message):
     latest = copied_run.path / "checkpoints" / "latest"
-    latest.unlink()
-    if pointer is not None:
-        latest.write_bytes(pointer if isinstance(pointer, bytes) else pointer.encode())
+    latest.write_bytes(pointer if isinstance(pointer, bytes) else pointer.encode())
     result = vq(*command, copied_run.path)
     assert result.code == 2
     assert message in result.err
+
+
+def test_a_run_killed_before_its_first_checkpoint_was_named(copied_run, resume):
+    (copied_run.path / "checkpoints" / "latest").unlink()
+    assert resume(copied_run, "--max-steps", 13).json("summary")["steps"] == 13
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(copied_run, resume):
+    before = copied_run.weights
+    shutil.rmtree(copied_run.path / "checkpoints")
+    again = resume(copied_run)
+    assert "has no checkpoint yet: it starts again" in again.result.out
+    assert again.steps == [4, 8, 12]
+    assert again.weights == before
 
 
 @pytest.mark.parametrize("command", [("train", "--resume"), ("evaluate",)])
@@ -274,3 +288,11 @@ def test_a_folder_that_is_no_run(vq, tmp_path, command):
         result = vq(*command, path)
         assert result.code == 2
         assert f"run = '{path}': expected a run folder with a config.yaml in it" in result.err
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(tmp_path):
+    """Three moments; ``kill_and_resume.py --kills 50`` has more."""
+    script = Path(__file__).with_name("kill_and_resume.py")
+    command = [sys.executable, str(script), "--kills", "3", "--steps", "60", "--longest", "4"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr

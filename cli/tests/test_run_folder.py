@@ -55,6 +55,7 @@ def test_every_file_is_there_and_no_other(complete_run):
         "curves.png", "codebook.png", "checkpoints/latest",
         *(f"checkpoints/{step}/{name}" for step in steps for name in ("model.safetensors", "trainer.pt")),
         *(f"samples/{step}.png" for step in ("step-00000004", *steps)),
+        *(f"history/{step}.npz" for step in ("step-00000004", *steps)),
     }  # fmt: skip
 
 

@@ -206,7 +206,8 @@ def test_the_term_that_is_no_number_is_named(train, resume, plugin_file):
     path = plugin_file("an_infinite_term", INFINITE)
     arguments = ("--plugin-file", path, "--regularizer", "infinite", "--set", "checkpoint_every=4", "--max-steps", 12)
     run = train(*arguments, code=1)
-    assert "step 8: loss is inf, infinite is inf: the run cannot go on" in run.result.err
+    assert "step 7: loss is inf, infinite is inf: the run cannot go on" in run.result.err
+    assert f"last good checkpoint: {run.checkpoint}, go on from it with: vq train --resume {run.path}" in run.result.err
     assert run.steps == [4]
     assert run.checkpoint.name == "step-00000004"
     assert is_one_message(run.result.err)

@@ -139,6 +139,7 @@ MANIFOLDS = {
     "translation-moves-the-origin": (Euclidean, {"translate": lambda self, x, y: 2 * x + y}),
     "translation-keeps-distances": (Euclidean, {"translate": lambda self, x, y: x + 2 * y}),
     "translation-is-undone-by-the-opposite": (Euclidean, {"negate": lambda self, x: -0.5 * x}),
+    "volume-is-that-of-translations": (Euclidean, {"log_volume": lambda self, u: u.square().sum(-1)}),
     "negation-turns-round": (Euclidean, {"negate": lambda self, x: x}),
     "codes-are-read-back": (Euclidean, {"codes": lambda self, parameter: (parameter, 2 * parameter)}),
     "disk-keeps-directions": (Euclidean, {"disk": lambda self, u: u}),

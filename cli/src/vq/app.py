@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from vq.commands import evaluate, list_plugins, show, train
+from vq.commands import decode, encode, evaluate, export, list_plugins, prior, probe, push, report, sample, show, train
 from vqcore.errors import VQError
 from vqcore.loader import describe
 from vqcore.registry import Registry, default_registry
@@ -24,6 +24,14 @@ def build_app(registry: Registry) -> typer.Typer:
     )
     app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
     app.command("evaluate")(evaluate.evaluate)
+    app.command("encode")(encode.encode)
+    app.command("decode")(decode.decode)
+    app.command("export")(export.export)
+    app.command("push")(push.push)
+    app.command("report")(report.report)
+    app.command("prior")(prior.prior)
+    app.command("sample")(sample.sample)
+    app.command("probe")(probe.probe)
     app.command("list-plugins")(list_plugins.list_plugins)
     app.command("show")(show.show)
     for implementation in registry.manager.hook.vq_commands.get_hookimpls():
@@ -42,14 +50,17 @@ def main() -> None:
     try:
         build_app(default_registry())()  # Typer prints its own usage errors and exits with 2, or 130 on Ctrl-C
     except VQError as error:
-        sys.exit(_fail(str(error), error.exit_code))
+        sys.exit(_fail(error))
     except BrokenPipeError:  # the reader went away, as in `vq list-plugins | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(error: VQError) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), message), soft_wrap=True)
-    return code
+    process = int(os.environ.get("RANK", "0"))  # of several under a launcher: a mistake in the settings is everybody's
+    if process == 0 or error.exit_code == 1:
+        who = f"process {process}: " if process else ""
+        Console(stderr=True).print(Text.assemble(("error: ", "bold red"), f"{who}{error}"), soft_wrap=True)
+    return error.exit_code

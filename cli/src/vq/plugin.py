@@ -30,13 +30,25 @@ def vq_optimizers() -> list[ComponentSpec]:
 
 @hookimpl
 def vq_backbones() -> list[ComponentSpec]:
-    """Convolutions and fully connected layers."""
+    """Convolutions, fully connected layers, and no network at all."""
     return [
         ComponentSpec(
             name="conv",
             target="vq.pipeline.backbones.conv:Conv",
             config="vq.pipeline.backbones.config:ConvConfig",
             summary="strided convolutions (kernel 4) and residual blocks, for pictures",
+        ),
+        ComponentSpec(
+            name="hierarchical",
+            target="vq.pipeline.backbones.hierarchical:Hierarchical",
+            config="vq.pipeline.backbones.config:HierarchicalConfig",
+            summary="convolutions with two or more levels of latents, each with codes of its own (VQ-VAE-2)",
+        ),
+        ComponentSpec(
+            name="patches",
+            target="vq.pipeline.backbones.patches:Patches",
+            config="vq.pipeline.backbones.config:PatchesConfig",
+            summary="no network: blocks of a picture are the latents (classical vector quantization)",
         ),
         ComponentSpec(
             name="mlp",

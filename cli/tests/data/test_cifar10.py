@@ -53,6 +53,7 @@ def test_splits_are_the_published_files(folder, served):
         assert split.data.is_contiguous()
         pictures = torch.from_numpy(values).view(-1, *source.shape)
         torch.testing.assert_close(served(split, 4), pictures / 127.5 - 1)
+        assert split.labels.tolist() == {"train": [0, 1] * 5, "test": [0] * 3}[name]
 
 
 def test_download_unpacks_an_archive_that_is_there_already(folder, served, tmp_path, monkeypatch):

@@ -112,6 +112,72 @@ def test_a_broken_picture_moves_no_other_between_the_splits(tmp_path, served):
     assert after == {name: [number for number in kept if number != 4] for name, kept in before.items()}
 
 
+def test_what_is_skipped_is_recorded_with_the_reason(damaged):
+    recorded = source(damaged).describe()
+    good = 16 - 4
+    assert recorded["pictures"]["train"] + recorded["pictures"]["test"] == good
+    assert recorded["pictures"]["skipped"] == 4
+    assert recorded["skipped"]["empty.gif"].startswith("UnidentifiedImageError")
+
+
+def test_a_long_list_of_broken_pictures_is_cut_on_the_terminal_alone(tmp_path, caplog):
+    fill(tmp_path)
+    for number in range(50):
+        (tmp_path / f"bad{number}.png").touch()
+    with caplog.at_level(logging.WARNING):
+        recorded = source(tmp_path).describe()
+    assert len(recorded["skipped"]) == 50
+    assert caplog.text.count("cannot identify") == 20
+    assert "and 30 more" in caplog.text
+
+
+def test_a_held_out_part_of_broken_pictures_alone_is_chosen_anew(tmp_path, served):
+    fill(tmp_path, 4)
+    for path in source(tmp_path, held_out=0.01).files["test"]:
+        path.write_bytes(b"")
+    folder = source(tmp_path, held_out=0.01)
+    assert [len(folder.split(name)) for name in ("train", "test")] == [2, 1]
+    assert len({*numbers(served(folder.split("train"))), *numbers(served(folder.split("test")))}) == 3
+
+
+def test_one_readable_picture_is_too_few(tmp_path):
+    fill(tmp_path, 3)
+    for path in find_pictures(tmp_path)[:2]:
+        path.write_bytes(b"")
+    with pytest.raises(SettingError, match="readable pictures to"):
+        source(tmp_path).split("train")
+
+
+def test_classes_are_the_topmost_folders(tmp_path, served):
+    folder = source(fill(tmp_path))
+    assert folder.describe()["classes"] == ["0", "1", "2"]
+    for name in ("train", "test"):
+        split = folder.split(name)
+        assert split.labels.tolist() == [number % 3 for number in numbers(served(split))]
+        assert split.labels.dtype == torch.int64
+
+
+def test_classes_below_train_and_test_are_numbered_alike(tmp_path):
+    for part, names in (("train", "acd"), ("test", "ad")):
+        for name in names:
+            fill(tmp_path / part / name, 2)
+    folder = source(tmp_path)
+    assert folder.classes == ["a", "c", "d"]
+    assert folder.split("train").labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert folder.split("test").labels.tolist() == [0, 0, 2, 2]
+
+
+@pytest.mark.parametrize("extra", ["beside.png", None])
+def test_pictures_without_class_folders_have_no_labels(tmp_path, extra):
+    fill(tmp_path / "all", 4)
+    if extra:
+        fill(tmp_path / "others", 4)
+        Image.new("L", (9, 9)).save(tmp_path / extra)
+    folder = source(tmp_path)
+    assert folder.split("train").labels is None
+    assert "classes" not in folder.describe()
+
+
 def test_strict_refuses_broken_pictures(damaged):
     with pytest.raises(SettingError) as caught:
         source(damaged, strict=True).split("train")

@@ -48,6 +48,9 @@ def test_splits_are_the_published_files(tmp_path, served, source, folder):
         split = mnist.split(name)
         assert split.data.dtype == torch.uint8
         torch.testing.assert_close(served(split, 2), pictures(seed, count).unsqueeze(1) / 127.5 - 1)
+        assert split.labels.tolist() == list(range(count))
+        assert split.labels.dtype == torch.int64
+    assert len(mnist.classes) == 10
     assert mnist.shape == (1, 28, 28)
 
 
@@ -103,6 +106,13 @@ def test_a_damaged_file_is_one_message(tmp_path, keep):
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(SettingError, match=r"dataset\.root = .*intact files of MNIST"):
         Mnist(root=str(tmp_path)).split("train")
+
+
+def test_missing_labels_are_one_message(tmp_path):
+    file = write(tmp_path, "MNIST") / "t10k-labels-idx1-ubyte"
+    file.write_bytes(idx(torch.arange(2, dtype=torch.uint8)))
+    with pytest.raises(SettingError, match="a label for each of 3 pictures expected, 2 found"):
+        Mnist(root=str(tmp_path)).split("test")
 
 
 def test_pictures_of_another_size_are_refused(tmp_path):

@@ -29,6 +29,17 @@ def test_digits_are_the_same_every_time(served):
     assert torch.equal(served(Digits().split("test")), served(Digits().split("test")))
 
 
+def test_digits_are_labelled():
+    pictures, targets = load_digits().images, load_digits().target
+    known = {bytes(picture.astype(np.uint8)): target for picture, target in zip(pictures, targets, strict=True)}
+    for name in ("train", "test"):
+        split = Digits().split(name)
+        levels = (split.data.double() * 16 / 255).round().byte().numpy()
+        assert split.labels.tolist() == [known[bytes(picture)] for picture in levels]
+        assert split.labels.dtype == torch.int64
+    assert Digits().describe()["classes"] == list("0123456789")
+
+
 def test_digits_of_one_kind_do_not_make_up_the_held_out_part():
     train = Digits().split("train")
     assert train.data.dtype == torch.uint8

@@ -13,7 +13,8 @@ from vqcore.config import descriptions
 from vqcore.errors import SettingError, UsageError
 from vqcore.registry import Registry
 
-NAMES = ["digits", "photos", "trees", "mnist", "fashion-mnist", "cifar10", "celeba", "image-folder"]
+SETS = ["digits", "photos", "trees", "mnist", "fashion-mnist", "cifar10", "celeba", "image-folder"]
+NAMES = [*SETS, "arrays", "hierarchy"]
 
 
 def load(location):
@@ -41,7 +42,7 @@ def test_a_source_is_built_without_its_data(name, tmp_path, monkeypatch):
     registry = Registry()
     source = registry.build(registry.resolve("dataset", name))
     assert isinstance(source, DataSource)
-    assert len(source.shape) in (1, 3)
+    assert name == "arrays" or len(source.shape) in (1, 3)  # the shape of arrays is in their file
     assert list(tmp_path.iterdir()) == []
 
 
@@ -57,6 +58,9 @@ def test_a_source_is_built_without_its_data(name, tmp_path, monkeypatch):
         ("celeba", "image_size", 2),
         ("image-folder", "held_out", 1.0),
         ("image-folder", "workers", -1),
+        ("arrays", "layout", "HWC"),
+        ("hierarchy", "branching", 1),
+        ("digits", "shift", -1),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_whole_path(name, option, value):
@@ -70,14 +74,21 @@ def test_a_source_that_refuses_an_option_names_its_whole_path():
         registry.build(registry.resolve("dataset", {"name": "trees", "samples": 10}))
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("trees", "arrays")])
+def test_a_shift_beyond_the_picture_is_refused(name):
+    registry = Registry()
+    with pytest.raises(SettingError, match=r"^dataset\.shift = 2000: expected less than \d+, the shorter side"):
+        registry.build(registry.resolve("dataset", {"name": name, "shift": 2000}))
+
+
 def test_imports_stay_lazy():
     script = """
 import sys
 import vq.pipeline.data.specs, vq.pipeline.data.config
 assert not {"torch", "numpy", "sklearn", "torchvision", "PIL"} & set(sys.modules), "options need heavy modules"
-from vq.pipeline.data import digits, photos, trees
+from vq.pipeline.data import digits, hierarchy, photos, trees
 assert "sklearn" not in sys.modules, "scikit-learn is imported before a split is asked for"
-for source in (digits.Digits(), photos.Photos(), trees.Trees()):
+for source in (digits.Digits(), photos.Photos(), trees.Trees(), hierarchy.Hierarchy(samples=8)):
     source.split("test")
 assert "torchvision" not in sys.modules, "an offline data set imports torchvision"
 """

@@ -16,6 +16,7 @@ from vqcore.estimator import GradientEstimator
 from vqcore.latent import LatentBatch
 from vqcore.layout import mask_of
 from vqcore.manifold import Manifold
+from vqcore.numerics import without_autocast
 from vqcore.output import Output, figures
 from vqcore.quantizer import CodeUse, Quantized, Quantizer
 from vqcore.registry import Registry
@@ -113,7 +114,7 @@ class VectorQuantizer(nn.Module):
         """
         self._check_width(z)
         mask = mask_of(z, self.channel_first, mask, lengths)
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device.type):
             u, kept, bad = self._read(z, mask)
             result = self.quantizer(u, kept)
             estimated = self.estimator.estimate(u, result, self.quantizer)
@@ -140,7 +141,7 @@ class VectorQuantizer(nn.Module):
     def encode(self, z: Tensor) -> Tensor:
         """Indices of latents, as the eval forward gives them, in the layout without D."""
         self._check_width(z)
-        with torch.autocast(z.device.type, enabled=False):
+        with without_autocast(z.device.type):
             u, kept, _ = self._read(z, None)
             indices = self.quantizer.encode(u)
         wide = kept.reshape(kept.shape + (1,) * len(self.quantizer.index_shape))
@@ -153,7 +154,7 @@ class VectorQuantizer(nn.Module):
         training = {module: module.training for module in self.modules()}
         self.eval()
         try:
-            with torch.autocast(z.device.type, enabled=False):
+            with without_autocast(z.device.type):
                 u, kept, _ = self._read(z, None)
                 return self.quantizer(u, kept)
         finally:
@@ -169,7 +170,7 @@ class VectorQuantizer(nn.Module):
         self._check_indices(indices)
         parts = len(self.quantizer.index_shape)
         kept = (indices >= 0).flatten(indices.ndim - parts).any(-1) if parts else indices >= 0
-        with torch.autocast(indices.device.type, enabled=False):
+        with without_autocast(indices.device.type):
             codes = self._leave(self.quantizer.decode(indices.long()), kept, clean=True)
         return codes.movedim(-1, 1) if self.channel_first else codes
 
@@ -180,7 +181,7 @@ class VectorQuantizer(nn.Module):
             SettingError: as ``decode``.
         """
         self._check_indices(indices)
-        with torch.autocast(indices.device.type, enabled=False):
+        with without_autocast(indices.device.type):
             return self.quantizer.lookup(indices.long())
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
@@ -277,7 +278,7 @@ class VectorQuantizer(nn.Module):
 
     def _regularize(self, batch: LatentBatch, result: Quantized) -> dict[str, Tensor]:
         terms = {}
-        with torch.autocast(batch.z.device.type, enabled=False):  # half precision cannot tell distances apart
+        with without_autocast(batch.z.device.type):  # half precision cannot tell distances apart
             for name in self._acting:
                 module = self.regularizers[name]
                 seen = [batch] if module.scope == "model" else [self._narrow(batch, use) for use in result.uses]

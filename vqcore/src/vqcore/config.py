@@ -76,6 +76,11 @@ class OfKind:
     kind: str
 
 
+@dataclass(frozen=True)
+class OnDisk:
+    """Marks a field with a path: a run makes a relative one absolute, so that its config means the same everywhere."""
+
+
 def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 

@@ -27,13 +27,17 @@ def key_of(*numbers: int) -> int:
 
 def uniform(key: int, *shape: int, device: torch.device | None = None) -> Tensor:
     """Uniform float64 in [0, 1)."""
-    count = math.prod(shape)
+    return uniform_at(key, torch.arange(math.prod(shape), device=device)).view(shape)
+
+
+def uniform_at(key: int, numbers: Tensor) -> Tensor:
+    """The draws of ``uniform`` with these numbers (int64, any shape): whoever asks for number i gets the same."""
     # The key's bits first: a compiler that sees the product of a range as an index computes it without wrapping around.
-    x = (torch.arange(count, device=device) ^ key_of(key)) * _signed(_GOLDEN)
+    x = (numbers ^ key_of(key)) * _signed(_GOLDEN)
     x = (x ^ _shifted(x, 30)) * _signed(_FIRST)
     x = (x ^ _shifted(x, 27)) * _signed(_SECOND)
     x = x ^ _shifted(x, 31)
-    return (_shifted(x, 11).double() * 2.0**-53).view(shape)
+    return _shifted(x, 11).double() * 2.0**-53
 
 
 def normal(key: int, *shape: int, device: torch.device | None = None) -> Tensor:

@@ -14,6 +14,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from vqcore.component import ComponentSpec
+    from vqcore.report import Section
 
 #: The version of this interface. A plugin module states the one it was written for as ``VQ_API = 1``.
 API_VERSION = 1
@@ -81,6 +82,11 @@ def vq_step_end(run: Any, step: int, losses: Mapping[str, Any]) -> None:
 @hookspec
 def vq_run_end(run: Any, status: str) -> None:
     """The run is over: ``status`` is ``done``, ``failed`` or ``interrupted``."""
+
+
+@hookspec
+def vq_report(run: Any) -> Iterable[Section]:  # type: ignore[empty-body]
+    """Sections of ``vq report`` on a run that was found in its folder. ``run`` has config, folder, metrics and step."""
 
 
 @hookspec

@@ -70,6 +70,15 @@ class Manifold(nn.Module, ABC):
         """The points (..., A) opposite to x, seen from the origin."""
         return self.expmap0(-self.logmap0(x))
 
+    def log_volume(self, u: Tensor) -> Tensor:
+        """Logarithm of how much more volume lies around ``expmap0(u)`` than around the origin, (...) for u (..., D).
+
+        It makes densities of ``translate``: where v is moved to u = logmap0(translate(x, expmap0(v))), |det du/dv| is
+        exp(log_volume(v) - log_volume(u)) whatever x is. Whoever overrides ``translate`` overrides this; the addition
+        in the tangent space has 0.
+        """
+        return torch.zeros_like(u[..., 0])
+
     def random(self, n: int, dim: int, *, std: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """n points (n, A) of a wrapped normal at the origin: ``expmap0`` of normal tangent vectors of scale std."""
         return self.expmap0(std * torch.randn(n, dim, generator=generator))

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqcore.numerics import without_autocast
+
 #: Scores that a processor holds at a time, 4 MB in float32, of at least so many codes: as fast at every width.
 TILE_CPU, TILE_CODES = 1024 * 1024, 2048
 #: Threads that a tile grows with; with more of them each has a smaller share.
@@ -41,7 +43,7 @@ def search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
     query, weight, bias = (x.detach().to(dtype) for x in (query, weight, bias))
     if torch.compiler.is_exporting():
-        with torch.autocast(query.device.type, enabled=False):
+        with without_autocast(query.device.type):
             return torch.addmm(bias, query, weight.T).argmin(1)
     if torch.compiler.is_compiling():
         return _operator(query, weight, bias)

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
+
+
+def without_autocast(kind: str) -> AbstractContextManager[None]:
+    """Full precision on devices of a kind, whatever autocast says.
+
+    Where autocast is off, an exported graph gets no region for it: PyTorch 2.15 cannot read a file with nested ones.
+    """
+    needless = torch.compiler.is_exporting() and not torch.is_autocast_enabled(kind)
+    return nullcontext() if needless else torch.autocast(kind, enabled=False)
 
 
 def safe_sqrt(x: Tensor) -> Tensor:

@@ -13,11 +13,17 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
     device: Annotated[str | None, typer.Option(help="Device; the run's own by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    lpips: Annotated[
+        Path | None, typer.Option(help="Also LPIPS, with torchvision's weights from this file.", metavar="WEIGHTS")
+    ] = None,
+    fid: Annotated[
+        Path | None, typer.Option(help="Also FID, with torch-fidelity's weights from this file.", metavar="WEIGHTS")
+    ] = None,
 ) -> None:
-    """Evaluate a run on its held-out split."""
-    from vq.pipeline.evaluate import evaluate_run
+    """Evaluate a run on its held-out split. Nothing is downloaded."""
+    from vq.pipeline.evaluation.run import evaluate_run
 
-    figures = evaluate_run(run, registry_for, device)
+    figures = evaluate_run(run, registry_for, device, lpips=lpips, fid=fid)
     if as_json:
         import json
 
@@ -27,4 +33,9 @@ def evaluate(
 
         from vq.pipeline.tables import figures_table
 
+        about = {name: figures.pop(name) for name in ("dataset", "shape", "value_range", "versions")}
         Console().print(figures_table(figures))
+        low, high = about["value_range"]
+        sides, made_by = " x ".join(map(str, about["shape"])), ", ".join(map(" ".join, about["versions"].items()))
+        text = f"{about['dataset']['name']}: samples of {sides} in [{low:g}, {high:g}]; {made_by}"
+        Console().print(text, highlight=False, soft_wrap=True, style="dim")

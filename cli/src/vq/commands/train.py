@@ -8,12 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from vq.commands.common import plugin_rows, registry_for
-from vqcore.errors import UsageError, did_you_mean
+from vq.commands.settings import given_settings
+from vq.pipeline.presets import PRESETS, read_preset
+from vqcore.errors import UsageError
 
 SAVING = ("checkpoint_every", "keep_checkpoints", "plugin_files")
 #: Settings that ``--resume`` may change: they decide how long and how watched a run is, not what it computes.
 RESUMABLE = frozenset(("epochs", "max_steps", "device", "log_every", "eval_every", "sample_every", *SAVING))
 PANEL_PARTS, PANEL_RUN, PANEL_CONFIG = "Components", "Run", "Config"
+DOWNLOAD = "Download the data set to dataset.root if it is not there."
 
 
 def _part(help_text: str) -> Any:
@@ -35,7 +38,9 @@ def train(
     estimator: Annotated[str | None, _part("How the gradient passes the quantizer.")] = None,
     regularizer: Annotated[list[str], _part("A further loss term. Repeatable.")] = [],  # noqa: B006
     dataset: Annotated[str | None, _part("The data set.")] = None,
+    download: Annotated[bool | None, typer.Option("--download", help=DOWNLOAD, rich_help_panel=PANEL_PARTS)] = None,
     backbone: Annotated[str | None, _part("The encoder and decoder.")] = None,
+    bottleneck: Annotated[str | None, _part("vq, or without codes for comparison: none, gaussian.")] = None,
     optimizer: Annotated[str | None, _part("The optimizer.")] = None,
     dim: Annotated[int | None, _run("Dimension of a latent.")] = None,
     codebook_size: Annotated[int | None, _run("Codes in each codebook.")] = None,
@@ -49,6 +54,7 @@ def train(
     compile: Annotated[bool | None, _run("Compile encoder and decoder.")] = None,
     run_dir: Annotated[Path | None, _run("The run folder; runs/<time>-<names> by default.", "DIR")] = None,
     resume: Annotated[Path | None, _run("Go on with an earlier run.", "RUN")] = None,
+    preset: Annotated[str | None, _config(f"A paper's settings: {', '.join(PRESETS)}.", metavar="NAME")] = None,
     config: Annotated[Path | None, _config("Settings from a YAML, TOML or JSON file.", metavar="FILE")] = None,
     settings: Annotated[list[str], _config("Any setting, as a.b=value. Repeatable.", "--set", metavar="A.B=V")] = [],  # noqa: B006
     plugin_file: Annotated[list[Path], _config("A plugin in a file of its own. Repeatable.", metavar="FILE")] = [],  # noqa: B006
@@ -58,19 +64,16 @@ def train(
     """Train a vector-quantized autoencoder from any manifold, quantizer, estimator and regularizers.
 
     Any setting can be given as --a.b value, the same as --set a.b=value; vq show KIND NAME lists
-    a component's. Precedence: defaults, --config, options, --set.
+    a component's. Precedence: defaults, --preset, --config, options, --set.
     """
-    from vq.pipeline.config import assign, make_plan, merge, parse_value, plugin_files, read_config
+    from vq.pipeline.config import make_plan, merge, plugin_files
     from vq.pipeline.run_folder import RunFolder
 
-    if resume is not None and (config is not None or run_dir is not None):
-        raise UsageError("--resume goes on in its own folder with its own config: leave out --config and --run-dir")
-    flags: list[tuple[str, Any]] = [(FLAGS[k], v) for k, v in locals().items() if k in FLAGS and v is not None]
-    flags += [("regularizers", {name: {} for name in regularizer})] if regularizer else []
-    flags += [("plugin_files", [str(file.resolve()) for file in plugin_file])] if plugin_file else []
-    pairs = [_pair(text) for text in settings] + _dotted(context.args, _option_names(context))
-    given = assign(flags + [(key, parse_value(value)) for key, value in pairs])
-    base = _resumed_config(resume, given) if resume else read_config(config) if config else {}
+    if resume is not None and any(option is not None for option in (preset, config, run_dir)):
+        other = "--preset, --config and --run-dir"
+        raise UsageError(f"--resume goes on in its own folder with its own config: leave out {other}")
+    given = given_settings(context)  # every option that is a setting; the rest are arguments here
+    base = _resumed_config(resume, given) if resume else _base_config(preset, config)
     values = merge(base, given)
     registry = registry_for(plugin_files(values))
     plan = make_plan(values, registry)
@@ -85,44 +88,13 @@ def train(
             RunFolder.check_free(run_dir)  # said before torch is imported
         from vq.pipeline.launch import launch
 
-        raise typer.Exit(launch(plan, registry, plugin_rows(registry), run_dir, resume))
+        raise typer.Exit(launch(plan.located(), registry, plugin_rows(registry), run_dir, resume))
 
 
-#: Options that set one setting each, by its key path.
-FLAGS: Mapping[str, str] = {
-    **{name: name for name in ("dataset", "backbone", "manifold", "quantizer", "estimator", "optimizer")},
-    **{name: name for name in ("dim", "codebook_size", "epochs", "max_steps", "batch_size", "seed")},
-    **{name: name for name in ("device", "precision", "compile")},
-    "lr": "optimizer.lr",
-}
+def _base_config(preset: str | None, config: Path | None) -> dict[str, Any]:
+    from vq.pipeline.config import merge, read_config
 
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {text}: expected key=value, as in --set quantizer.commitment_weight=0.5")
-    return key, value
-
-
-def _dotted(arguments: list[str], known: list[str]) -> list[tuple[str, str]]:
-    """``--a.b v`` and ``--a.b=v`` among the arguments that are no options of ours."""
-    pairs, rest = [], list(arguments)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        if not name.startswith("--") or "." not in name:
-            guess = did_you_mean(name, known)
-            raise UsageError(f"{word}: no such option or argument; {guess or 'see vq train --help'}")
-        if not equals:
-            if not rest:
-                raise UsageError(f"{name}: expected a value after it")
-            value = rest.pop(0)
-        pairs.append((name[2:], value))
-    return pairs
-
-
-def _option_names(context: typer.Context) -> list[str]:
-    return [name for parameter in context.command.params for name in parameter.opts]
+    return merge(read_preset(preset) if preset else {}, read_config(config) if config else {})
 
 
 def _resumed_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

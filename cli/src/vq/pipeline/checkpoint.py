@@ -22,7 +22,7 @@ from vq.pipeline.run_folder import write_text, writing
 from vqcore.errors import RunError, UsageError
 from vqcore.loader import describe
 
-FORMAT = 1
+FORMAT = 2
 LATEST = "latest"
 WEIGHTS = "model.safetensors"
 TRAINER = "trainer.pt"
@@ -36,9 +36,11 @@ def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], kee
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f".{final.name}.tmp"
-    state = {"format": FORMAT, "step": step, "rng": _random_state(), **trainer}
+    state = {"format": FORMAT, "step": step, **trainer}
     with writing(final), _removed_on_failure(temporary):
-        shutil.rmtree(temporary, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
+        for abandoned in folder.glob(".step-*.tmp"):
+            shutil.rmtree(abandoned, ignore_errors=True)
         temporary.mkdir()
         _write(temporary / WEIGHTS, _packed_weights(model))
         _write(temporary / TRAINER, _packed(state))
@@ -51,13 +53,20 @@ def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], kee
     return final
 
 
+def exists(folder: Path) -> bool:
+    """Whether any checkpoint was ever completed here."""
+    return (folder / LATEST).exists() or any(folder.glob("step-*"))
+
+
 def latest(folder: Path) -> Path:
     """The newest complete checkpoint.
 
     Raises:
         UsageError: if there is none.
     """
-    pointer = folder / LATEST
+    pointer, complete = folder / LATEST, sorted(folder.glob("step-*"))
+    if complete and not pointer.exists():  # killed before the first one was named
+        return complete[-1]
     try:
         chosen = folder / pointer.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
@@ -83,7 +92,7 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 
 def load_trainer(path: Path) -> dict[str, Any]:
-    """The trainer's state of a checkpoint; restores the random state of every library.
+    """The trainer's state of a checkpoint.
 
     Raises:
         RunError: if the file is damaged, foreign or of another format.
@@ -97,8 +106,29 @@ def load_trainer(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         found = state.get("format") if isinstance(state, dict) else type(state).__name__
         raise RunError(f"{file}: checkpoint format {found!r}: this version reads {FORMAT}")
-    _restore_random_state(state.pop("rng"))
     return state
+
+
+def random_state() -> dict[str, Any]:
+    """The random state of every library, in this process."""
+    name, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Restore what ``random_state`` gave."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _packed_weights(model: nn.Module) -> bytes:
@@ -127,26 +157,6 @@ def _removed_on_failure(folder: Path) -> Iterator[None]:
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _random_state() -> dict[str, Any]:
-    name, keys, position, has_gauss, cached = np.random.get_state()
-    return {
-        "python": random.getstate(),
-        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached),
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _restore_random_state(state: dict[str, Any]) -> None:
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
-    torch.set_rng_state(state["torch"])
-    if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
 
 
 def _flush(path: Path) -> None:

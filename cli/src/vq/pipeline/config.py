@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,8 +12,8 @@ from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, P
 
 from vq.pipeline.lifecycle import LifeCycle
 from vqcore.component import KINDS
-from vqcore.config import ComponentConfig, ComponentRef, component
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.config import ComponentConfig, ComponentRef, OnDisk, component
+from vqcore.errors import SettingError, UsageError, did_you_mean
 from vqcore.registry import Component, Registry, inner_kinds, named, validate
 
 
@@ -28,6 +28,10 @@ class RunConfig(ComponentConfig):
     """The data set."""
     backbone: component("backbone") = ComponentRef(name="vq-cli/conv")
     """The encoder and decoder."""
+    bottleneck: Literal["vq", "none", "gaussian"] = "vq"
+    """What is between them: codes, or for comparison nothing (an autoencoder) or a normal distribution (a VAE)."""
+    kl_weight: NonNegativeFloat | None = None
+    """Weight (beta) of the Gaussian's divergence; left out, 1 with Bernoulli likelihood and 0.1 with squared error."""
     manifold: component("manifold") = ComponentRef(name="vqcore/euclidean")
     """The space of latents and codes."""
     quantizer: component("quantizer") = ComponentRef(name="vqcore/codebook")
@@ -39,7 +43,7 @@ class RunConfig(ComponentConfig):
     optimizer: component("optimizer") = ComponentRef(name="vq-cli/adamw")
     """The optimizer; ``--lr`` sets optimizer.lr."""
     dim: PositiveInt = 8
-    """Dimension of a latent."""
+    """Dimension of a latent; the backbone patches sets its own."""
     code_dim: PositiveInt | None = None
     """Dimension of the codes, linear maps leading in and out; dim where it is left out."""
     codebook_size: PositiveInt = 64
@@ -50,6 +54,8 @@ class RunConfig(ComponentConfig):
     """End after this many steps, whatever epochs says."""
     batch_size: PositiveInt = 64
     """Samples in a step, over all processes."""
+    accumulate: PositiveInt = 1
+    """Parts that each process cuts its samples of a step into, to save memory; their gradients are added up."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Learning rate over the run: constant, or falling to 0 along a cosine."""
     warmup_steps: NonNegativeInt = 50
@@ -74,6 +80,8 @@ class RunConfig(ComponentConfig):
     """Steps between checkpoints; the last step is always one."""
     keep_checkpoints: PositiveInt = 2
     """Checkpoints kept, newest first."""
+    trackers: list[str] = []
+    """Where figures go beside metrics.jsonl: tensorboard, wandb, or another tracker that Accelerate knows."""
     plugin_files: list[str] = []
     """Plugin files loaded beside the installed plugins."""
 
@@ -102,9 +110,15 @@ class Plan:
         }
         return values
 
+    def located(self) -> Plan:
+        """The same plan, its paths on disk made absolute: a run's config means the same from every directory."""
+        return replace(self, components={kind: _located(chosen) for kind, chosen in self.components.items()})
+
     def title(self) -> str:
         """The names of the choices that tell runs apart, as in ``digits-poincare-codebook-homology``."""
         names = [self.components[kind].spec.name for kind in ("dataset", "manifold", "quantizer", "estimator")]
+        if self.config.bottleneck != "vq":
+            return "-".join([*names[:2], self.config.bottleneck])
         plain = names[3] == "straight-through"
         return "-".join(names[: 3 if plain else 4] + [chosen.spec.name for chosen in self.regularizers.values()])
 
@@ -127,6 +141,9 @@ def make_plan(values: Mapping[str, Any], registry: Registry) -> Plan:
     for name, options in config.regularizers.items():
         chosen = registry.resolve("regularizer", {**options, "name": name}, f"regularizers.{name}")
         regularizers[chosen.name] = chosen
+    if regularizers and config.bottleneck != "vq":
+        expected = f"none with bottleneck = {config.bottleneck!r}, for they act on codes"
+        raise SettingError("regularizers", ", ".join(regularizers), expected, "leave them out")
     plan = Plan(config, components, regularizers)
     problems = LifeCycle(registry, _warn).call("vq_check_config", _sentences, config=plan)
     if any(problems):
@@ -231,6 +248,15 @@ def _parse(suffix: str, text: str) -> Any:
     import yaml
 
     return yaml.safe_load(text)
+
+
+def _located(chosen: Component) -> Component:
+    if chosen.options is None:
+        return chosen
+    fields = type(chosen.options).model_fields.items()
+    paths = [name for name, info in fields if any(isinstance(mark, OnDisk) for mark in info.metadata)]
+    values = {name: str(Path(getattr(chosen.options, name)).expanduser().absolute()) for name in paths}
+    return replace(chosen, options=chosen.options.model_copy(update=values))
 
 
 def _named(value: Any) -> Any:

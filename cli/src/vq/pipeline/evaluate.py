@@ -3,63 +3,66 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from vq.pipeline.data.source import DataSource
-from vq.pipeline.load import load_run
+from vq.pipeline.data.source import Split
 from vq.pipeline.model import VQModel
+from vqcore.distributed import sum_over_ranks
 from vqcore.window import UsageWindow, numbers
 
 
 @torch.no_grad()
-def evaluate(model: VQModel, source: DataSource, batch_size: int, device: torch.device) -> dict[str, Any]:
-    """Held-out figures.
+def evaluate(
+    model: VQModel,
+    split: Split,
+    value_range: tuple[float, float],
+    batch_size: int,
+    device: torch.device,
+    share: tuple[int, int] = (0, 1),
+) -> dict[str, Any]:
+    """Figures of a model on a split.
+
+    Args:
+        model: in any mode; evaluated in eval mode.
+        split: the samples, usually held out.
+        value_range: smallest and largest value of the data.
+        batch_size: samples at a time.
+        device: where the model is.
+        share: this process's number and how many there are. Each takes its part of the split, none gets a sample
+            twice, and all get the figures of the whole.
 
     Returns:
         ``mse``: mean squared error over all values, in units of the data's range, so that a range of 1 is compared
         whatever the data's scale; ``psnr`` = -10 log10(mse), dB; from the usage over the whole split, and means over
         the codebooks: ``perplexity``, ``codes_used``, ``dead_codes`` and ``quantization_error``; ``codebook_size``,
-        ``codebooks`` and ``samples``.
+        ``codebooks`` and ``samples``. A model without codes has none of the figures on them.
     """
-    split = source.split("test")
-    low, high = source.value_range
+    low, high = value_range
     was_training = model.training
     model.eval()
-    error, values, usage = torch.zeros((), dtype=torch.float64, device=device), 0, UsageWindow()
-    for batch in split.batches(torch.arange(len(split)).split(batch_size), device):
+    sums, usage = torch.zeros(2, dtype=torch.float64, device=device), UsageWindow()
+    mine = torch.arange(len(split)).tensor_split(share[1])[share[0]]
+    for batch in split.batches(mine.split(batch_size), device):
         out = model(batch)
         difference = (model.to_values(out.reconstruction) - batch) / (high - low)
-        error += difference.double().square().sum()
-        values += difference.numel()
-        usage.add(out.bottleneck)
+        sums[0] += difference.double().square().sum()
+        sums[1] += difference.numel()
+        if len(out.bottleneck.counts):
+            usage.add(out.bottleneck)
     model.train(was_training)
-    codebooks, codebook_size = usage.counts.shape
-    used = {name: sum(values) / len(values) for name, values in numbers(usage.close()).items()}
-    mse = float(error) / values
-    return {
-        "psnr": math.inf if mse == 0 else -10 * math.log10(mse),
-        "mse": mse,
-        "perplexity": used["perplexity"],
-        "codes_used": used["codes_used"],
-        "dead_codes": used["dead_codes"],
-        "quantization_error": used["quantization_error"],
-        "codebook_size": codebook_size,
-        "codebooks": codebooks,
-        "samples": len(split),
-    }
+    sum_over_ranks(sums)
+    mse = float(sums[0] / sums[1])
+    figures = {"psnr": math.inf if mse == 0 else -10 * math.log10(mse), "mse": mse}
+    return {**figures, **_usage(usage), "samples": len(split)}
 
 
-def evaluate_run(path: Path, registry_for: Any, device: str | None = None) -> dict[str, Any]:
-    """Evaluate a run's latest checkpoint as its training did.
-
-    Args:
-        path: the run folder.
-        registry_for: from the run's plugin files to a registry.
-        device: instead of the config's.
-    """
-    run = load_run(path, registry_for, device)
-    figures = evaluate(run.model, run.source, run.plan.config.batch_size, run.device)
-    return {**figures, "checkpoint": run.checkpoint.name, "split": "test"}
+def _usage(window: UsageWindow) -> dict[str, Any]:
+    """Means over the codebooks; nothing where there are none."""
+    if window.counts is None:
+        return {}
+    codebooks, codebook_size = window.counts.shape
+    used = {name: sum(values) / len(values) for name, values in numbers(window.close()).items()}
+    names = ("perplexity", "codes_used", "dead_codes", "quantization_error")
+    return {**{name: used[name] for name in names}, "codebook_size": codebook_size, "codebooks": codebooks}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from rich.console import Console
 
 from vq.pipeline.config import Plan
 from vq.pipeline.device import choose_threads
+from vq.pipeline.environment import describe_environment
+from vq.pipeline.interrupt import Interrupt
+from vq.pipeline.processes import from_main, make_accelerator
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder
 from vq.pipeline.tables import figures_table
-from vq.pipeline.train import Run, execute
+from vq.pipeline.trackers import check_trackers
+from vq.pipeline.train import Run
+from vqcore.errors import RunError, VQError
 from vqcore.registry import Registry
 
 
@@ -29,34 +37,83 @@ def launch(
         run_dir: the folder of a new run, or None for ``runs/<time>-<names>``.
         resume: the folder of a run to go on with, or None.
     """
-    reporter = Reporter(Console())
-    run = Run(plan, registry, reporter)
-    values = plan.config.batch_size * math.prod(run.source.shape)
-    choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
-    if resume is not None:
-        folder = RunFolder.open(resume)
-        run.restore(folder)
-    else:
-        folder = RunFolder.create(run_dir, plan.title())
-    reporter.keep(folder.log)
+    check_trackers(plan.config.trackers)
+    accelerator = make_accelerator(plan.config.device, plan.config.precision)
+    try:
+        reporter = Reporter(Console(quiet=not accelerator.is_main_process))
+        run = Run(plan, registry, reporter, accelerator)
+        values = plan.config.batch_size * math.prod(run.source.shape)
+        choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
+        if resume is not None:
+            folder = RunFolder.open(resume)
+            run.restore(folder)
+        else:
+            folder = from_main(accelerator, lambda: RunFolder.create(run_dir, plan.title()))
+        return _carry_out(run, folder, plugins, resumed=resume is not None)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _carry_out(run: Run, folder: RunFolder, plugins: list[dict[str, Any]], *, resumed: bool) -> int:
+    reporter = run.reporter
+    if run.main:
+        reporter.keep(folder.log)
     reporter.say(_headline(run))
     if run.source.credits:
         reporter.say(run.source.credits)
-    if run.step >= run.total_steps and folder.is_done():
+    if from_main(run.accelerator, lambda: run.step >= run.total_steps and folder.is_done()):
         reporter.say(f"{folder.path} is complete at step {run.step}: raise --epochs or --max-steps to go on")
         return 0
-    status, figures, code = execute(run, folder, plugins, resumed=resume is not None)
+    status, figures, code = execute(run, folder, plugins, resumed)
     reporter.say(figures_table(figures))
     verb = "interrupted; go on with: vq train --resume" if status == "interrupted" else "run folder:"
     reporter.say(f"{verb} {folder.path}")
     return code
 
 
+def execute(
+    run: Run, folder: RunFolder, plugins: list[dict[str, Any]], resumed: bool
+) -> tuple[str, dict[str, Any], int]:
+    """Carry a run out in its folder: status, figures and exit code. A failure is recorded in the folder, then raised.
+
+    A mistake of the user's that shows only with the first batch leaves no folder behind.
+    """
+    first = run.step
+    if run.main:
+        _describe(run, folder, plugins)
+    try:
+        with Interrupt() as interrupt:
+            status = run.train(folder, interrupt)
+            figures = run.finish()
+        run.end(status)
+        return status, figures, interrupt.exit_code if status == "interrupted" else 0
+    except BaseException as error:
+        run.end("failed")
+        if run.main and isinstance(error, VQError) and error.exit_code == 2 and run.step == first and not resumed:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        elif run.main:
+            with contextlib.suppress(RunError):  # the disk that failed the run may refuse this too
+                folder.set_status("failed", run.step, error=f"{type(error).__name__}: {error}")
+        raise
+
+
+def _describe(run: Run, folder: RunFolder, plugins: list[dict[str, Any]]) -> None:
+    """Write what a run is made of, before it starts."""
+    folder.write_yaml(folder.config, run.config.dump())
+    folder.write_json(folder.data, run.source.describe())
+    folder.write_json(folder.plugins, plugins)
+    folder.write_json(folder.env, describe_environment(run.device, run.accelerator.num_processes))
+    folder.set_status("running", run.step)
+
+
 def _headline(run: Run) -> str:
     sides = " x ".join(str(n) for n in run.source.shape)
     tokens = " x ".join(str(n) for n in run.model.backbone.latent_shape) or "1"
     parameters = sum(p.numel() for p in run.model.parameters())
+    processes = f", {n} processes" if (n := run.accelerator.num_processes) > 1 else ""
     return (
         f"{run.config.title()}: {len(run.train_split)} samples of {sides} ({len(run.test_split)} held out), "
-        f"{tokens} tokens of {run.settings.codebook_size} codes, {parameters / 1e6:.2f} M parameters, {run.device}"
+        f"{tokens} tokens of {run.settings.codebook_size} codes, {parameters / 1e6:.2f} M parameters, "
+        f"{run.device}{processes}"
     )

@@ -8,10 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vq.pipeline.backbones.base import Backbone
-from vq.pipeline.config import Plan
+from vq.pipeline.backbones.base import Backbone, LevelBackbone
+from vq.pipeline.backbones.patches import Patches
+from vq.pipeline.bottlenecks.build import build_bottleneck, scale_of
+from vq.pipeline.bottlenecks.continuous import Continuous
+from vq.pipeline.bottlenecks.levels import Levels
+from vq.pipeline.config import Plan, RunConfig
 from vq.pipeline.data.source import DataSource, SampleSpec
 from vqcore.bottleneck import VectorQuantizer
+from vqcore.errors import SettingError
 from vqcore.output import Output
 from vqcore.registry import Registry
 
@@ -34,15 +39,17 @@ class ModelOutput:
 
 
 class VQModel(nn.Module):
-    """Encoder, vector-quantized bottleneck, decoder.
+    """Encoder, bottleneck, decoder.
 
     Args:
         backbone: the encoder and decoder.
-        bottleneck: the layer between them.
+        bottleneck: the layer between them, ``Levels`` of it where the backbone has several, or a baseline.
         likelihood: ``gaussian`` (mean squared error) or ``bernoulli`` (cross-entropy of logits).
     """
 
-    def __init__(self, backbone: Backbone, bottleneck: VectorQuantizer, likelihood: str = "gaussian") -> None:
+    def __init__(
+        self, backbone: Backbone, bottleneck: VectorQuantizer | Levels | Continuous, likelihood: str = "gaussian"
+    ) -> None:
         super().__init__()
         self.backbone, self.bottleneck, self.likelihood = backbone, bottleneck, likelihood
 
@@ -51,27 +58,57 @@ class VQModel(nn.Module):
         z = self.backbone.encode(x)
         out = self.bottleneck(z, inputs=x, decode=self.backbone.decode)
         logits = out.reconstruction.float()
-        term = F.mse_loss(logits, x) if self.likelihood == "gaussian" else _cross_entropy(logits, x)
+        distance = F.mse_loss if self.likelihood == "gaussian" else F.binary_cross_entropy_with_logits
+        term = distance(logits, x) if len(x) else logits.sum()  # one of several processes may have no sample
         losses = {"reconstruction": term, **out.losses}
         return ModelOutput(term + out.loss, losses, out, logits)
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether a sample becomes indices at all; a baseline's does not, its ``codebook_size`` is 0."""
+        return self.codebook_size > 0
+
+    @property
+    def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Positions of a sample's latents: one shape a level, coarsest first."""
+        backbone = self.backbone
+        return backbone.latent_shapes if isinstance(backbone, LevelBackbone) else (tuple(backbone.latent_shape),)
+
+    @property
+    def index_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's indices: its positions (of several levels one sequence), groups or stages last."""
+        if not self.has_codes:
+            return (0,)
+        levels = isinstance(self.bottleneck, Levels)
+        layer = self.bottleneck.levels[0] if levels else self.bottleneck
+        return (*self.backbone.latent_shape, *layer.quantizer.index_shape)
+
+    @property
+    def codebook_size(self) -> int:
+        """K, the number of values that an index takes."""
+        return self.bottleneck.codebook_size
+
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Indices of samples (B, *shape): (B, *latent_shape), groups or stages last."""
+        """Indices of samples (B, *shape): (B, *index_shape).
+
+        Raises:
+            SettingError: if the model has none.
+        """
         return self.bottleneck.encode(self.backbone.encode(x))
 
     @torch.no_grad()
     def decode(self, indices: Tensor) -> Tensor:
-        """Samples (B, *shape) of indices, in the data's range of values."""
+        """Samples (B, *shape) of indices (B, *index_shape), in the data's range of values.
+
+        Raises:
+            SettingError: if the model has none, or one is out of range.
+        """
         return self.to_values(self.backbone.decode(self.bottleneck.decode(indices)).float())
 
     def to_values(self, reconstruction: Tensor) -> Tensor:
         """The decoder's output as values of the data: probabilities of logits, else as it is."""
         return reconstruction.sigmoid() if self.likelihood == "bernoulli" else reconstruction
-
-
-def _cross_entropy(logits: Tensor, x: Tensor) -> Tensor:
-    return F.binary_cross_entropy_with_logits(logits, x)
 
 
 def build_source(plan: Plan, registry: Registry) -> DataSource:
@@ -80,19 +117,19 @@ def build_source(plan: Plan, registry: Registry) -> DataSource:
 
 
 def build_model(plan: Plan, registry: Registry, samples: SampleSpec | DataSource) -> VQModel:
-    """The run's model on the CPU, seeded by the config, for samples of this kind."""
-    config, components = plan.config, plan.components
+    """The run's model on the CPU, seeded by the config, for samples of this kind.
+
+    Raises:
+        SettingError: if backbone, dimension and samples do not fit.
+    """
+    config = plan.config
     torch.manual_seed(config.seed)
-    backbone = registry.build(components["backbone"], shape=samples.shape, dim=config.dim)
-    bottleneck = VectorQuantizer(
-        dim=config.dim,
-        codebook_size=config.codebook_size,
-        manifold=components["manifold"],
-        quantizer=components["quantizer"],
-        estimator=components["estimator"],
-        regularizers=list(plan.regularizers.values()),
-        channel_first=backbone.channel_first,
-        code_dim=config.code_dim,
-        registry=registry,
-    )
+    width = 2 * config.dim if config.bottleneck == "gaussian" else config.dim  # a mean and a deviation each
+    backbone: Backbone = registry.build(plan.components["backbone"], shape=samples.shape, dim=width)
+    dim = config.dim if backbone.dim is None else backbone.dim
+    if config.dim not in (dim, RunConfig.model_fields["dim"].default):
+        raise SettingError("dim", config.dim, f"{dim}, which the backbone's own structure sets", "leave it out")
+    bottleneck = build_bottleneck(plan, registry, backbone, backbone.dim or width, dim, samples.likelihood)
+    if isinstance(backbone, Patches):
+        backbone.scale = scale_of(bottleneck)
     return VQModel(backbone, bottleneck, samples.likelihood)

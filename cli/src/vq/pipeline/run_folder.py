@@ -45,12 +45,9 @@ class RunFolder:
         cls.check_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            folder = cls(path)
-            folder.samples.mkdir()
-            folder.checkpoints.mkdir()
         except OSError as error:
             raise SettingError("--run-dir", str(path), f"a place that can be written: {error.strerror}") from error
-        return folder
+        return cls(path)
 
     @staticmethod
     def check_free(path: Path) -> None:
@@ -62,7 +59,7 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise SettingError("--run-dir", str(path), "a new or empty folder, found a file")
-            if path.exists() and any(path.iterdir()):
+            if path.exists() and any(not _is_temporary(each) for each in path.iterdir()):
                 fix = f"choose another, or go on with: vq train --resume {path}"
                 raise SettingError("--run-dir", str(path), "a new or empty folder, found files in it", fix)
         except OSError as error:
@@ -156,6 +153,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Write a small text file; see ``write_bytes``."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file through a temporary one that is flushed to disk, then renamed.
 
     Raises:
@@ -164,14 +166,19 @@ def write_text(path: Path, text: str) -> None:
     with writing(path):
         temporary = path.with_name(f".{path.name}.tmp")
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _is_temporary(path: Path) -> bool:
+    """Whether it is what a process left that was killed while it wrote."""
+    return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def _unused(path: Path) -> Path:

@@ -1,32 +1,36 @@
-"""Training: one step as design.md states it, and around it the run folder, checkpoints, pictures and signals."""
+"""Training: one step as design.md states it, and around it logging, evaluation, pictures and checkpoints."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor
+from accelerate.tracking import GeneralTracker
+from torch import Tensor, nn
 
-from vq.pipeline import checkpoint, pictures
+from vq.pipeline import checkpoint, history, pictures
+from vq.pipeline.collapse import collapse_warning
 from vq.pipeline.config import Plan
-from vq.pipeline.device import choose_device
-from vq.pipeline.environment import describe_environment
+from vq.pipeline.data.source import DataSource, Split
 from vq.pipeline.evaluate import evaluate
 from vq.pipeline.interrupt import Interrupt
 from vq.pipeline.lifecycle import LifeCycle
 from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source
+from vq.pipeline.order import BatchOrder, Part
+from vq.pipeline.processes import StopVote, data_parallel, main_first, of_all, unsynchronised
 from vq.pipeline.progress import TrainingProgress
 from vq.pipeline.reporter import Reporter
-from vq.pipeline.run_folder import RunFolder
+from vq.pipeline.run_folder import RunFolder, writing
+from vq.pipeline.trackers import scalars, start_trackers
 from vq.pipeline.window import Window, require_finite
-from vqcore.errors import RunError, SettingError, UsageError, VQError
+from vqcore import draws
+from vqcore.errors import RunError
 from vqcore.loader import describe
 from vqcore.registry import Registry
 
@@ -37,11 +41,13 @@ class Run:
     """One run: what life-cycle hooks see as ``run``.
 
     Building it reads the data set and constructs the model, so that whatever is wrong is said before a folder exists.
+    Where several processes train, each has one; the first alone writes, speaks and calls hooks.
 
     Args:
         plan: the resolved config.
         registry: where the components come from.
         reporter: where to report.
+        accelerator: this process's device, precision and place among the others.
 
     Attributes:
         config: the plan.
@@ -49,39 +55,39 @@ class Run:
         device: where it is.
         folder: the run folder.
         step: number of steps done.
+        main: whether this is the first process.
     """
 
-    def __init__(self, plan: Plan, registry: Registry, reporter: Reporter) -> None:
+    def __init__(self, plan: Plan, registry: Registry, reporter: Reporter, accelerator: Accelerator) -> None:
         self.config, self.registry, self.reporter = plan, registry, reporter
-        self.settings = plan.config
-        self.source = build_source(plan, registry)
-        self.train_split, self.test_split = self.source.split("train"), self.source.split("test")
-        self.accelerator = _accelerator(choose_device(self.settings.device), self.settings.precision)
-        self.device = self.accelerator.device
+        self.settings, self.accelerator, self.device = plan.config, accelerator, accelerator.device
+        self.main = accelerator.is_main_process
+        self.source, self.train_split, self.test_split = main_first(
+            accelerator, lambda: _split(build_source(plan, registry))
+        )
+        self.order = BatchOrder(len(self.train_split), self.settings.batch_size, self.settings.seed)
         self.model: VQModel = build_model(plan, registry, self.source)
         self.model.to(self.device, memory_format=torch.channels_last)
         if self.settings.compile:
             backbone = self.model.backbone
             backbone.encode, backbone.decode = torch.compile(backbone.encode), torch.compile(backbone.decode)
-        self.optimizer = registry.build(plan.components["optimizer"], params=list(self.model.parameters()))
+        self.parallel = data_parallel(self.model, accelerator)
+        parameters = list(self.model.parameters()) or [nn.Parameter(torch.zeros(0))]  # no optimizer takes none
+        self.optimizer = registry.build(plan.components["optimizer"], params=parameters)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         # Only the optimizer: a prepared model would evaluate in mixed precision, and vq evaluate would not.
-        self.stepper = self.accelerator.prepare(self.optimizer)
+        self.stepper = accelerator.prepare(self.optimizer)
+        torch.manual_seed(self.settings.seed + accelerator.process_index)  # alike so far, apart from here on
         self.life = LifeCycle(registry, reporter.warn)
-        self.step, self.seconds, self.window = 0, 0.0, Window()
+        self.step, self.seconds, self.collapsed = 0, 0.0, False
+        self.trackers: list[GeneralTracker] = []
+        self.window = Window(scaled=accelerator.scaler is not None)
         self.folder: RunFolder
-
-    # -- length and order -------------------------------------------------------------------------------------
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in a pass over the training split; the last may be short."""
-        return math.ceil(len(self.train_split) / self.settings.batch_size)
 
     @property
     def total_steps(self) -> int:
         """Steps of the whole run."""
-        total = self.settings.epochs * self.steps_per_epoch
+        total = self.settings.epochs * self.order.steps_per_epoch
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
     def _rate(self, step: int) -> float:
@@ -91,53 +97,70 @@ class Run:
             return warm
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
 
-    def _batches(self) -> Iterator[Tensor]:
-        """Batches from the present step on. The order depends on the seed and the epoch alone."""
+    def _batches(self) -> Iterator[list[tuple[Part, Tensor]]]:
+        """This process's parts of each step and their samples, from the present step on."""
+        accelerator = self.accelerator
+        place = (accelerator.process_index, accelerator.num_processes, self.settings.accumulate)
         while True:
-            epoch, done = divmod(self.step, self.steps_per_epoch)
-            generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-            order = torch.randperm(len(self.train_split), generator=generator)
-            rest = order[done * self.settings.batch_size :]
-            yield from self.train_split.batches(rest.split(self.settings.batch_size), self.device)
+            steps = list(self.order.epoch(self.step, *place))
+            samples = self.train_split.batches([part.samples for parts in steps for part in parts], self.device)
+            for parts in steps:
+                yield [(part, next(samples)) for part in parts]
 
     # -- the loop ---------------------------------------------------------------------------------------------
 
     def train(self, folder: RunFolder, interrupt: Interrupt) -> str:
         """Train to the end or to a signal; returns ``done`` or ``interrupted``."""
         self.folder = folder
-        self.life.call("vq_run_start", run=self)
-        status, began = "done", time.perf_counter() - self.seconds
+        self._tell("vq_run_start")
+        self.trackers = start_trackers(
+            self.settings.trackers if self.main else (), folder.path, self.config.dump(), self.step
+        )
+        stop, vote, began = 0, StopVote(self.accelerator), time.perf_counter() - self.seconds
         with TrainingProgress(self.reporter, self.total_steps, self.step) as progress:
             batches = self._batches()
-            while self.step < self.total_steps:
-                batch = next(batches)
-                out = self._train_step(batch)
-                self.window.add(out, batch.shape[0])
+            while self.step < self.total_steps and not stop:
+                parts = next(batches)
+                losses = self._train_step(parts)
                 self.seconds = time.perf_counter() - began
                 if self.life.listens("vq_step_end"):
-                    self.life.call("vq_step_end", run=self, step=self.step, losses=_detached(out))
+                    self._tell("vq_step_end", step=self.step, losses=losses)
                 progress.advance()
-                stop = interrupt.number is not None
-                line = self._after_step(batch, stop)
+                stop = vote(interrupt.number or 0)
+                line = self._after_step(parts[-1][1], bool(stop))
                 if line:
                     progress.report(line)
-                if stop:
-                    status = "interrupted"
-                    break
-        return status
+        vote.close()
+        interrupt.number = stop or interrupt.number  # the signal may have reached another process alone
+        return "interrupted" if stop else "done"
 
-    def _train_step(self, batch: Tensor) -> ModelOutput:
+    def _train_step(self, parts: list[tuple[Part, Tensor]]) -> dict[str, Tensor]:
+        """One step of the optimizer; gives the loss terms, those of this process, detached."""
         self.model.train()
-        with self.accelerator.autocast():
-            out: ModelOutput = self.model(_channels_last(batch))
-        self.accelerator.backward(out.loss)
-        if self.settings.grad_clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip)
+        losses: dict[str, Tensor] = {}
+        key = draws.key_of(self.settings.seed, self.step)
+        for number, (part, samples) in enumerate(parts, 1):
+            batch = self.source.augment(samples, key, part.positions)
+            with unsynchronised(self.parallel) if number < len(parts) else contextlib.nullcontext():
+                out = self._forward_backward(batch, part.share)
+            self.window.add(out, part.share)
+            for name, value in out.losses.items():
+                losses[name] = losses.get(name, 0) + value.detach() * part.share
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip or math.inf)
         self.stepper.step()
         self.scheduler.step()
         self.stepper.zero_grad()
         self.model.bottleneck.update(self.optimizer)
         self.step += 1
+        self.window.end_step(self.step, self.order.size(self.step - 1), norm)
+        return losses
+
+    def _forward_backward(self, batch: Tensor, share: float) -> ModelOutput:
+        with self.accelerator.autocast():
+            out: ModelOutput = self.parallel(_channels_last(batch))
+        if out.loss.requires_grad:  # nothing learns by gradient where there is no network and codes are averages
+            # a mean over this part weighs as much as its samples; gradients are averaged over the processes
+            self.accelerator.backward(out.loss * (share * self.accelerator.num_processes))
         return out
 
     def _after_step(self, batch: Tensor, stop: bool) -> dict[str, Any]:
@@ -149,15 +172,22 @@ class Run:
             if self.step % settings.sample_every == 0:
                 self.save_samples()
             return {}
-        line = {"step": self.step, "epoch": (self.step - 1) // self.steps_per_epoch}
-        line |= {"lr": self.scheduler.get_last_lr()[0], **self.window.close(self.step)}
-        if evaluates:
-            figures = self.evaluate()
-            require_finite(self.step, {"test_mse": figures["mse"]})
-            line |= {f"test_{name}": figures[name] for name in HELD_OUT}
-        for extra in self.life.call("vq_metrics", _figures, run=self, batch=batch):
-            line |= {name: value for name, value in extra.items() if name not in line}
-        self.folder.append_metrics(line)
+        line = {"step": self.step, "epoch": (self.step - 1) // self.order.steps_per_epoch}
+        line |= {"lr": self.scheduler.get_last_lr()[0]}
+        whole = self.window.steps >= settings.log_every
+        try:
+            line |= self.window.close(self.step)
+            if evaluates:
+                figures = self.evaluate()
+                require_finite(self.step, {"test_mse": figures["mse"]})
+                line |= {f"test_{name}": figures[name] for name in HELD_OUT if name in figures}
+        except RunError as error:
+            raise self._told_everywhere(error) from None
+        if whole and self.step > settings.warmup_steps:
+            self._warn_of_collapse(line)
+        self._log(line, batch)
+        if evaluates and self.main:
+            history.record(self.folder.path, self.step, self.model)
         if last or self.step % settings.sample_every == 0:
             self.save_samples()
         if saves:
@@ -165,18 +195,52 @@ class Run:
         self.window.restart()
         return line
 
+    def _warn_of_collapse(self, line: dict[str, Any]) -> None:
+        text = collapse_warning(line, self.settings.codebook_size)
+        if text and not self.collapsed:
+            self.reporter.warn(text)
+        self.collapsed = bool(text)  # told again only after it recovered
+
+    def _log(self, line: dict[str, Any], batch: Tensor) -> None:
+        if not self.main:
+            return
+        for extra in self.life.call("vq_metrics", _figures, run=self, batch=batch):
+            line |= {name: value for name, value in extra.items() if name not in line}
+        self.folder.append_metrics(line)
+        for tracker in self.trackers:
+            tracker.log(scalars(line), step=self.step)
+
+    def _tell(self, hook: str, **arguments: Any) -> None:
+        if self.main:
+            self.life.call(hook, run=self, **arguments)
+
+    def _told_everywhere(self, error: RunError) -> BaseException:
+        """An error that every process meets, to be raised by each: the first says it, with the way back."""
+        if not self.main:
+            return SystemExit(error.exit_code)
+        good = checkpoint.latest(self.folder.checkpoints) if checkpoint.exists(self.folder.checkpoints) else None
+        back = f"; last good checkpoint: {good}, go on from it with: vq train --resume {self.folder.path}"
+        return RunError(f"{error}{back if good else '; it had no checkpoint yet'}")
+
     # -- what a run leaves behind -----------------------------------------------------------------------------
 
     def evaluate(self) -> dict[str, Any]:
-        """Held-out figures of the present weights."""
-        return evaluate(self.model, self.source, self.settings.batch_size, self.device)
+        """Held-out figures of the present weights; every process takes a share of the split."""
+        share = (self.accelerator.process_index, self.accelerator.num_processes)
+        return evaluate(
+            self.model, self.test_split, self.source.value_range, self.settings.batch_size, self.device, share
+        )
 
     def save_samples(self) -> None:
         """Held-out samples beside their reconstructions, as samples/step-<step>.png."""
+        if not self.main:
+            return
         last = len(self.test_split) - 1  # spread over the split: neighbours may be alike
         order = torch.linspace(0, last, min(PICTURED, last + 1)).long()
         batch = next(self.test_split.batches([order], self.device))
         path = self.folder.samples / f"step-{self.step:08d}.png"
+        with writing(path):
+            path.parent.mkdir(exist_ok=True)
         pictures.save_reconstructions(path, self.model, batch, self.source.value_range)
 
     def save_checkpoint(self) -> None:
@@ -186,18 +250,28 @@ class Run:
             "scheduler": {"last_epoch": self.scheduler.last_epoch},
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
             "seconds": self.seconds,
+            "rng": of_all(self.accelerator, checkpoint.random_state()),
         }
-        checkpoint.save(self.folder.checkpoints, self.step, self.model, state, self.settings.keep_checkpoints)
-        self.folder.set_status("running", self.step)
+        if self.main:
+            checkpoint.save(self.folder.checkpoints, self.step, self.model, state, self.settings.keep_checkpoints)
+            self.folder.set_status("running", self.step)
 
     def restore(self, folder: RunFolder) -> None:
-        """Take up an earlier run where its latest checkpoint left it.
+        """Take up an earlier run where its latest checkpoint left it, in as many processes as there are now.
 
         Raises:
-            UsageError: if there is no checkpoint.
+            UsageError: if the latest is not there.
             RunError: if it is damaged or belongs to another run.
         """
-        path = checkpoint.latest(folder.checkpoints)
+        if checkpoint.exists(folder.checkpoints):
+            self._load(checkpoint.latest(folder.checkpoints))
+        else:
+            self.reporter.say(f"{folder.path} has no checkpoint yet: it starts again")
+        if self.main:
+            folder.rewind_metrics(self.step)
+            history.rewind(folder.path, self.step)
+
+    def _load(self, path: Path) -> None:
         checkpoint.load_weights(path, self.model)
         try:
             state = checkpoint.load_trainer(path)
@@ -206,72 +280,39 @@ class Run:
             self.scheduler.last_epoch = state["scheduler"]["last_epoch"]
             if self.accelerator.scaler:
                 self.accelerator.scaler.load_state_dict(state["scaler"])
+            if self.accelerator.process_index < len(state["rng"]):  # else as seeded: a process that was not there
+                checkpoint.restore_random_state(state["rng"][self.accelerator.process_index])
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{path / checkpoint.TRAINER}: not the state of this run: {describe(error)}") from error
         for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
             group["lr"] = base * self._rate(self.step)
-        folder.rewind_metrics(self.step)
 
     def finish(self) -> dict[str, Any]:
         """Held-out figures, summary.json and the pictures of the whole run."""
         figures = self.evaluate()
         figures |= {"steps": self.step, "seconds": self.seconds}
         figures["images_per_second"] = self.window.total_samples / max(self.window.total_seconds, 1e-9)
-        self.folder.write_json(self.folder.summary, figures)
-        pictures.save_curves(self.folder.path / "curves.png", self.folder.read_metrics())
-        pictures.save_codebook(self.folder.path / "codebook.png", self.model, self.test_split, self.device)
+        if self.main:
+            self.folder.write_json(self.folder.summary, figures)
+            pictures.save_curves(self.folder.path / "curves.png", self.folder.read_metrics())
+            pictures.save_codebook(self.folder.path / "codebook.png", self.model, self.test_split, self.device)
         return figures
+
+    def end(self, status: str) -> None:
+        """Close trackers, tell the plugins, and record how it ended."""
+        for tracker in self.trackers:
+            tracker.finish()
+        self._tell("vq_run_end", status=status)
+        if self.main and status != "failed":
+            self.folder.set_status(status, self.step)
 
 
 #: The held-out figures that metrics.jsonl repeats over the run.
 HELD_OUT = ("psnr", "mse", "perplexity", "codes_used")
 
 
-def execute(
-    run: Run, folder: RunFolder, plugins: list[dict[str, Any]], resumed: bool
-) -> tuple[str, dict[str, Any], int]:
-    """Carry a run out in its folder: status, figures and exit code. A failure is recorded in the folder, then raised.
-
-    A mistake of the user's that shows only with the first batch leaves no folder behind.
-    """
-    first = run.step
-    folder.write_yaml(folder.config, run.config.dump())
-    folder.write_json(folder.data, run.source.describe())
-    folder.write_json(folder.plugins, plugins)
-    folder.write_json(folder.env, describe_environment(run.device, run.accelerator.num_processes))
-    folder.set_status("running", run.step)
-    try:
-        with Interrupt() as interrupt:
-            status = run.train(folder, interrupt)
-            figures = run.finish()
-        run.life.call("vq_run_end", run=run, status=status)
-        folder.set_status(status, run.step)
-        return status, figures, interrupt.exit_code if status == "interrupted" else 0
-    except BaseException as error:
-        run.life.call("vq_run_end", run=run, status="failed")
-        if isinstance(error, VQError) and error.exit_code == 2 and run.step == first and not resumed:
-            shutil.rmtree(folder.path, ignore_errors=True)
-        else:
-            _record_failure(folder, run.step, error)
-        raise
-
-
-def _record_failure(folder: RunFolder, step: int, error: BaseException) -> None:
-    with contextlib.suppress(RunError):  # the disk that failed the run may refuse this too
-        folder.set_status("failed", step, error=f"{type(error).__name__}: {error}")
-
-
-def _accelerator(device: torch.device, precision: str) -> Accelerator:
-    if precision == "fp16" and device.type == "cpu":
-        raise SettingError("precision", precision, "no or bf16 on a CPU")  # Accelerate would train in float32
-    AcceleratorState._reset_state(True)  # it outlives a run, and would refuse another precision in this process
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=precision)
-    if accelerator.num_processes > 1:
-        found = f"{accelerator.num_processes} processes"
-        raise UsageError(f"vq train was started in {found}: it trains in one so far; start it without a launcher")
-    return accelerator
+def _split(source: DataSource) -> tuple[DataSource, Split, Split]:
+    return source, source.split("train"), source.split("test")
 
 
 def _channels_last(batch: Tensor) -> Tensor:
@@ -280,7 +321,3 @@ def _channels_last(batch: Tensor) -> Tensor:
 
 def _figures(answer: Any) -> dict[str, float]:
     return {str(name): float(value) for name, value in answer.items()}
-
-
-def _detached(out: ModelOutput) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in out.losses.items()}

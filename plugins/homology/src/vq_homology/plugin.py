@@ -1,12 +1,15 @@
-"""Registers the regularizer ``homology``, and records what it did to a run that uses it."""
+"""Registers the regularizer ``homology``, and records and shows what it did to a run that uses it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqcore.component import ComponentSpec
 from vqcore.hooks import hookimpl
+
+if TYPE_CHECKING:
+    from vqcore.report import Section
 
 VQ_API = 1
 
@@ -60,6 +63,16 @@ def vq_run_end(run: Any, status: str) -> None:
     metrics = pictures.read_metrics(run.folder.path)
     for cloud in [name for name in ("codebook", "latents") if name in lines[-1]]:
         pictures.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
+
+
+@hookimpl
+def vq_report(run: Any) -> list[Section]:
+    """What the record shows, where there is one."""
+    if not _takes_part(run):
+        return []
+    from vq_homology import record, report
+
+    return report.sections(record.read(run.folder.path), run.metrics)
 
 
 def _takes_part(run: Any) -> bool:

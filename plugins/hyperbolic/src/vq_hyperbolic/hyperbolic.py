@@ -103,6 +103,10 @@ class Hyperbolic(Manifold):
         """(2/sqrt(c)) asinh(sqrt t)."""
         return (2 / self.sqrt_c) * torch.asinh(safe_sqrt(self.half_sinh_squared(x, y)))
 
+    def log_volume(self, u: Tensor) -> Tensor:
+        """(D - 1) log(sinh(2a)/(2a)), a = sqrt(c) |u| (Nagano et al. 2019, arXiv:1902.02992)."""
+        return (u.shape[-1] - 1) * log_sinhc(2 * self.sqrt_c * safe_norm(u)).squeeze(-1)
+
     # -- averages ---------------------------------------------------------------------------------------------
 
     def velocity(self, m: Tensor) -> Tensor:
@@ -158,6 +162,14 @@ def asinh_sqrt_squared(t: Tensor) -> Tensor:
     far = torch.where(near, torch.ones_like(t), t)
     series = t * (1 + t * (-1 / 3 + t * (8 / 45 + t * (-4 / 35 + t * (128 / 1575)))))
     return torch.where(near, series, torch.asinh(far.sqrt()).square())
+
+
+def log_sinhc(t: Tensor) -> Tensor:
+    """log(sinh t / t) for t >= 0, value and gradient finite at 0 and far out; near 0 by its series."""
+    near = t < 0.1
+    far = torch.where(near, torch.ones_like(t), t)
+    series = t.square() * (1 / 6 - t.square() * (1 / 180 - t.square() * (1 / 2835 - t.square() / 37800)))
+    return torch.where(near, series, far + torch.log1p(-torch.exp(-2 * far)) - (2 * far).log())
 
 
 def ratio(numerator: Tensor, denominator: Tensor, at_zero: float) -> Tensor:

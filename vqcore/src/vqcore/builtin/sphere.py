@@ -90,6 +90,11 @@ class Sphere(Manifold):
         share = 2 * (y * middle).sum(-1, keepdim=True) / torch.where(length > 0, length, torch.ones_like(length))
         return y - share * middle + 2 * k * (y * pole).sum(-1, keepdim=True) * x
 
+    def log_volume(self, u: Tensor) -> Tensor:
+        """(D - 1) log |sin a/a|, a = sqrt(k) |u|."""
+        shrunk = torch.sinc(self.sqrt_k * safe_norm(u) / math.pi).abs().clamp(min=torch.finfo(u.dtype).eps)
+        return (u.shape[-1] - 1) * shrunk.log().squeeze(-1)
+
     def project(self, x: Tensor) -> Tensor:
         """x scaled to the sphere; 0 becomes the pole."""
         length = safe_norm(x)

@@ -9,12 +9,12 @@ from vqcore.errors import SettingError
 
 
 class ResidualBlock(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(x))))."""
+    """x + conv1x1(relu(conv3x3(relu(x)))), ``inner`` channels between the two."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.ReLU(), nn.Conv2d(width, width, 3, padding=1), nn.ReLU(), nn.Conv2d(width, width, 1)
+            nn.ReLU(), nn.Conv2d(width, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, width, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class Conv(Backbone):
     Args:
         shape: (C, H, W).
         dim: D.
-        hidden, residual_blocks, downsamplings, output: see ``ConvConfig``.
+        hidden, residual_blocks, residual_hidden, downsamplings, output: see ``ConvConfig``.
 
     Raises:
         SettingError: if samples are no pictures, or their sides cannot be halved so often.
@@ -43,21 +43,18 @@ class Conv(Backbone):
         dim: int,
         hidden: int = 64,
         residual_blocks: int = 2,
+        residual_hidden: int | None = None,
         downsamplings: int | None = None,
         output: str = "linear",
     ) -> None:
         super().__init__()
-        if len(shape) != 3:
-            raise SettingError("backbone", "conv", f"pictures, found samples of shape {shape}", "set backbone to mlp")
-        channels, height, width = shape
-        halvings = _default_halvings(min(height, width)) if downsamplings is None else downsamplings
-        if height % 2**halvings or width % 2**halvings:
-            fix = "lower it, or resize the pictures (dataset.image_size, where the data set has it)"
-            raise SettingError("downsamplings", halvings, f"sides {height} x {width} divisible by {2**halvings}", fix)
+        channels, height, width = picture("conv", shape)
+        halvings = default_halvings(min(height, width)) if downsamplings is None else downsamplings
+        check_sides("downsamplings", halvings, height, width, halvings)
         self.latent_shape = (height >> halvings, width >> halvings)
-        blocks = [ResidualBlock(hidden) for _ in range(2 * residual_blocks)]
+        blocks = [ResidualBlock(hidden, residual_hidden or hidden) for _ in range(2 * residual_blocks)]
         self.encoder = nn.Sequential(
-            *_strided(nn.Conv2d, channels, hidden, halvings),
+            *strided(nn.Conv2d, channels, hidden, halvings),
             *blocks[:residual_blocks],
             nn.ReLU(),
             nn.Conv2d(hidden, dim, 1),
@@ -65,7 +62,7 @@ class Conv(Backbone):
         self.decoder = nn.Sequential(
             nn.Conv2d(dim, hidden, 3, padding=1),
             *blocks[residual_blocks:],
-            *_strided(nn.ConvTranspose2d, hidden, hidden, halvings),
+            *strided(nn.ConvTranspose2d, hidden, hidden, halvings),
             nn.ReLU(),
             nn.Conv2d(hidden, channels, 3, padding=1),
             *([nn.Tanh()] if output == "tanh" else []),
@@ -80,7 +77,29 @@ class Conv(Backbone):
         return self.decoder(z)
 
 
-def _default_halvings(side: int) -> int:
+def picture(backbone: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width of a sample.
+
+    Raises:
+        SettingError: if it is no picture.
+    """
+    if len(shape) != 3:
+        raise SettingError("backbone", backbone, f"pictures, found samples of shape {shape}", "set backbone to mlp")
+    return shape  # type: ignore[return-value]
+
+
+def check_sides(setting: str, value: int, height: int, width: int, halvings: int) -> None:
+    """Refuse a setting that would halve the sides of pictures more often than they can be.
+
+    Raises:
+        SettingError: naming it.
+    """
+    if height % 2**halvings or width % 2**halvings:
+        fix = "lower it, or resize the pictures (dataset.image_size, where the data set has it)"
+        raise SettingError(setting, value, f"sides {height} x {width} divisible by {2**halvings}", fix)
+
+
+def default_halvings(side: int) -> int:
     """As many as leave 4 to 8 positions a side, at least one."""
     halvings = 1
     while (side >> halvings) > 8 and side % 2 ** (halvings + 1) == 0:
@@ -88,7 +107,8 @@ def _default_halvings(side: int) -> int:
     return halvings if side % 2 == 0 else 0
 
 
-def _strided(kind: type[nn.Module], channels: int, hidden: int, count: int) -> list[nn.Module]:
+def strided(kind: type[nn.Module], channels: int, hidden: int, count: int) -> list[nn.Module]:
+    """``count`` convolutions of kernel 4 and stride 2 with ReLU between them; one of kernel 3 where there are none."""
     if count == 0:
         return [nn.Conv2d(channels, hidden, 3, padding=1)]
     first = [kind(channels, hidden, 4, stride=2, padding=1)]

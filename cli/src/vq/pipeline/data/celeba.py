@@ -10,7 +10,8 @@ from torchvision import datasets
 
 from vq.pipeline.data.fetch import load
 from vq.pipeline.data.pictures import PictureFiles
-from vq.pipeline.data.source import DataSource, FileSplit
+from vq.pipeline.data.source import PictureSource
+from vq.pipeline.data.splits import FileSplit
 
 _PICTURES = f"{datasets.CelebA.base_folder}/img_align_celeba"
 _PARTITION = f"{datasets.CelebA.base_folder}/list_eval_partition.txt"
@@ -18,7 +19,7 @@ _PARTITION = f"{datasets.CelebA.base_folder}/list_eval_partition.txt"
 _PART = {"train": "0", "test": "2"}
 
 
-class CelebA(DataSource):
+class CelebA(PictureSource):
     """The published training (162,770) and test part (19,962): the middle square of each face, scaled.
 
     Args:
@@ -27,12 +28,22 @@ class CelebA(DataSource):
         download: fetch them if they are not there (from Google Drive, with the package gdown).
         image_size: side of the pictures served.
         workers: processes that read ahead.
+        flip, shift: see ``PictureSource``.
     """
 
-    def __init__(self, *, root: str = "data", download: bool = False, image_size: int = 64, workers: int = 2) -> None:
-        self.root, self.download, self.image_size, self.workers = root, download, image_size, workers
+    def __init__(
+        self,
+        *,
+        root: str = "data",
+        download: bool = False,
+        image_size: int = 64,
+        workers: int = 2,
+        flip: bool = False,
+        shift: int = 0,
+    ) -> None:
+        super().__init__((3, image_size, image_size), flip, shift)
+        self.root, self.download, self.workers = root, download, workers
         self.folder = Path(root).expanduser()
-        self.shape = (3, image_size, image_size)
 
     def split(self, name: Literal["train", "test"]) -> FileSplit:
         """Files served as bytes (3, image_size, image_size), in the partition's order."""
@@ -40,7 +51,7 @@ class CelebA(DataSource):
         if self.download and not all((self.folder / file).exists() for file in files):
             load("CelebA", self.root, files, True, self._fetch)
         paths = load("CelebA", self.root, files, False, lambda: self._paths(name))
-        return FileSplit(PictureFiles(paths, self.image_size), self.workers)
+        return FileSplit(PictureFiles(paths, self.shape), self.workers)
 
     def _fetch(self) -> None:
         datasets.CelebA(self.folder, target_type=[], download=True)

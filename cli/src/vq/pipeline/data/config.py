@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from vqcore.config import ComponentConfig
+from vqcore.config import ComponentConfig, OnDisk
 
 ImageSize = Annotated[int, Field(ge=4, le=1024)]
-Root = Annotated[str, Field(min_length=1)]
+Root = Annotated[str, Field(min_length=1), OnDisk()]
 
 
-class PhotosConfig(ComponentConfig):
+class PictureConfig(ComponentConfig):
+    """Options of every data set of pictures."""
+
+    flip: bool = False
+    """In training, mirror half of the pictures left to right."""
+    shift: NonNegativeInt = 0
+    """In training, move pictures by up to this many pixels along each axis; the border is reflected."""
+
+
+class PhotosConfig(PictureConfig):
     """Options of the two photos."""
 
     patch: Annotated[int, Field(ge=4, le=64)] = 32
@@ -32,7 +41,7 @@ class TreesConfig(ComponentConfig):
     """Training samples, noisy copies of all nodes in turn (32 of each by default)."""
 
 
-class DownloadConfig(ComponentConfig):
+class DownloadConfig(PictureConfig):
     """Options of every data set that can be downloaded."""
 
     root: Root = "data"
@@ -61,7 +70,7 @@ class CelebAConfig(DownloadConfig):
     """Processes that read pictures ahead; 0 reads them in the training process."""
 
 
-class ImageFolderConfig(ComponentConfig):
+class ImageFolderConfig(PictureConfig):
     """Options of a folder of pictures."""
 
     root: Root = "data/images"
@@ -74,3 +83,31 @@ class ImageFolderConfig(ComponentConfig):
     """Processes that read pictures ahead; 0 reads them in the training process."""
     strict: bool = False
     """Refuse a folder with broken pictures instead of leaving them out."""
+
+
+class ArraysConfig(PictureConfig):
+    """Options of NumPy's files."""
+
+    root: Root = "data/arrays.npz"
+    """A .npz file, a folder of .npy files, or one .npy file: arrays train and test (or x_train and x_test), or x."""
+    layout: Literal["auto", "NCHW", "NHWC"] = "auto"
+    """Where the channels of pictures are; auto takes the axis of length 1 or 3."""
+    range: tuple[float, float] | None = None
+    """Floats that become -1 and 1; left out, the smallest and largest there are."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the samples held out, where there is one array of them."""
+
+
+class HierarchyConfig(PictureConfig):
+    """Options of the part-of tree and its pictures."""
+
+    depth: Annotated[int, Field(ge=2, le=5)] = 3
+    """Levels below the root: 3 are objects, parts and sub-parts; a picture is 2^(depth - 1) cells high and wide."""
+    branching: Annotated[int, Field(ge=2, le=6)] = 4
+    """Kinds of objects, of parts that each has, of sub-parts that each of these has."""
+    cell: Annotated[int, Field(ge=4, le=32)] = 8
+    """Side of a cell, which shows one node of the deepest level, in pixels."""
+    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.02
+    """Standard deviation of the noise on a pixel; the range of values is 2."""
+    samples: PositiveInt = 4096
+    """Training pictures; a quarter as many are held out."""

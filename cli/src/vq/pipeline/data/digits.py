@@ -7,21 +7,31 @@ from typing import Literal
 import torch
 
 from vq.pipeline.data.partition import held_out
-from vq.pipeline.data.source import ArraySplit, DataSource
+from vq.pipeline.data.source import PictureSource
+from vq.pipeline.data.splits import ArraySplit
 
 #: Ink values go from 0 to this.
 _LEVELS = 16
 
 
-class Digits(DataSource):
-    """The 1,797 digits of the UCI optical recognition test set; a fixed fifth of them (359) is held out."""
+class Digits(PictureSource):
+    """The 1,797 digits of the UCI optical recognition test set; a fixed fifth of them (359) is held out.
 
-    shape = (1, 8, 8)
+    Args:
+        flip, shift: see ``PictureSource``.
+    """
+
+    classes = tuple("0123456789")
+
+    def __init__(self, *, flip: bool = False, shift: int = 0) -> None:
+        super().__init__((1, 8, 8), flip, shift)
 
     def split(self, name: Literal["train", "test"]) -> ArraySplit:
         """Bytes (N, 1, 8, 8), 0..16 stretched to 0..255 and rounded."""
         from sklearn.datasets import load_digits
 
-        pictures = torch.from_numpy(load_digits().images).mul(255 / _LEVELS).round().to(torch.uint8).unsqueeze(1)
+        digits = load_digits()
+        pictures = torch.from_numpy(digits.images).mul(255 / _LEVELS).round().to(torch.uint8).unsqueeze(1)
         train, test = held_out(len(pictures), 0.2)
-        return ArraySplit(pictures[train if name == "train" else test])
+        chosen = train if name == "train" else test
+        return ArraySplit(pictures[chosen], torch.from_numpy(digits.target).long()[chosen])

@@ -7,22 +7,29 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from vq.pipeline.data.partition import held_out
 from vq.pipeline.data.pictures import ENDINGS, PictureFiles, find_pictures, unreadable
-from vq.pipeline.data.source import DataSource, FileSplit
+from vq.pipeline.data.source import PictureSource
+from vq.pipeline.data.splits import FileSplit
 from vqcore.errors import SettingError
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
+#: Broken files named on the terminal; data.json has them all.
+_LISTED = 20
 _log = logging.getLogger(__name__)
 
 
-class ImageFolder(DataSource):
-    """Every picture below a folder, as the middle square scaled to one size.
+class ImageFolder(PictureSource):
+    """Every picture below a folder, its middle square scaled to one size.
 
     Where the folder holds ``train`` and one of ``test``, ``val``, ``valid``, ``validation`` (the first that is there),
     these are the splits. Otherwise a fixed share of all pictures is held out, by a seeded permutation of the sorted
     relative paths. Each file is decoded once at the start: broken ones are left out of their split and reported, the
-    others stay where they were.
+    others stay where they were (unless a split would be left empty: then the readable ones are parted anew).
+
+    A picture's class is the topmost folder it lies in, where there are two or more of them and no picture beside them.
 
     Args:
         root: the folder.
@@ -30,6 +37,7 @@ class ImageFolder(DataSource):
         held_out: share of the pictures in the test split, where the folder has no splits of its own.
         workers: processes that read ahead.
         strict: refuse a folder with broken files.
+        flip, shift: see ``PictureSource``.
     """
 
     def __init__(
@@ -40,25 +48,45 @@ class ImageFolder(DataSource):
         held_out: float = 0.1,
         workers: int = 2,
         strict: bool = False,
+        flip: bool = False,
+        shift: int = 0,
     ) -> None:
-        self.root, self.image_size, self.held_out = root, image_size, held_out
-        self.workers, self.strict = workers, strict
+        super().__init__((3, image_size, image_size), flip, shift)
+        self.root, self.held_out, self.workers, self.strict = root, held_out, workers, strict
         self.folder = Path(root).expanduser()
-        self.shape = (3, image_size, image_size)
 
     def split(self, name: Literal["train", "test"]) -> FileSplit:
         """Files served as bytes (3, image_size, image_size), sorted by path."""
-        return FileSplit(PictureFiles(self.files[name], self.image_size), self.workers)
+        paths, labels = self.files[name], None
+        if self.classes:
+            numbers = {folder: number for number, folder in enumerate(self.classes)}
+            labels = torch.tensor([numbers[self._class(path)] for path in paths])
+        return FileSplit(PictureFiles(paths, self.shape), self.workers, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Also the broken files left out, relative to the root."""
-        skipped = [path.relative_to(self.folder).as_posix() for path in self.broken]
-        return super().describe() | {"skipped": skipped}
+        """Also how many pictures there are, and the broken ones left out, relative to the root, with the reason."""
+        skipped = {path.relative_to(self.folder).as_posix(): reason for path, reason in self.broken.items()}
+        counts = {name: len(paths) for name, paths in self.files.items()} | {"skipped": len(skipped)}
+        return super().describe() | {"pictures": counts, "skipped": skipped}
+
+    @cached_property
+    def classes(self) -> list[str] | None:  # type: ignore[override]
+        """Names of the topmost folders, sorted."""
+        names = {self._class(path) for paths in self.files.values() for path in paths}
+        return sorted(names) if len(names) > 1 and "" not in names else None
+
+    def _class(self, path: Path) -> str:
+        """The topmost folder of a picture, below the split's where there are such; empty where it is in none."""
+        *folders, _ = path.relative_to(self.folder).parts
+        return next(iter(folders[1:] if self._held else folders), "")
 
     @cached_property
     def files(self) -> dict[str, list[Path]]:
         """The readable files of each split."""
         good = {name: [path for path in paths if path not in self.broken] for name, paths in self._found.items()}
+        readable = sorted(path for paths in good.values() for path in paths)
+        if not self._held and len(readable) > 1 and not all(good.values()):
+            good = self._parted(readable)
         for name, paths in good.items():
             if not paths:
                 raise self._unusable(f"readable pictures to {name} with, but all {len(self._found[name])} are broken")
@@ -75,7 +103,9 @@ class ImageFolder(DataSource):
         total = sum(map(len, self._found.values()))
         if broken:
             count = f"{len(broken)} of {total} pictures cannot be read"
-            listed = "\n".join(f"  {path}: {reason}" for path, reason in broken.items())
+            listed = "\n".join(f"  {path}: {reason}" for path, reason in [*broken.items()][:_LISTED])
+            if len(broken) > _LISTED:
+                listed += f"\n  and {len(broken) - _LISTED} more"
             if self.strict:
                 fix = f"remove them or set dataset.strict=false:\n{listed}"
                 raise self._unusable(f"pictures that can be read, but {count}", fix)
@@ -83,14 +113,22 @@ class ImageFolder(DataSource):
         return broken
 
     @cached_property
+    def _held(self) -> str | None:
+        """The folder of the test split, where the root has folders for both splits."""
+        if not (self.folder / "train").is_dir():
+            return None
+        return next((name for name in _TEST_FOLDERS if (self.folder / name).is_dir()), None)
+
+    @cached_property
     def _found(self) -> dict[str, list[Path]]:
         if not self.folder.is_dir():
             fix = "create it, or name another with --set dataset.root=PATH"
             raise self._unusable("a folder of pictures, but it does not exist", fix)
-        test = next((name for name in _TEST_FOLDERS if (self.folder / name).is_dir()), None)
-        if test and (self.folder / "train").is_dir():
-            return {"train": self._pictures("train", 1), "test": self._pictures(test, 1)}
-        paths = self._pictures("", 2)
+        if self._held:
+            return {"train": self._pictures("train", 1), "test": self._pictures(self._held, 1)}
+        return self._parted(self._pictures("", 2))
+
+    def _parted(self, paths: list[Path]) -> dict[str, list[Path]]:
         train, held = held_out(len(paths), self.held_out)
         return {"train": [paths[i] for i in train.tolist()], "test": [paths[i] for i in held.tolist()]}
 

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from vq.pipeline.data.partition import held_out
-from vq.pipeline.data.source import ArraySplit, DataSource
+from vq.pipeline.data.source import PictureSource
+from vq.pipeline.data.splits import ArraySplit
 
 #: Side of the squares that go whole to one split; no patch is larger.
 BLOCK = 64
 
 
-class Photos(DataSource):
+class Photos(PictureSource):
     """Patches of a temple and a flower, both photos 427x640.
 
     Each photo is parted into blocks of 64x64 (the lowest row is 43 high), a fixed fifth of which is held out. Patches
@@ -24,6 +25,7 @@ class Photos(DataSource):
         patch: side of a patch.
         stride: step between training patches in a block, which overlap where it is smaller than the patch. Test
             patches never overlap.
+        flip, shift: see ``PictureSource``.
     """
 
     credits = (
@@ -32,9 +34,9 @@ class Photos(DataSource):
         "notice names danielbuechele for both). CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
     )
 
-    def __init__(self, *, patch: int = 32, stride: int = 8) -> None:
+    def __init__(self, *, patch: int = 32, stride: int = 8, flip: bool = False, shift: int = 0) -> None:
+        super().__init__((3, patch, patch), flip, shift)
         self.patch, self.stride = patch, stride
-        self.shape = (3, patch, patch)
 
     def split(self, name: Literal["train", "test"]) -> ArraySplit:
         """Bytes (N, 3, patch, patch) in the order of photos, blocks and rows."""

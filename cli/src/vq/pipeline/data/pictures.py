@@ -1,4 +1,4 @@
-"""Picture files of any size and mode as square RGB tensors of bytes."""
+"""Picture files of any size and mode as tensors of bytes, all of one shape."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", "
 
 
 class PictureFiles(Dataset[Tensor]):
-    """Files read when they are asked for: (3, size, size) bytes, the middle square of each, scaled.
+    """Files read when they are asked for: bytes (C, H, W), the middle of each, scaled.
 
     Args:
         paths: of the files.
-        size: side of the pictures served.
+        shape: (C, H, W) of the pictures served; C is 3, or 1 for grey.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.paths, self.size = [str(path) for path in paths], size
+    def __init__(self, paths: Sequence[Path], shape: tuple[int, int, int]) -> None:
+        self.paths, self.shape = [str(path) for path in paths], shape
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
         path = self.paths[index]
+        channels, *sides = self.shape
         try:
             with Image.open(path) as image:
-                return square(to_rgb(image), self.size)
+                picture = to_rgb(image)
+                return middle(picture if channels == 3 else picture.convert("L"), *sides)
         except Exception as error:  # Pillow raises many kinds on bad files
             raise RunError(f"{path} cannot be read: {describe(error)}") from error
 
 
-def square(image: Image.Image, size: int) -> Tensor:
-    """The middle square of a picture, scaled to (C, size, size).
+def middle(image: Image.Image, height: int, width: int) -> Tensor:
+    """The largest middle part of a picture that has these proportions, scaled to (C, height, width).
 
     Cropped before it is scaled, for a picture of 1x10000 scaled first would be enormous.
     """
-    middle = transforms.center_crop(image, [min(image.size)])
-    return transforms.pil_to_tensor(transforms.resize(middle, [size, size], antialias=True))
+    scale = min(image.height / height, image.width / width)
+    part = transforms.center_crop(image, [max(1, round(height * scale)), max(1, round(width * scale))])
+    return transforms.pil_to_tensor(transforms.resize(part, [height, width], antialias=True))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

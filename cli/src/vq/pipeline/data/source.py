@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
-from vqcore.errors import VQError
+from vq.pipeline.data.augment import augment
+from vqcore.errors import SettingError
 
 
 class Split(ABC):
@@ -34,88 +34,6 @@ class Split(ABC):
         return None
 
 
-class ArraySplit(Split):
-    """Samples held whole in memory, moved to the device once.
-
-    Args:
-        data: (N, *shape) of the small type it is stored in; ``to_float`` turns each batch into floats.
-        labels: (N,) int64, or None.
-    """
-
-    def __init__(self, data: Tensor, labels: Tensor | None = None) -> None:
-        self.data, self._labels = data, labels
-
-    def __len__(self) -> int:
-        return self.data.shape[0]
-
-    @property
-    def labels(self) -> Tensor | None:
-        """See ``Split.labels``."""
-        return self._labels
-
-    def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-        """See ``Split.batches``."""
-        if self.data.device != device:
-            self.data = self.data.to(device)
-        for index in chosen:
-            yield to_float(self.data[index.to(device, non_blocking=True)])
-
-
-class FileSplit(Split):
-    """Samples read when they are needed, by worker processes.
-
-    Args:
-        dataset: a map-style data set of uint8 pictures (C, H, W), all of one shape.
-        workers: processes that read ahead; 0 reads in this one.
-    """
-
-    def __init__(self, dataset: Dataset, workers: int = 0) -> None:
-        self.dataset, self.workers = dataset, workers
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-        """See ``Split.batches``."""
-        loader = DataLoader(
-            _Guarded(self.dataset),
-            batch_sampler=[index.tolist() for index in chosen],
-            num_workers=self.workers,
-            collate_fn=_collate,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else each epoch draws the workers' seed from the global generator
-        )
-        for batch in loader:
-            if isinstance(batch, VQError):
-                raise batch
-            yield to_float(batch.to(device, non_blocking=True))
-
-
-class _Guarded(Dataset):
-    """A data set whose errors are answers: raised in a worker, a message would arrive wrapped in a traceback."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except VQError as error:
-            return error
-
-
-def _collate(samples: list[Any]) -> Any:
-    errors = (sample for sample in samples if isinstance(sample, VQError))
-    return next(errors, None) or default_collate(samples)
-
-
-def to_float(batch: Tensor) -> Tensor:
-    """Bytes as floats in [-1, 1]; truth values as 0 and 1; floats as they are."""
-    if batch.dtype == torch.uint8:
-        return batch.float().div_(127.5).sub_(1)
-    return batch.float() if batch.dtype == torch.bool else batch
-
-
 @dataclass(frozen=True)
 class SampleSpec:
     """What a model must know of its data.
@@ -124,11 +42,13 @@ class SampleSpec:
         shape: of a sample: (C, H, W) for pictures, (F,) for vectors.
         value_range: smallest and largest value, for PSNR and for showing pictures.
         likelihood: what reconstruction loss fits: ``gaussian`` or ``bernoulli``, see ``DataSource``.
+        stored_range: what files of floats hold in place of ``value_range``; None where they hold the same.
     """
 
     shape: tuple[int, ...]
     value_range: tuple[float, float] = (-1.0, 1.0)
     likelihood: str = "gaussian"
+    stored_range: tuple[float, float] | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> SampleSpec:
@@ -137,8 +57,13 @@ class SampleSpec:
         Raises:
             KeyError, TypeError, ValueError: if it records something else.
         """
-        low, high = values["value_range"]
-        return cls(tuple(map(int, values["shape"])), (float(low), float(high)), str(values["likelihood"]))
+        stored = values.get("stored_range")
+        return cls(
+            tuple(map(int, values["shape"])),
+            _range(values["value_range"]),
+            str(values["likelihood"]),
+            _range(stored) if stored else None,
+        )
 
 
 class DataSource(ABC):
@@ -149,12 +74,16 @@ class DataSource(ABC):
         value_range: smallest and largest value, for PSNR and for showing pictures.
         likelihood: what reconstruction loss fits: ``gaussian`` (mean squared error) or ``bernoulli`` (cross-entropy
             of logits with values in [0, 1]).
+        classes: what the numbers in ``Split.labels`` mean, in their order, or None where samples have no class.
+        stored_range: what the data's own files of floats hold in place of ``value_range``, or None.
         credits: what the data's licence asks to be said, or None.
     """
 
     shape: tuple[int, ...]
-    value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-    likelihood: ClassVar[Literal["gaussian", "bernoulli"]] = "gaussian"
+    value_range: tuple[float, float] = (-1.0, 1.0)
+    likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
+    classes: Sequence[str] | None = None
+    stored_range: tuple[float, float] | None = None
     credits: ClassVar[str | None] = None
 
     @abstractmethod
@@ -165,6 +94,59 @@ class DataSource(ABC):
             SettingError: if the files are not there, with how to get them.
         """
 
+    def augment(self, batch: Tensor, key: int, positions: Tensor) -> Tensor:
+        """Training samples (B, *shape), changed at random; unchanged unless the data set says otherwise.
+
+        Args:
+            batch: on the device, as a split served it.
+            key: of the step's draws, the only source of randomness.
+            positions: where the samples stand in the batch of all processes, (B,) int64: each is changed alike
+                whoever holds it.
+        """
+        return batch
+
     def describe(self) -> dict[str, Any]:
-        """What a run folder records about the data."""
-        return {"shape": list(self.shape), "value_range": list(self.value_range), "likelihood": self.likelihood}
+        """What a run folder records about the data, once a split was asked for."""
+        values = {"shape": list(self.shape), "value_range": list(self.value_range), "likelihood": self.likelihood}
+        if self.stored_range:
+            values["stored_range"] = list(self.stored_range)
+        if self.classes is not None:
+            values["classes"] = list(self.classes)
+        return values
+
+
+class PictureSource(DataSource):
+    """A data set of pictures, mirrored and shifted at random in training where its options say so.
+
+    Args:
+        shape: of a picture, (C, H, W).
+        flip: mirror half of them left to right.
+        shift: largest move along each axis, pixels.
+
+    Raises:
+        SettingError: if the pictures are too small for the shift.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], flip: bool, shift: int) -> None:
+        self.shape, self.flip, self.shift = shape, flip, shift
+        check_shift(shape, shift)
+
+    def augment(self, batch: Tensor, key: int, positions: Tensor) -> Tensor:
+        """See ``DataSource.augment``."""
+        return augment(batch, key, positions, flip=self.flip, shift=self.shift)
+
+
+def check_shift(shape: tuple[int, ...], shift: int, setting: str = "shift") -> None:
+    """Refuse a shift that would reflect a picture (C, H, W) more than once.
+
+    Raises:
+        SettingError: if it is not below the shorter side.
+    """
+    side = min(shape[1:])
+    if shift >= side:
+        raise SettingError(setting, shift, f"less than {side}, the shorter side of the pictures")
+
+
+def _range(values: Any) -> tuple[float, float]:
+    low, high = map(float, values)
+    return low, high

@@ -10,6 +10,7 @@ DATASETS: list[ComponentSpec] = [
     ComponentSpec(
         name="digits",
         target=f"{_HERE}.digits:Digits",
+        config=f"{_HERE}.config:PictureConfig",
         summary="1,797 handwritten digits of 8x8 (scikit-learn's, offline)",
     ),
     ComponentSpec(
@@ -53,5 +54,17 @@ DATASETS: list[ComponentSpec] = [
         target=f"{_HERE}.image_folder:ImageFolder",
         config=f"{_HERE}.config:ImageFolderConfig",
         summary="the pictures below a folder of one's own",
+    ),
+    ComponentSpec(
+        name="arrays",
+        target=f"{_HERE}.arrays:Arrays",
+        config=f"{_HERE}.config:ArraysConfig",
+        summary="pictures or vectors of one's own in NumPy's .npy and .npz files",
+    ),
+    ComponentSpec(
+        name="hierarchy",
+        target=f"{_HERE}.hierarchy:Hierarchy",
+        config=f"{_HERE}.config:HierarchyConfig",
+        summary="pictures of objects made of parts made of sub-parts, with their tree (generated)",
     ),
 ]

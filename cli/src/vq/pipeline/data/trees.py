@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vq.pipeline.data.source import ArraySplit, DataSource
+from vq.pipeline.data.source import DataSource
+from vq.pipeline.data.splits import ArraySplit
+from vq.pipeline.data.tree import levels_of, tree_distance
 from vqcore.errors import SettingError
 
 
@@ -15,7 +17,8 @@ class Trees(DataSource):
     """A full binary tree of n = 2^depth - 1 nodes in heap order; sample i is node i's row of ``tree_bits``.
 
     The training samples are noisy copies of all nodes in turn. The test split is the n clean nodes, in heap order:
-    not data held out from training, but the set on which the paper scores an embedding.
+    not data held out from training, but the set on which the paper scores an embedding. A sample's class is its node's
+    level.
 
     Args:
         depth: levels of the tree.
@@ -32,17 +35,23 @@ class Trees(DataSource):
         if samples < self.nodes:
             raise SettingError("samples", samples, f"{self.nodes} (the nodes of a tree of depth {depth}) or more")
         self.shape = (self.nodes,)
+        self.classes = [f"level {level}" for level in range(depth)]
 
     def split(self, name: Literal["train", "test"]) -> ArraySplit:
         """Truth values (N, n), served as 0 and 1."""
-        bits = tree_bits(self.depth)
+        bits, levels = tree_bits(self.depth), levels_of(torch.arange(self.nodes), 2)
         if name == "test":
-            return ArraySplit(bits)
-        samples = bits[torch.arange(self.samples) % self.nodes]
+            return ArraySplit(bits, levels)
+        nodes = torch.arange(self.samples) % self.nodes
+        samples = bits[nodes]
         generator = torch.Generator().manual_seed(0)
         for row in samples:  # row by row: the random numbers of the whole set would take four times its memory
             row ^= torch.rand(self.nodes, generator=generator) < self.noise
-        return ArraySplit(samples)
+        return ArraySplit(samples, levels[nodes])
+
+    def tree_distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Edges on the way between nodes (rows of the test split), int64; shapes broadcast."""
+        return tree_distance(a, b, 2)
 
 
 def tree_bits(depth: int) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
+from numpy.typing import NDArray
 from torch import Tensor
 
+from vq.pipeline.bottlenecks.levels import Levels
 from vq.pipeline.data.source import Split
 from vq.pipeline.model import VQModel
 from vq.pipeline.pictures.style import COLORS, GRID, INK, MUTED, dress, figure, save
@@ -24,44 +27,49 @@ BOOKS = 4
 
 @torch.no_grad()
 def save_codebook(path: Path, model: VQModel, split: Split, device: torch.device) -> None:
-    """Draw the first codebooks of a model with the latents of held-out samples.
+    """Draw the first codebooks of a model, or of each of its levels, with the latents of held-out samples.
 
-    More than two dimensions are projected on the two principal axes of codes and latents. On a disk the distance
-    from the centre stays true, so only the angle is a projection.
+    A model without codes has its latents drawn alone. More than two dimensions are projected on the two principal axes
+    of codes and latents. On a disk the distance from the centre stays true, so only the angle is a projection.
     """
     was_training = model.training
     model.eval()
     batch = next(split.batches([torch.arange(min(SAMPLES, len(split)))], device))
-    uses = model.bottleneck.inspect(model.backbone.encode(batch)).uses
+    found = model.bottleneck.inspect(model.backbone.encode(batch))
     model.train(was_training)
-    shown = uses[:BOOKS]
-    drawing = figure(9.5, 4.4 * len(shown))
-    rows = drawing.subplots(len(shown), 2, squeeze=False)
-    for (plane, bars), use, number in zip(rows, shown, range(len(shown)), strict=True):
-        which = f"codebook {number + 1} of {len(uses)}: " if len(uses) > 1 else ""
-        _draw_plane(plane, model.bottleneck.manifold, use, which)
+    shown = _first_books(model, found.uses)
+    drawing = figure(9.5 if shown else 4.75, 4.4 * max(len(shown), 1))
+    if not shown:
+        _draw_plane(drawing.subplots(), model.bottleneck.manifold, found.z_q.flatten(0, -2), None, "")
+    rows = drawing.subplots(len(shown), 2, squeeze=False) if shown else []
+    for (plane, bars), (which, manifold, use) in zip(rows, shown, strict=True):
+        _draw_plane(plane, manifold, use.z[use.mask], use, which)
         _draw_usage(bars, use.counts)
     save(drawing, path)
 
 
-def _draw_plane(axes: Axes, manifold: Manifold, use: CodeUse, which: str) -> None:
-    latents = use.z[use.mask][:LATENTS].double()
-    codes = manifold.logmap0(use.codebook.double()) if use.codebook is not None else use.z_q.double().unique(dim=0)
-    flat = _project(torch.cat([codes, latents]))
+def _first_books(model: VQModel, uses: Sequence[CodeUse]) -> list[tuple[str, Manifold, CodeUse]]:
+    """The codebooks drawn, each with what tells it from the others: of several levels the first of each."""
+    if isinstance(model.bottleneck, Levels):
+        manifolds = [level.manifold for level in model.bottleneck.levels]
+        firsts = uses[:: max(len(uses) // len(manifolds), 1)]
+        return [(f"level {n}: ", *pair) for n, pair in enumerate(zip(manifolds, firsts, strict=False), 1)][:BOOKS]
+    which = [f"codebook {n} of {len(uses)}: " if len(uses) > 1 else "" for n in range(1, len(uses) + 1)]
+    return [(name, model.bottleneck.manifold, use) for name, use in zip(which, uses, strict=True)][:BOOKS]
+
+
+def _draw_plane(axes: Axes, manifold: Manifold, latents: Tensor, use: CodeUse | None, which: str) -> None:
+    """Latents (N, d), tangent vectors, with the codes of ``use`` where there are any."""
+    latents = latents[:LATENTS].double()
+    codes = latents[:0] if use is None else _codes(manifold, use)
+    flat = project(torch.cat([codes, latents]))
     on_disk = manifold.disk(flat)
     points = (flat if on_disk is None else on_disk).cpu().numpy()
-    counts = use.counts.cpu().numpy() if use.codebook is not None else np.ones(len(codes))
-    code_points, latent_points = points[: len(codes)], points[len(codes) :]
-    used = counts > 0
-    axes.scatter(*latent_points.T, s=5, color=COLORS[1], alpha=0.25, linewidths=0, label="latents")
-    size = 18 + 130 * counts / max(counts.max(), 1)
-    axes.scatter(
-        *code_points[used].T, s=size[used], color=COLORS[0], alpha=0.8, edgecolors="white", label="codes, by usage"
-    )
-    if (~used).any():
-        axes.scatter(*code_points[~used].T, s=22, facecolors="none", edgecolors=MUTED, label="unused codes")
+    axes.scatter(*points[len(codes) :].T, s=5, color=COLORS[1], alpha=0.25, linewidths=0, label="latents")
+    if use is not None:
+        _draw_codes(axes, points[: len(codes)], use)
     kind = type(manifold).__name__.lower()
-    width = use.z.shape[1]
+    width = latents.shape[1]
     disk, projected = " (disk)" * (on_disk is not None), ", projected" * (width > 2)
     dress(axes, f"{which}{kind}{disk}, {width} dimension{'s' * (width > 1)}{projected}")
     axes.set_aspect("equal", adjustable="box" if on_disk is not None else "datalim")
@@ -71,7 +79,20 @@ def _draw_plane(axes: Axes, manifold: Manifold, use: CodeUse, which: str) -> Non
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.06), ncols=3)
 
 
-def _project(u: Tensor) -> Tensor:
+def _codes(manifold: Manifold, use: CodeUse) -> Tensor:
+    """Tangent vectors (n, d) of all codes, or of those in use where the codebook is implicit."""
+    return use.z_q.double().unique(dim=0) if use.codebook is None else manifold.logmap0(use.codebook.double())
+
+
+def _draw_codes(axes: Axes, points: NDArray[np.floating], use: CodeUse) -> None:
+    counts = use.counts.cpu().numpy() if use.codebook is not None else np.ones(len(points))
+    used, size = counts > 0, 18 + 130 * counts / max(counts.max(), 1)
+    axes.scatter(*points[used].T, s=size[used], color=COLORS[0], alpha=0.8, edgecolors="white", label="codes, by usage")
+    if (~used).any():
+        axes.scatter(*points[~used].T, s=22, facecolors="none", edgecolors=MUTED, label="unused codes")
+
+
+def project(u: Tensor) -> Tensor:
     """Tangent vectors (N, D) as (N, 2): along the two principal axes, with each one's length kept."""
     if u.shape[1] == 1:
         return torch.cat([u, torch.zeros_like(u)], 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     """Draw the lines of metrics.jsonl."""
     drawing = figure(11, 3.4)
     losses, quality, usage = drawing.subplots(1, 3)
-    terms = dict.fromkeys(name for line in lines for name in _terms(line))
+    terms = dict.fromkeys(name for line in lines for name in terms_of(line))
     for color, name in zip(COLORS, terms, strict=False):
         _line(losses, lines, name, color, name)
     if any(line.get(name, 0) > 0 for line in lines for name in terms):
@@ -34,10 +35,13 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     save(drawing, path)
 
 
-def _terms(line: Mapping[str, Any]) -> list[str]:
-    """The loss terms of a line: what stands between their sum and the code usage."""
+def terms_of(line: Mapping[str, Any]) -> list[str]:
+    """The loss terms of a line: what stands between their sum and the figures that follow them."""
     names = list(line)
-    return names[names.index("loss") + 1 : names.index("perplexity")] if "loss" in line else []
+    if "loss" not in line:
+        return []
+    terms = names[names.index("loss") + 1 :]
+    return list(takewhile(lambda name: name not in ("perplexity", "images_per_second"), terms))
 
 
 def _line(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, color: str, label: str) -> None:

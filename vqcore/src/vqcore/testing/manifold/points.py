@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -126,6 +128,16 @@ class PointRules(ManifoldBench):
         manifold, x, _ = self._three_clouds()
         near(manifold.negate(x), manifold.expmap0(-manifold.logmap0(x)), "negate(x)", 1e-6, 1e-9)
 
+    @rule
+    def test_volume_is_that_of_translations(self) -> None:
+        """A translation u(v) enlarges volumes in tangent space by exp(log_volume(v) - log_volume(u))."""
+        manifold, x, (y, _) = self._three_clouds()
+        for origin, v in zip(x[:8], manifold.logmap0(y)[:8].detach(), strict=True):
+            moved = _moved_by(manifold, origin)
+            slopes = torch.autograd.functional.jacobian(moved, v)
+            found = manifold.log_volume(v) - manifold.log_volume(moved(v))
+            near(found.detach(), torch.linalg.slogdet(slopes)[1], "log |det du/dv|", 1e-5, 1e-6)
+
     # -- codes and pictures -----------------------------------------------------------------------------------
 
     @rule
@@ -159,6 +171,11 @@ class PointRules(ManifoldBench):
         manifold = self.make().double()
         x, y, z = (manifold.expmap0(0.3 * self.tangents(manifold, 20, seed=seed)).detach() for seed in range(3))
         return manifold, x, (y, z)
+
+
+def _moved_by(manifold: Manifold, x: Tensor) -> Callable[[Tensor], Tensor]:
+    """The translation by the point x (A,) in tangent coordinates: v (D,) to u (D,)."""
+    return lambda v: manifold.logmap0(manifold.translate(x, manifold.expmap0(v)))
 
 
 def _centroid(manifold: Manifold, points: Tensor) -> Tensor:

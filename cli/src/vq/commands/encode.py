@@ -1,0 +1,57 @@
+"""``vq encode``: pictures or arrays as the indices of a run's codes."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from vq.commands.common import registry_for
+
+
+def encode(
+    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A folder of pictures, a picture, a .npy or .npz file; train or test for the run's own data.",
+            metavar="PATH",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder of indices.", metavar="OUT")],
+    file_format: Annotated[Literal["npz", "safetensors"], typer.Option("--format", help="Of the shards.")] = "npz",
+    shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 10_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples encoded at a time.")] = 256,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that read pictures ahead.")] = 2,
+    key: Annotated[str | None, typer.Option(help="Which array of a .npz file; x or the only one by default.")] = None,
+    layout: Annotated[
+        Literal["auto", "NCHW", "NHWC"], typer.Option(help="Where the channels of arrays are.", metavar="NCHW|NHWC")
+    ] = "auto",
+    device: Annotated[str | None, typer.Option(help="Device; the run's own by default.")] = None,
+) -> None:
+    """Write the indices of every sample, in shards beside a manifest.
+
+    Stopped at any moment, the same command goes on with the next shard. Files that cannot be read are left out and
+    listed in the manifest.
+    """
+    from rich.console import Console
+
+    from vq.pipeline.counting import SampleProgress
+    from vq.pipeline.load import load_run
+    from vq.pipeline.tokens.encode import encode as write
+    from vq.pipeline.tokens.inputs import read
+
+    console = Console()
+    trained = load_run(run, registry_for, device)
+    reading = read(trained, path, workers, key=key, layout=layout)
+    with SampleProgress(console, "encoding") as progress:
+        sizes = {"shard_size": shard_size, "batch_size": batch_size}
+        manifest = write(trained, reading, output, file_format=file_format, **sizes, report=progress.report)
+    if manifest.skipped:
+        names = ", ".join(list(manifest.skipped)[:3]) + (", ..." if len(manifest.skipped) > 3 else "")
+        found = len(manifest.skipped) + len(manifest.names)
+        listed = "the manifest says why"
+        console.print(f"{len(manifest.skipped)} of {found} files cannot be read and are left out ({names}): {listed}",
+                      highlight=False, soft_wrap=True)  # fmt: skip
+    shape = " x ".join(map(str, manifest.index_shape)) or "1"
+    text = f"{len(manifest.names)} samples of {shape} indices below {manifest.codebook_size}, as {manifest.dtype}"
+    console.print(f"{text}, in {len(manifest.shards)} shards: {output}", highlight=False, soft_wrap=True)

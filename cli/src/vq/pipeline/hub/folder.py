@@ -1,0 +1,82 @@
+"""The folder: config.json, model.safetensors and README.md."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save
+
+from vq.pipeline.checkpoint import WEIGHTS
+from vq.pipeline.hub.card import model_card
+from vq.pipeline.identity import model_of, versions
+from vq.pipeline.load import TrainedRun
+from vq.pipeline.output import new_folder
+from vq.pipeline.run_folder import write_bytes, write_text
+from vqcore.errors import UsageError
+
+FORMAT = 1
+CONFIG, CARD = "config.json", "README.md"
+#: Settings of training that say nothing on the model: left out when it is built again.
+TRAINING_ONLY = ("dataset", "optimizer", "regularizers", "trackers", "plugin_files", "device")
+#: Part of the names of weights that training alone needs.
+REGULARIZERS = ".regularizers."
+
+
+def write_folder(run: TrainedRun, folder: Path, repo: str = "", option: str = "--to-folder") -> Path:
+    """Write a trained run as the hub keeps models; the folder.
+
+    Args:
+        run: the trained run.
+        folder: new or empty.
+        repo: the name that the card tells people to load; the folder's own where it is left out.
+        option: what the folder was given by, for messages.
+
+    Raises:
+        SettingError: if the folder holds something.
+        UsageError: if the run has no summary.json yet.
+        RunError: if it cannot be written; nothing is left behind then.
+    """
+    figures = _figures(run)
+    config = {
+        "format": FORMAT,
+        "library_name": "vq",
+        "config": _shareable(run.plan.dump()),
+        "samples": json.loads(run.folder.data.read_text(encoding="utf-8")),
+        "codebook_size": run.model.codebook_size,
+        "index_shape": list(run.model.index_shape) if run.model.has_codes else [],
+        "model": model_of(run),
+        "figures": figures,
+        "versions": versions(),
+    }
+    with new_folder(folder, option) as temporary:
+        write_text(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
+        write_bytes(temporary / WEIGHTS, _weights(run.checkpoint / WEIGHTS))
+        write_text(temporary / CARD, model_card(run, figures, repo or folder.name))
+    return folder
+
+
+def _figures(run: TrainedRun) -> dict[str, Any]:
+    try:
+        return json.loads(run.folder.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        fix = f"finish it first: vq train --resume {run.folder.path}"
+        raise UsageError(f"{run.folder.summary}: no figures of a finished run to put on the card; {fix}") from error
+
+
+def _shareable(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what tells of the machine it ran on: plugin files, and all but the ends of absolute paths."""
+    dataset = {name: _last(value) for name, value in config["dataset"].items()}
+    return {name: value for name, value in config.items() if name != "plugin_files"} | {"dataset": dataset}
+
+
+def _last(value: Any) -> Any:
+    return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
+
+
+def _weights(file: Path) -> bytes:
+    """The weights as they are, or without those of regularizers: who uses the model need not install them."""
+    weights = load_file(file)
+    kept = {name: tensor for name, tensor in weights.items() if REGULARIZERS not in name}
+    return file.read_bytes() if len(kept) == len(weights) else save(kept)

@@ -1,0 +1,44 @@
+"""Which weights and which software made a file: what everything written from a run says about its origin."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import metadata
+from pathlib import Path
+
+from vq.pipeline.bottlenecks.continuous import no_codes
+from vq.pipeline.checkpoint import WEIGHTS
+from vq.pipeline.load import TrainedRun
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def model_of(run: TrainedRun) -> dict[str, str]:
+    """The run's name, its checkpoint, and the SHA-256 of that checkpoint's weights file."""
+    weights = run.checkpoint / WEIGHTS
+    return {"run": run.folder.path.resolve().name, "checkpoint": run.checkpoint.name, "sha256": sha256_of(weights)}
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The versions of vqcore, vq-cli, torch and the packages named; one that is not installed is left out."""
+    found = {}
+    for package in ("vqcore", "vq-cli", "torch", *packages):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def require_codes(run: TrainedRun) -> None:
+    """Refuse a run whose samples never become indices.
+
+    Raises:
+        SettingError: for the baselines without a quantizer.
+    """
+    if not run.model.has_codes:
+        raise no_codes(run.plan.config.bottleneck)

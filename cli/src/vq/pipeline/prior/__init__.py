@@ -1,0 +1,1 @@
+"""A prior over the codes of a trained run: trained, kept in the run folder, sampled from."""

@@ -1,0 +1,95 @@
+"""What a trained model makes of held-out samples: its codes, their usage, and the tokens behind each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vq.pipeline.load import TrainedRun
+from vqcore.manifold import Manifold
+from vqcore.quantizer import CodeUse
+
+#: Held-out samples whose codes are counted, and values of those that are kept to be shown, at most.
+COUNTED, KEPT_VALUES, KEPT = 4096, 2**23, 512
+#: Latents that are shown of each codebook, at most.
+LATENTS = 1500
+
+
+@dataclass(frozen=True)
+class Book:
+    """One codebook and its tokens, everything on the CPU.
+
+    Attributes:
+        place: its number in the order of ``Quantized.uses``, from 0.
+        codes: tangent vectors (K, d); of an implicit codebook NaN where a code was not used.
+        counts: how often each code was used, (K,).
+        latents: tangent vectors (N, d) of some tokens.
+        chosen: the codes (N,) of these.
+        indices: (S, T), those of every token of the samples that were kept; -1 for a bad token.
+    """
+
+    place: int
+    codes: Tensor
+    counts: Tensor
+    latents: Tensor
+    chosen: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class Look:
+    """Held-out samples (S, *shape) that were kept, of all ``samples`` that were counted, and the codebooks."""
+
+    inputs: Tensor
+    samples: int
+    books: tuple[Book, ...]
+
+    def first(self, most: int) -> list[tuple[str, Book]]:
+        """The first codebooks, each with a prefix for titles that says which it is, empty where there is one."""
+        of = len(self.books)
+        return [(f"codebook {book.place + 1} of {of}: " * (of > 1), book) for book in self.books[:most]]
+
+
+@torch.no_grad()
+def look_at(run: TrainedRun) -> Look:
+    """Encode held-out samples, spread over the split.
+
+    Raises:
+        SettingError: if the data set's files are not there.
+    """
+    split, size = run.source.split("test"), run.plan.config.batch_size
+    counted = torch.linspace(0, len(split) - 1, min(COUNTED, len(split))).long()
+    most = min(max(KEPT_VALUES // math.prod(run.samples.shape), 16), KEPT)
+    shown = counted[:: math.ceil(len(counted) / most)]
+    inputs = torch.cat([batch.cpu() for batch in split.batches(shown.split(size), run.device)])
+    if not run.model.has_codes:
+        return Look(inputs, len(counted), ())
+    rest = counted[~torch.isin(counted, shown)]
+    kept = [_uses(run, batch) for batch in split.batches(shown.split(size), run.device)]
+    counts = [sum(use.counts for use in uses) for uses in zip(*kept, strict=True)]
+    for batch in split.batches(rest.split(size), run.device):
+        counts = [count + use.counts for count, use in zip(counts, _uses(run, batch), strict=True)]
+    each = zip(zip(*kept, strict=True), counts, strict=True)
+    space = run.model.bottleneck.manifold
+    books = tuple(_book(place, uses, count, len(shown), space) for place, (uses, count) in enumerate(each))
+    return Look(inputs, len(counted), books)
+
+
+def _uses(run: TrainedRun, batch: Tensor) -> tuple[CodeUse, ...]:
+    return run.model.bottleneck.inspect(run.model.backbone.encode(batch)).uses
+
+
+def _book(place: int, uses: Sequence[CodeUse], counts: Tensor, samples: int, space: Manifold) -> Book:
+    names = ("z", "z_q", "indices")
+    latents, codes, chosen = (torch.cat([getattr(use, name)[use.mask] for use in uses]) for name in names)
+    if uses[0].codebook is not None:
+        codes = space.logmap0(uses[0].codebook)
+    else:
+        codes = torch.full((len(counts), codes.shape[1]), torch.nan).to(codes).index_copy(0, chosen, codes)
+    pace = math.ceil(max(len(latents), 1) / LATENTS)
+    indices = torch.cat([use.indices.flatten() for use in uses]).view(samples, -1)
+    return Book(place, codes.cpu(), counts.cpu(), latents[::pace].cpu(), chosen[::pace].cpu(), indices.cpu())

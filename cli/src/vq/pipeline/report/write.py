@@ -1,0 +1,129 @@
+"""From run folders to a report file."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from vq.pipeline.lifecycle import LifeCycle
+from vq.pipeline.report.render import render
+from vq.pipeline.report.run import ReportedRun
+from vq.pipeline.report.sections.codebook import codebook
+from vq.pipeline.report.sections.curves import curves
+from vq.pipeline.report.sections.figures import figures
+from vq.pipeline.report.sections.machine import machine
+from vq.pipeline.report.sections.patches import patches
+from vq.pipeline.report.sections.plane import plane
+from vq.pipeline.report.sections.reconstructions import reconstructions
+from vq.pipeline.report.sections.samples import samples
+from vq.pipeline.report.sections.settings import settings
+from vq.pipeline.report.sections.usage import usage
+from vq.pipeline.run_folder import write_text
+from vqcore.errors import SettingError
+from vqcore.registry import Registry
+from vqcore.report import Block, Group, Section
+
+NAME = "report.html"
+#: What is in every report of ours, and so tells one from a user's own file.
+MARK = '<meta name="generator" content="vq report">'
+#: Before the plugins' sections, and after them.
+FIRST = (figures, settings, curves, reconstructions, usage, codebook, plane, patches, samples)
+LAST = (machine,)
+
+
+def write_report(
+    paths: Sequence[Path],
+    registry_for: Callable[[Sequence[Path]], Registry],
+    output: Path | None = None,
+    device: str | None = None,
+    warn: Callable[[str], None] = print,
+) -> Path:
+    """Write the report of one run, or of several side by side.
+
+    Args:
+        paths: the run folders.
+        registry_for: from a run's plugin files to a registry.
+        output: the file; ``report.html`` in the run folder by default, in the working directory for several runs.
+        device: where models are looked at, instead of the config's.
+        warn: told what a plugin could not show.
+
+    Returns:
+        The file.
+
+    Raises:
+        SettingError: if a path is no run folder, or the file is there and no report.
+        RunError: if it cannot be written.
+    """
+    target = output or (paths[0] / NAME if len(paths) == 1 else Path(NAME))
+    labels = _labels(paths)
+    runs = [
+        ReportedRun(path, registry_for, device, label, alone=len(paths) == 1)
+        for path, label in zip(paths, labels, strict=True)
+    ]
+    _check_free(target)
+    write_text(target, page(runs, warn))
+    return target
+
+
+def page(runs: Sequence[ReportedRun], warn: Callable[[str], None] = print) -> str:
+    """The report as HTML."""
+    sections = [make(runs) for make in FIRST] + _of_plugins(runs, warn) + [make(runs) for make in LAST]
+    one = runs[0] if len(runs) == 1 else None
+    return render(
+        [section for section in sections if section.blocks],
+        title=one.label if one else f"{len(runs)} runs",
+        subtitle=f"{one.title}, {one.state}" if one else ", ".join(dict.fromkeys(run.title for run in runs)),
+        runs=runs,
+        footer=f"Written by vq report on {time.strftime('%Y-%m-%d at %H:%M')}; this file needs no other.",
+    )
+
+
+def _of_plugins(runs: Sequence[ReportedRun], warn: Callable[[str], None]) -> list[Section]:
+    """What ``vq_report`` hooks show; sections of one title stand together."""
+    found: dict[str, list[tuple[ReportedRun, Section]]] = {}
+    for run in runs:
+        if run.registry is not None and run.config is not None:
+            answers = LifeCycle(run.registry, warn).call("vq_report", _shown, run=run)
+            for section in [section for answer in answers for section in answer]:
+                found.setdefault(section.title, []).append((run, section))
+    return [_together(shown, several=len(runs) > 1) for shown in found.values()]
+
+
+def _together(shown: Sequence[tuple[ReportedRun, Section]], *, several: bool) -> Section:
+    first = shown[0][1]
+    if not several:
+        return Section(first.title, [block for _, section in shown for block in section.blocks], first.lead)
+    groups: list[Block] = [Group(run.label, section.blocks) for run, section in shown]
+    return Section(first.title, groups, first.lead)
+
+
+def _shown(answer: Iterable[Any]) -> list[Section]:
+    """A plugin's sections, tried out: what cannot be shown is that plugin's failure, not the report's."""
+    sections = list(answer)
+    for section in sections:
+        if not isinstance(section, Section):
+            raise TypeError(f"expected sections of vqcore.report, found {type(section).__name__}")
+    render(sections, title="", subtitle="", runs=[], footer="")
+    return sections
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """The folders' names, with as much of the path before them as tells them apart."""
+    names = [path.resolve().name for path in paths]
+    twice = {name for name, times in Counter(names).items() if times > 1}
+    return [str(path) if name in twice else name for path, name in zip(paths, names, strict=True)]
+
+
+def _check_free(path: Path) -> None:
+    if path.is_dir():
+        raise SettingError("--output", str(path), "a file, found a folder")
+    if not path.parent.is_dir():
+        raise SettingError("--output", str(path), f"a folder that is there, and {path.parent} is not")
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        if MARK not in file.read(4096):
+            raise SettingError("--output", str(path), "a new file or an earlier report", "choose another name")

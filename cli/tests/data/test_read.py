@@ -1,0 +1,125 @@
+"""Files of anybody's as what a model takes."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vq.pipeline.data.digits import Digits
+from vq.pipeline.data.read import read_samples
+from vq.pipeline.data.source import SampleSpec
+from vqcore.errors import SettingError
+
+GREY, COLOUR = SampleSpec((1, 8, 8)), SampleSpec((3, 8, 12))
+BITS = SampleSpec((5,), (0.0, 1.0), "bernoulli")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three pictures of mixed sizes and modes, nested, and two files that are none."""
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    Image.new("L", (20, 30), 51).save(tmp_path / "deep" / "b.png")
+    Image.new("RGBA", (9, 40), (255, 255, 255, 255)).save(tmp_path / "deep" / "er" / "c.png")
+    Image.new("RGB", (64, 8), (0, 0, 0)).save(tmp_path / "a.bmp")
+    (tmp_path / "deep" / "cut.jpg").write_text("no picture")
+    (tmp_path / "notes.txt").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("samples", [GREY, COLOUR])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_folder_of_pictures(folder, served, samples, workers):
+    inputs = read_samples(folder, samples, workers=workers)
+    assert inputs.names == ["a.bmp", "deep/b.png", "deep/er/c.png"]
+    assert list(inputs.skipped) == ["deep/cut.jpg"]
+    assert "cannot identify" in inputs.skipped["deep/cut.jpg"]
+    batch = served(inputs.split, 2)
+    assert batch.shape == (3, *samples.shape)
+    torch.testing.assert_close(batch[:, 0, 0, 0], torch.tensor([-1.0, -0.6, 1.0]))
+
+
+def test_the_middle_part_has_the_models_proportions(tmp_path, served):
+    picture = Image.new("RGB", (30, 40), (255, 0, 0))
+    picture.paste((0, 255, 0), (0, 10, 30, 30))  # 30 wide and 20 high in the middle, as 12 and 8 are
+    picture.save(tmp_path / "a.png")
+    batch = served(read_samples(tmp_path / "a.png", COLOUR).split)
+    assert (batch == torch.tensor([-1.0, 1.0, -1.0]).view(1, 3, 1, 1)).all()
+
+
+def test_one_picture(folder, served):
+    inputs = read_samples(folder / "deep" / "b.png", GREY)
+    assert (inputs.names, inputs.skipped) == (["b.png"], {})
+    torch.testing.assert_close(served(inputs.split), torch.full((1, 1, 8, 8), -0.6))
+
+
+def test_rows_of_bytes(tmp_path, served):
+    rows = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
+    np.save(tmp_path / "a.npy", rows)
+    inputs = read_samples(tmp_path / "a.npy", GREY)
+    assert inputs.names == ["0", "1", "2", "3"]
+    torch.testing.assert_close(served(inputs.split).flatten(), torch.arange(256) / 127.5 - 1)
+
+
+def test_what_a_data_set_serves_is_read_as_it_was_served(tmp_path, served):
+    expected = served(Digits().split("test"))
+    np.save(tmp_path / "a.npy", Digits().split("test").data.numpy())
+    assert torch.equal(served(read_samples(tmp_path / "a.npy", GREY).split), expected)
+
+
+def test_floats_are_in_the_range_of_the_models_own_data(tmp_path, served):
+    np.savez(tmp_path / "a.npz", x=np.full((2, 8, 8), 30.0), y=np.arange(2))
+    stored = SampleSpec((1, 8, 8), stored_range=(0.0, 40.0))
+    torch.testing.assert_close(served(read_samples(tmp_path / "a.npz", stored).split), torch.full((2, 1, 8, 8), 0.5))
+    np.save(tmp_path / "b.npy", np.full((2, 8, 8), 0.5))
+    assert (served(read_samples(tmp_path / "b.npy", GREY).split) == 0.5).all()
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32, np.uint8])
+def test_vectors_of_bits(tmp_path, served, kind):
+    bits = np.random.default_rng(0).random((6, 5)) < 0.5
+    np.save(tmp_path / "a.npy", np.where(bits, 255 if kind is np.uint8 else 1, 0).astype(kind))
+    assert torch.equal(served(read_samples(tmp_path / "a.npy", BITS).split), torch.tensor(bits).float())
+
+
+def test_an_array_is_chosen_by_its_key(tmp_path):
+    np.savez(tmp_path / "a.npz", train=np.zeros((4, 8, 8), np.uint8), test=np.zeros((3, 8, 8), np.uint8))
+    assert len(read_samples(tmp_path / "a.npz", GREY, key="test").split) == 3
+    with pytest.raises(SettingError, match="an array named x expected, found: train, test"):
+        read_samples(tmp_path / "a.npz", GREY)
+
+
+def test_floats_from_0_to_1_for_a_model_of_minus_1_to_1_are_warned_of(tmp_path, caplog):
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((3, 8, 8)))
+    with caplog.at_level(logging.WARNING):
+        read_samples(tmp_path / "a.npy", GREY)
+    assert "the model was trained on -1 to 1" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "samples", "message"),
+    [
+        ("a.npy", np.zeros((3, 9, 8), np.uint8), GREY, r"rows of shape \(1, 8, 8\) expected, \(1, 9, 8\) found"),
+        ("a.npy", np.zeros((3, 64), np.uint8), GREY, r"rows of shape \(1, 8, 8\) expected, \(64,\) found"),
+        ("a.npy", np.full((3, 8, 8), 255.0), GREY, "values between -1 and 1 expected, 255 to 255 found"),
+        ("a.npy", np.full((3, 8, 8), np.nan), GREY, "finite values expected"),
+        ("a.npy", np.zeros((3, 8, 8), np.int64), GREY, "int64 found"),
+        ("a.npy", None, GREY, "cannot be read"),
+        ("a.png", None, GREY, r"expected pictures \(.*but none of 1 can be read \(UnidentifiedImageError"),
+        ("a.txt", None, GREY, "expected pictures"),
+        ("", None, GREY, "there are none"),
+        ("", None, BITS, r"a \.npy or \.npz file, for the model takes samples of shape \(5,\) and no pictures"),
+        ("", None, SampleSpec((7, 8, 8)), "and no pictures"),
+        ("no", None, GREY, "nothing is there"),
+    ],
+)
+def test_what_does_not_fit_is_one_message(tmp_path, name, rows, samples, message):
+    path = tmp_path / name
+    if rows is not None:
+        np.save(path, rows)
+    elif name not in ("", "no"):
+        path.write_text("something else")
+    with pytest.raises(SettingError, match=message) as caught:
+        read_samples(path, samples)
+    assert str(caught.value).startswith(f"PATH = {str(path)!r}: expected ")

@@ -1,0 +1,270 @@
+"""Bottlenecks beside vqcore's layer: baselines without codes, the wrapped normal, several levels."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vq.pipeline.bottlenecks.continuous import Autoencoder, unit
+from vq.pipeline.bottlenecks.gaussian import Gaussian, moved, normal_kl, wrapped_log_density
+from vq.pipeline.config import make_plan
+from vq.pipeline.data.source import SampleSpec
+from vq.pipeline.model import build_model
+from vqcore.errors import SettingError
+from vqcore.registry import default_registry
+
+REGISTRY = default_registry()
+MANIFOLDS = REGISTRY.names("manifold")
+CURVED = [name for name in MANIFOLDS if name != "euclidean"]
+DIGITS, BITS = SampleSpec((1, 8, 8)), SampleSpec((15,), (0.0, 1.0), "bernoulli")
+SMALL = {"hidden": 8, "residual_blocks": 1}
+
+
+def manifold_of(name, **options):
+    return REGISTRY.build(REGISTRY.resolve("manifold", {"name": name, **options})).double()
+
+
+def model_of(samples=DIGITS, backbone="conv", **settings):
+    options = {"name": backbone, **(SMALL if backbone in ("conv", "hierarchical") else {})}
+    return build_model(make_plan({"backbone": options, "codebook_size": 16, **settings}, REGISTRY), REGISTRY, samples)
+
+
+def digits(count=8):
+    return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+# -- without codes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["none", "gaussian"])
+@pytest.mark.parametrize("name", MANIFOLDS)
+@pytest.mark.parametrize("backbone", ["conv", "hierarchical", "mlp", "patches"])
+def test_a_baseline_trains_and_has_no_codes(kind, name, backbone):
+    model = model_of(backbone=backbone, bottleneck=kind, manifold=name)
+    out = model(digits())
+    assert out.reconstruction.shape == (8, 1, 8, 8)
+    assert set(out.losses) - {"reconstruction"} == {n for n in out.losses if n.endswith("kl")}
+    assert torch.allclose(out.loss, sum(out.losses.values()))
+    assert (model.has_codes, model.codebook_size, model.index_shape) == (False, 0, (0,))
+    shown = out.bottleneck
+    assert (shown.counts.numel(), shown.errors.numel(), shown.sizes.numel(), shown.metrics) == (0, 0, 0, {})
+    if out.loss.requires_grad:
+        out.loss.backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    model.bottleneck.update()
+    for refused in (lambda: model.encode(digits()), lambda: model.decode(torch.zeros(8, 0, dtype=torch.int64))):
+        with pytest.raises(SettingError, match=f"bottleneck = '{kind}': expected vq: this run has no codes"):
+            refused()
+
+
+def test_no_bottleneck_hands_on_what_the_manifold_makes_of_the_latents():
+    for name in MANIFOLDS:
+        layer = Autoencoder(width=3, dim=3, manifold=manifold_of(name))
+        z = 4 * torch.randn(5, 7, 3, dtype=torch.float64)
+        assert torch.equal(layer(z).quantized, layer.manifold.tangent(z))
+        assert torch.equal(layer.inspect(z).z_q, layer.manifold.tangent(z))
+
+
+def test_code_dim_narrows_a_baseline():
+    wide, narrow = (model_of(bottleneck="none", **more).bottleneck for more in ({}, {"code_dim": 2}))
+    assert isinstance(wide.project_in, nn.Identity)
+    assert (narrow.dim, narrow.project_in.out_features, narrow.project_out.out_features) == (2, 2, 8)
+
+
+def test_evaluating_a_baseline_draws_no_random_number_and_repeats_itself():
+    model = model_of(bottleneck="gaussian", manifold="poincare").eval()
+    before = torch.get_rng_state()
+    first, again = model(digits()), model(digits())
+    model.bottleneck.inspect(model.backbone.encode(digits()))
+    assert torch.equal(first.reconstruction, again.reconstruction)
+    assert torch.equal(first.loss, again.loss)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_baseline_computes_in_full_precision():
+    layer = Gaussian(width=8, dim=4, manifold=manifold_of("poincare"), channel_first=True)
+    out = layer(torch.randn(2, 8, 3, 3).bfloat16(), inputs=torch.zeros(2, 1, 6, 6))
+    assert out.quantized.dtype == torch.bfloat16
+    assert out.loss.dtype == torch.float32
+
+
+# -- the wrapped normal -------------------------------------------------------------------------------------------
+
+CENTRE = torch.tensor([0.5, -0.3], dtype=torch.float64)
+SIGMA = torch.tensor([0.5, 0.35], dtype=torch.float64)
+
+
+def grid(name, points=500):
+    """Tangent vectors (n, 2) at the origin over the whole manifold, and the area that each stands for."""
+    reach = math.pi if name == "sphere" else 6.0
+    radius = (torch.arange(points, dtype=torch.float64) + 0.5) / points * reach
+    angle = (torch.arange(points, dtype=torch.float64) + 0.5) / points * 2 * math.pi
+    r, a = torch.meshgrid(radius, angle, indexing="ij")
+    u = torch.stack([r * a.cos(), r * a.sin()], -1).flatten(0, 1)
+    return u, (r * (reach / points) * (2 * math.pi / points)).flatten()
+
+
+def log_density(manifold, u, mean, sigma):
+    """Of a wrapped normal around expmap0(mean) at expmap0(u), against the volume."""
+    point = manifold.translate(manifold.negate(manifold.expmap0(mean)), manifold.expmap0(u))
+    return wrapped_log_density(manifold, manifold.logmap0(point), sigma)
+
+
+@pytest.mark.parametrize("name", CURVED)
+@pytest.mark.parametrize("curvature", [1.0, 0.4])
+def test_densities_integrate_to_one(name, curvature):
+    """Over the manifold's volume, whose measure in tangent coordinates is exp(log_volume) du."""
+    manifold = manifold_of(name, curvature=curvature)
+    u, area = grid(name)
+    if name == "sphere":
+        u, area = u / curvature**0.5, area / curvature
+    volume = manifold.log_volume(u).exp() * area
+    for mean, sigma in ((torch.zeros(2, dtype=torch.float64), SIGMA), (CENTRE.expand_as(u), SIGMA)):
+        total = (log_density(manifold, u, mean.expand_as(u), sigma).exp() * volume).sum()
+        assert total.item() == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_the_divergence_is_the_integral_of_q_log_q_over_p(name):
+    manifold = manifold_of(name)
+    layer = Gaussian(width=4, dim=2, manifold=manifold).double()
+    raw = torch.log(torch.expm1(SIGMA / layer.prior_scale - 1e-4))
+    scale = unit(manifold.tangent, 2)
+    torch.manual_seed(0)
+    drawn = layer(torch.cat([CENTRE / scale, raw]).expand(40_000, 4), inputs=torch.zeros(40_000, 1)).losses["kl"]
+    u, area = grid(name)
+    log_q = log_density(manifold, u, CENTRE.expand_as(u), SIGMA)
+    log_p = wrapped_log_density(manifold, u, torch.full((2,), layer.prior_scale, dtype=torch.float64))
+    integral = (log_q.exp() * (log_q - log_p) * manifold.log_volume(u).exp() * area).sum()
+    assert integral > 0.1
+    assert drawn.item() == pytest.approx(integral.item(), rel=0.02)
+
+
+def test_flat_space_has_the_closed_form_and_the_drawn_one_agrees():
+    manifold = manifold_of("euclidean")
+    torch.manual_seed(0)
+    v = SIGMA * torch.randn(100_000, 2, dtype=torch.float64)
+    u = moved(manifold, CENTRE.expand_as(v), v)
+    drawn = wrapped_log_density(manifold, v, SIGMA) - wrapped_log_density(manifold, u, torch.ones_like(u))
+    normal = torch.distributions.Normal
+    exact = torch.distributions.kl_divergence(normal(CENTRE, SIGMA), normal(0.0, 1.0)).sum()
+    assert normal_kl(CENTRE, SIGMA).item() == pytest.approx(exact.item(), rel=1e-12)
+    assert drawn.mean().item() == pytest.approx(exact.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_the_prior_is_what_tangent_makes_of_a_standard_normal(name):
+    manifold = manifold_of(name)
+    z = 0.1 * torch.randn(6, 5, dtype=torch.float64)
+    assert torch.allclose(manifold.tangent(z), z * unit(manifold.tangent, 5))
+
+
+def test_the_loss_is_the_evidence_lower_bound_per_value():
+    """Bernoulli likelihood: reconstruction and divergence of all latents, both divided by the values of a sample."""
+    model = model_of(BITS, "mlp", bottleneck="gaussian", dim=3)
+    x = torch.randint(0, 2, (6, 15)).float()
+    torch.manual_seed(3)
+    out = model(x)
+    mean, raw = model.backbone.encode(x).chunk(2, -1)
+    divergence = normal_kl(mean, nn.functional.softplus(raw) + 1e-4).flatten(1).sum(1)
+    likelihood = -nn.functional.binary_cross_entropy_with_logits(out.reconstruction, x, reduction="none").sum(1)
+    bound = (likelihood - divergence).mean()
+    assert out.loss.item() == pytest.approx(-bound.item() / 15, rel=1e-5)
+
+
+def test_the_weight_of_the_divergence():
+    def divergence(**settings):
+        torch.manual_seed(0)
+        return model_of(bottleneck="gaussian", **settings)(digits()).losses["kl"].item()
+
+    assert divergence(kl_weight=0) == 0
+    assert divergence(kl_weight=1) == pytest.approx(10 * divergence(kl_weight=0.1), rel=1e-5)
+    assert divergence() == pytest.approx(divergence(kl_weight=0.1))
+
+
+def test_regularizers_of_codes_are_refused_without_codes():
+    with pytest.raises(SettingError, match=r"regularizers = 'entropy': expected none with bottleneck = 'gaussian'"):
+        make_plan({"bottleneck": "gaussian", "regularizers": ["entropy"]}, REGISTRY)
+
+
+# -- several levels -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quantizer", ["codebook", "grouped", "residual", "fsq"])
+@pytest.mark.parametrize("levels", [2, 3])
+def test_levels_are_one_sequence_of_tokens(quantizer, levels):
+    model = model_of(backbone="hierarchical", quantizer=quantizer)
+    if levels == 3:
+        settings = {"backbone": {"name": "hierarchical", "levels": 3, **SMALL}, "quantizer": quantizer}
+        model = build_model(make_plan(settings, REGISTRY), REGISTRY, DIGITS)
+    x = digits()
+    model(x)  # codes start with the first training batch
+    model.bottleneck.update()
+    model.eval()
+    with torch.no_grad():
+        out = model(x)
+    tokens = sum(math.prod(shape) for shape in model.latent_shapes)
+    assert model.latent_shapes == ((1, 1), (2, 2), (4, 4))[3 - levels :]
+    assert model.index_shape == (tokens, *model.bottleneck.levels[0].quantizer.index_shape)
+    indices = model.encode(x)
+    assert indices.shape == (8, *model.index_shape)
+    assert torch.equal(indices, out.bottleneck.indices)
+    assert torch.equal(model.decode(indices), out.reconstruction)
+    found = model.bottleneck.inspect(model.backbone.encode(x))
+    assert torch.equal(found.indices, indices)
+    assert torch.equal(torch.stack([use.counts for use in found.uses]), out.bottleneck.counts)
+    assert out.bottleneck.counts.sum() == indices.numel()
+
+
+def test_losses_keep_their_level_and_add_up():
+    model = model_of(backbone="hierarchical", regularizers=["entropy", "smoothness", "isometry"])
+    out = model(digits())
+    parts = {f"level{n}_{name}" for n in (1, 2) for name in ("commitment", "codebook", "entropy")}
+    assert set(out.losses) == {"reconstruction", *parts, "level2_smoothness", "level2_isometry"}
+    assert torch.allclose(out.loss, sum(out.losses.values()))
+    out.loss.backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_figures_of_levels_are_those_of_all_codebooks():
+    torch.manual_seed(0)
+    model = model_of(backbone="hierarchical")
+    model(digits())
+    out = model.eval()(digits()).bottleneck
+    assert out.counts.shape == (2, 16)
+    assert out.counts.sum(1).tolist() == [8 * 4, 8 * 16]
+    assert out.sizes.tolist() == [16, 16]
+    assert out.metrics["codes_used"] == (out.counts > 0).sum(1).double().mean()
+    share = out.counts.sum(1) / out.counts.sum()
+    assert out.metrics["quantization_error"].item() == pytest.approx((out.errors * share).sum().item(), rel=1e-5)
+
+
+def test_a_finer_level_depends_on_the_codes_of_the_coarser_ones():
+    model = model_of(backbone="hierarchical")
+    features = model.backbone.encode(digits())
+    top = model.backbone.refine(0, features[0], ())
+    fine = [model.backbone.refine(1, features[1], (codes,)) for codes in (top, torch.zeros_like(top))]
+    assert not torch.allclose(*fine)
+    decoded = [model.backbone.decode((codes, fine[0])) for codes in (top, torch.zeros_like(top))]
+    assert not torch.allclose(*decoded)
+
+
+def test_update_reaches_every_level_and_a_copy_stands_alone():
+    model = model_of(backbone="hierarchical", quantizer="ema")
+    twin = copy.deepcopy(model)
+    before = copy.deepcopy(model.state_dict())
+    twin(digits())
+    twin.bottleneck.update()
+    assert all(level.step == 1 for level in twin.bottleneck.levels)
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
+    assert twin.bottleneck.refine.__self__ is twin.backbone
+    model.load_state_dict(twin.state_dict())
+    assert torch.equal(model.encode(digits()), twin.encode(digits()))
+
+
+def test_inspecting_leaves_the_mode_as_it_was():
+    model = model_of(backbone="hierarchical").train()
+    model.bottleneck.inspect(model.backbone.encode(digits()))
+    assert all(module.training for module in model.modules())

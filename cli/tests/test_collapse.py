@@ -1,0 +1,53 @@
+"""A codebook that collapses is told about while the run goes on."""
+
+import pytest
+
+from vq.pipeline.collapse import collapse_warning
+
+
+@pytest.mark.parametrize(
+    ("line", "size", "told"),
+    [
+        ({"perplexity": 51.1}, 1024, "the codebook collapses: perplexity 51.10 of 1024 codes"),
+        ({"perplexity": 51.3}, 1024, None),
+        ({"perplexity": 1.0}, 8, "perplexity 1.00 of 8 codes"),
+        ({"perplexity": 1.2}, 8, None),
+        ({"perplexity": 1.0}, 1, None),
+        ({}, 64, None),
+        (
+            {"perplexity": 30.0, "codebooks": [{"perplexity": 58.0}, {"perplexity": 2.0}]},
+            64,
+            "codebook 1 of 2 collapses",
+        ),
+    ],
+)
+def test_below_five_percent_of_the_codes(line, size, told):
+    text = collapse_warning({"step": 300, **line}, size)
+    assert (text is None) == (told is None)
+    if told:
+        assert text.startswith("step 300: ")
+        assert told in text
+        for remedy in ("init kmeans", "dead_code_threshold", "--quantizer ema", "--regularizer entropy", "--lr"):
+            assert remedy in text
+
+
+def test_a_run_that_collapses_says_so_once(train, plugin_file):
+    """An encoder that gives the same latent everywhere uses one code."""
+    source = """
+from vq.pipeline.backbones.conv import Conv
+class Constant(Conv):
+    def encode(self, x):
+        return super().encode(x) * 0
+@hookimpl
+def vq_backbones():
+    config = "vq.pipeline.backbones.config:ConvConfig"
+    return [ComponentSpec(name="constant", target=__name__ + ":Constant", config=config, summary="a mistake")]
+"""
+    choices = ("--plugin-file", plugin_file("a_constant_encoder", source), "--set", "warmup_steps=4")
+    run = train(*choices, "--backbone", "constant", "--set", "quantizer.dead_code_threshold=0", "--max-steps", 16)
+    assert run.result.out.count("collapses: perplexity 1.00 of 16 codes") == 1
+    assert "step 8: the codebook collapses" in (run.path / "log.txt").read_text()
+
+
+def test_a_healthy_run_says_nothing(complete_run):
+    assert "collapses" not in complete_run.result.out

@@ -1,0 +1,109 @@
+"""Snapshots of the codebooks during training: whole, bounded, in order, and gone after a rewind."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from vq.pipeline import history
+from vqcore import VectorQuantizer
+
+
+def layer(**choices):
+    torch.manual_seed(0)
+    return VectorQuantizer(dim=4, codebook_size=8, **choices)
+
+
+def test_a_snapshot_is_read_back(tmp_path):
+    model = nn.Sequential(nn.Linear(4, 4), layer(manifold="poincare"))
+    history.record(tmp_path, 3, model, torch.arange(8).unsqueeze(0))
+    (found,) = history.read(tmp_path)
+    assert found.step == 3
+    assert found.codes[0].dtype == np.float16
+    expected = model[1].manifold.logmap0(model[1].codebook.detach())
+    assert torch.allclose(torch.from_numpy(found.codes[0]).float(), expected, atol=1e-3)
+    assert found.chosen[0].tolist() == found.counts[0].tolist() == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "rows", "books"),
+    [
+        ({"name": "grouped", "groups": 2}, 2, 2),
+        ({"name": "grouped", "groups": 2, "shared": True}, 1, 1),
+        ({"name": "residual", "stages": 3}, 3, 3),
+        ({"name": "residual", "stages": 3, "shared": True}, 3, 1),
+        ({"name": "residual", "stages": 2, "inner": {"name": "grouped", "groups": 2}}, 4, 4),
+        ("simvq", 1, 1),
+    ],
+)
+def test_every_codebook_has_its_counts(tmp_path, quantizer, rows, books):
+    model = layer(quantizer=quantizer)
+    counts = torch.arange(rows * 8).view(rows, 8)
+    assert model.eval()(torch.randn(5, 4)).counts.shape == counts.shape
+    history.record(tmp_path, 1, model, counts)
+    (found,) = history.read(tmp_path)
+    assert len(found.codes) == len(found.counts) == books
+    if books == rows:
+        assert np.array_equal(np.stack(found.counts), counts.numpy())
+    else:
+        assert np.array_equal(found.counts[0], counts.sum(0).numpy())
+
+
+def test_levels_have_their_codebooks_one_after_the_other(tmp_path):
+    history.record(tmp_path, 1, nn.ModuleList([layer(), layer(manifold="sphere")]))
+    (found,) = history.read(tmp_path)
+    assert [codes.shape for codes in found.codes] == [(8, 4), (8, 4)]
+    assert found.counts == ()
+
+
+def test_there_is_nothing_to_keep_of_an_implicit_codebook(tmp_path):
+    history.record(tmp_path, 1, layer(quantizer="fsq"))
+    history.record(tmp_path, 1, nn.Linear(2, 2))
+    assert history.read(tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_codebook_is_kept_in_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "VALUES", 12)
+    history.record(tmp_path, 1, layer())
+    (found,) = history.read(tmp_path)
+    assert found.codes[0].shape == (3, 4)
+    assert found.chosen[0].tolist() == [0, 3, 7]
+
+
+def test_the_number_of_snapshots_is_bounded_and_they_are_spread_over_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(history, "KEPT", 5)
+    model = layer()
+    for step in range(1, 41):
+        history.record(tmp_path, step, model)
+    steps = [snapshot.step for snapshot in history.read(tmp_path)]
+    assert len(steps) == 5
+    assert (steps[0], steps[-1]) == (1, 40)
+    assert max(np.diff(steps)) <= 20
+
+
+def test_a_rewind_forgets_later_steps(tmp_path):
+    model = layer()
+    for step in (4, 8, 12):
+        history.record(tmp_path, step, model)
+    history.rewind(tmp_path, 8)
+    assert [snapshot.step for snapshot in history.read(tmp_path)] == [4, 8]
+    history.rewind(tmp_path / "nowhere", 8)
+
+
+def test_damaged_snapshots_are_passed_over(tmp_path):
+    model = layer()
+    for step in (4, 8, 12):
+        history.record(tmp_path, step, model)
+    paths = sorted((tmp_path / history.FOLDER).iterdir())
+    paths[0].write_bytes(paths[0].read_bytes()[:40])
+    paths[1].write_bytes(b"")
+    assert [snapshot.step for snapshot in history.read(tmp_path)] == [12]
+
+
+def test_codes_that_are_no_numbers_are_kept_as_finite_ones(tmp_path):
+    model = layer()
+    with torch.no_grad():
+        next(model.quantizer.parameters())[0] = torch.tensor([torch.nan, torch.inf, -1e9, 1.0])
+    history.record(tmp_path, 1, model)
+    assert np.isfinite(history.read(tmp_path)[0].codes[0].astype(np.float64)).all()

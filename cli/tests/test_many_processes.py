@@ -1,0 +1,166 @@
+"""Two processes under a launcher's environment train, through the command, what one does."""
+
+import json
+import math
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+#: The helpers of this folder's tests, by path: this file is also a script that launched processes run.
+HELPERS = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
+run_vq, TrainedRun = HELPERS["run_vq"], HELPERS["TrainedRun"]
+COMMON = ("--set", "backbone.hidden=8", "--codebook-size", 16, "--set", "log_every=1", "--set", "warmup_steps=0")
+#: Six steps a pass; the last of a pass has 3 samples in all, of which two parts on two processes leave one empty.
+SHORT = ("--batch-size", 287, "--max-steps", 8)
+NO_REVIVAL = ("--set", "quantizer.dead_code_threshold=0")
+CASES = {
+    "plain": ("--max-steps", 12, "--manifold", "poincare", "--regularizer", "homology"),
+    "accumulated": (*SHORT, "--set", "accumulate=2", "--quantizer", "ema", *NO_REVIVAL),
+    "late term": (*SHORT, "--quantizer", "residual", "--set", "regularizers.homology.every=3"),
+    "no network": ("--max-steps", 4, "--backbone", "patches", "--quantizer", "ema", "--dataset", "photos"),
+    "vectors": ("--max-steps", 4, "--dataset", "trees", "--backbone", "mlp", "--batch-size", 63),
+}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def in_processes(script, folder, *arguments, world=2):
+    """Start this file once for each rank as a launcher would; the exit codes and what each wrote."""
+    environment = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    started = []
+    ports = json.dumps([free_port() for _ in range(len(CASES) + 4)])
+    for rank in range(world):
+        own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PORTS": ports}
+        command = [sys.executable, __file__, script, str(folder), *map(str, arguments)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, env=own, **pipes))
+    ended = [process.communicate(timeout=300) for process in started]
+    return [process.returncode for process in started], ended
+
+
+def vq_on_port(*arguments):
+    """``vq`` as one of the processes: each group that forms and dissolves needs a port of its own."""
+    first, *rest = json.loads(os.environ["PORTS"])
+    os.environ |= {"MASTER_PORT": str(first), "PORTS": json.dumps(rest)}
+    return run_vq(*arguments)
+
+
+def train_all(folder):
+    """Every case, then a run that one process began and one that it will go on with."""
+    ends = {name: vq_on_port("train", *COMMON, *choices, "--run-dir", folder / name) for name, choices in CASES.items()}
+    ends["begun"] = vq_on_port(
+        "train", *COMMON, "--set", "schedule=constant", "--max-steps", 4, "--run-dir", folder / "begun"
+    )
+    ends["goes on"] = vq_on_port("train", "--resume", folder / "goes on", "--max-steps", 8)
+    ends["wrong"] = vq_on_port("train", "--run-dir", folder / "plain")
+    told = {name: [end.code, end.out, end.err] for name, end in ends.items()}
+    (folder / f"ends-{os.environ['RANK']}.json").write_text(json.dumps(told))
+
+
+def stop(folder):
+    """The second process is sent a signal as soon as the first has logged; the first is sent none."""
+    log = folder / "stopped" / "metrics.jsonl"
+
+    def send():
+        while not log.exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if os.environ["RANK"] == "1":
+        threading.Thread(target=send, daemon=True).start()
+    end = vq_on_port("train", *COMMON, "--epochs", 100_000, "--run-dir", folder / "stopped")
+    sys.stderr.write(end.err)
+    sys.exit(end.code)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """Runs of two processes, and how each process ended each."""
+    folder = tmp_path_factory.mktemp("two")
+    constant = ("--set", "schedule=constant", "--max-steps", 4)
+    assert run_vq("train", *COMMON, *constant, "--run-dir", folder / "goes on").code == 0
+    codes, written = in_processes("train_all", folder)
+    assert codes == [0, 0], written
+    return folder, [json.loads((folder / f"ends-{rank}.json").read_text()) for rank in range(2)]
+
+
+def assert_alike(two, one):
+    """Every figure of every step to 1e-6, and the weights."""
+    assert two.steps == one.steps
+    for line, other in zip(two.metrics, one.metrics, strict=True):
+        for name, value in other.items():
+            if isinstance(value, float) and not name.startswith(
+                ("images_per_second", "latents_")
+            ):  # the first one's own
+                close = 1e-5 if name == "grad_norm" else 1e-6  # added up in float32
+                assert line[name] == pytest.approx(value, rel=close, abs=1e-7), (name, line["step"])
+    weights, others = (load_file(run.checkpoint / "model.safetensors") for run in (two, one))
+    for name, value in others.items():  # Adam divides by gradients near 0: a weight moves by more than its gradient
+        torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_what_one_does(ranks, tmp_path, case):
+    folder, ends = ranks
+    assert [end[case][0] for end in ends] == [0, 0], ends
+    end = run_vq("train", *COMMON, *CASES[case], "--run-dir", tmp_path / "one")
+    assert_alike(TrainedRun(folder / case, None), TrainedRun(tmp_path / "one", end))
+
+
+def test_only_the_first_process_speaks(ranks):
+    _, (first, second) = ranks
+    assert "2 processes" in first["plain"][1]
+    assert all(second[case][1:] == ["", ""] for case in CASES)
+
+
+def test_a_run_goes_on_in_another_number_of_processes(ranks, tmp_path):
+    folder, _ = ranks
+    constant = ("--set", "schedule=constant", "--max-steps", 8)
+    whole = run_vq("train", *COMMON, *constant, "--run-dir", tmp_path / "whole")
+    assert run_vq("train", "--resume", folder / "begun", "--max-steps", 8).code == 0
+    for name in ("begun", "goes on"):
+        assert_alike(TrainedRun(folder / name, None), TrainedRun(tmp_path / "whole", whole))
+
+
+def test_a_mistake_is_told_once(ranks):
+    _, (first, second) = ranks
+    assert first["wrong"][0] == second["wrong"][0] == 2
+    assert "found files in it" in first["wrong"][2]
+    assert second["wrong"][2] == ""
+
+
+def test_a_signal_to_one_process_ends_all(tmp_path):
+    codes, written = in_processes("stop", tmp_path)
+    assert codes == [143, 143], written
+    run = TrainedRun(tmp_path / "stopped", None)
+    assert run.json("status")["status"] == "interrupted"
+    assert run.json("summary")["steps"] == run.json("status")["step"] == run.steps[-1]
+    assert math.isfinite(run.json("summary")["psnr"])
+
+
+@pytest.mark.parametrize("name", ["ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"])
+def test_sharded_training_is_refused_with_the_reason(vq, monkeypatch, name):
+    monkeypatch.setenv(name, "true")
+    result = vq("train", "--max-steps", 1)
+    assert result.code == 2
+    assert f"error: {name}: " in result.err
+    assert "launch with plain data parallelism" in result.err
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    {"train_all": train_all, "stop": stop}[sys.argv[1]](Path(sys.argv[2]))

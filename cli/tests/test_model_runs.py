@@ -1,0 +1,70 @@
+"""Runs of the models that are not one level of codes: they train, resume to the bit, and are evaluated and pictured."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vq.commands.common import registry_for
+from vq.pipeline.data.splits import ArraySplit
+from vq.pipeline.load import load_run
+from vq.pipeline.pictures.codebook import save_codebook
+
+MODELS = {
+    "autoencoder": ("--bottleneck", "none", "--backbone.hidden", 8),
+    "poincare-vae": ("--bottleneck", "gaussian", "--manifold", "poincare", "--backbone.hidden", 8),
+    "classical": ("--backbone", "patches", "--quantizer", "ema"),
+    "hierarchical": ("--backbone", "hierarchical", "--backbone.hidden", 8, "--regularizer", "homology"),
+    "hierarchical-vae": ("--backbone", "hierarchical", "--backbone.hidden", 8, "--bottleneck", "gaussian"),
+}
+SHORT = ("--codebook-size", 16, "--set", "schedule=constant", "--set", "log_every=2", "--batch-size", 512)
+
+
+@pytest.fixture(params=MODELS)
+def parts(request, vq, without_pictures, monkeypatch, tmp_path):
+    """The folder of a run in one part, and of the same run stopped on the way."""
+    monkeypatch.setattr("vq_homology.pictures.save", lambda *_: None)
+    for name, steps in (("whole", 5), ("parts", 3)):
+        given = (*MODELS[request.param], *SHORT, "--max-steps", steps, "--run-dir", tmp_path / name)
+        result = vq("train", *given)
+        assert result.code == 0, result
+    result = vq("train", "--resume", tmp_path / "parts", "--max-steps", 5)
+    assert result.code == 0, result
+    return tmp_path / "whole", tmp_path / "parts"
+
+
+def test_a_run_in_two_parts_is_the_run_in_one_and_can_be_taken_up(vq, parts, tmp_path):
+    whole, other = (load_file(path / "checkpoints" / "step-00000005" / "model.safetensors") for path in parts)
+    assert whole.keys() == other.keys()
+    assert all(torch.equal(value, other[name]) for name, value in whole.items())
+    run = load_run(parts[1], registry_for)
+    figures = vq("evaluate", parts[1], "--json")
+    assert figures.code == 0, figures
+    assert ('"perplexity"' in figures.out) == run.model.has_codes
+    x = torch.rand(40, 1, 8, 8) * 2 - 1
+    save_codebook(tmp_path / "codebook.png", run.model, ArraySplit(x), run.device)
+    assert (tmp_path / "codebook.png").stat().st_size > 1000
+    if run.model.has_codes:
+        assert torch.equal(run.model.decode(run.model.encode(x)), run.model(x).reconstruction)
+
+
+def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_pictures, tmp_path):
+    """Full batches, no memory (decay 0): each step puts a code at the mean of the blocks that chose it before."""
+    settings = ("--quantizer.decay", 0, "--quantizer.dead_code_threshold", 0, "--quantizer.epsilon", 1e-9)
+    given = (*MODELS["classical"], *SHORT, *settings, "--batch-size", 5000, "--codebook-size", 4)
+    errors = {}
+    for steps in (1, 2, 8):
+        assert vq("train", *given, "--max-steps", steps, "--run-dir", tmp_path / str(steps)).code == 0
+        run = load_run(tmp_path / str(steps), registry_for)
+        split = run.source.split("train")
+        (x,) = split.batches([torch.arange(len(split))], run.device)
+        codes, blocks = run.model.bottleneck.codebook, run.model.backbone.encode(x).movedim(1, -1).flatten(0, -2)
+        if steps == 1:
+            before = codes
+        chosen = torch.cdist(blocks, codes).argmin(1)
+        errors[steps] = (blocks - codes[chosen]).square().mean().item()
+        if steps == 2:
+            home = torch.cdist(blocks, before).argmin(1)
+            means = torch.stack([blocks[home == k].mean(0) for k in range(4)])
+            assert torch.allclose(codes, means, atol=1e-4)
+    assert errors[1] > errors[2] > errors[8]
+    assert not list(run.model.parameters())

@@ -1,0 +1,73 @@
+"""Figures beside metrics.jsonl: TensorBoard, and what is said of trackers that are not there."""
+
+import sys
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from vq.pipeline import trackers
+
+
+def events(run):
+    """The scalars that TensorBoard would show: name -> [(step, value)]."""
+    folder = EventAccumulator(str(run.path / "tensorboard"))
+    folder.Reload()
+    names = folder.Tags()["scalars"]
+    return {name: [(event.step, event.value) for event in folder.Scalars(name)] for name in names}
+
+
+def test_tensorboard_shows_the_lines_of_metrics(train, resume):
+    run = resume(train("--max-steps", 8, "--set", "trackers=[tensorboard]", "--set", "log_every=2"), "--max-steps", 12)
+    seen = events(run)
+    assert [step for step, _ in seen["loss"]] == run.steps == [2, 4, 6, 8, 10, 12]
+    for name, points in seen.items():
+        assert points == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in run.metrics if name in line]
+    assert {"loss", "perplexity", "grad_norm", "lr", "test_psnr", "images_per_second"} <= seen.keys()
+
+
+def test_a_tracker_that_accelerate_does_not_know(vq):
+    result = vq("train", "--set", "trackers=[tensorbord]")
+    assert (result.code, result.out) == (2, "")
+    assert "trackers = 'tensorbord': expected did you mean 'tensorboard'?" in result.err
+
+
+def test_a_tracker_that_is_not_installed(vq, monkeypatch):
+    monkeypatch.setattr(trackers, "get_available_trackers", list)
+    result = vq("train", "--set", "trackers=[wandb]")
+    assert (result.code, result.out) == (3, "")
+    assert "trackers: 'wandb' is not installed; pip install 'vq-cli[wandb]'" in result.err
+
+
+def test_wandb_is_given_the_config_and_every_line(train, monkeypatch):
+    """A stand-in for its package, which wants an account: what it is asked to do is what counts."""
+    calls = []
+
+    class Wandb:
+        class config:
+            @staticmethod
+            def update(values, allow_val_change):
+                calls.append(("config", values))
+
+        @staticmethod
+        def init(**options):
+            calls.append(("init", options))
+            return Wandb
+
+        @staticmethod
+        def log(values, step):
+            calls.append(("log", step))
+
+        @staticmethod
+        def finish():
+            calls.append(("finish", None))
+
+    monkeypatch.setitem(sys.modules, "wandb", Wandb)
+    monkeypatch.setattr(trackers, "check_trackers", lambda names: None)
+    monkeypatch.setattr("vq.pipeline.launch.check_trackers", lambda names: None)
+    run = train("--set", "trackers=[wandb]", "--max-steps", 8)
+    kinds = [kind for kind, _ in calls]
+    assert kinds == ["init", "config", "log", "log", "finish"]
+    assert calls[0][1]["project"] == "vq"
+    assert calls[0][1]["id"] == calls[0][1]["name"] == run.path.name
+    assert calls[1][1]["quantizer.commitment_weight"] == 0.25
+    assert [step for kind, step in calls if kind == "log"] == [4, 8]
