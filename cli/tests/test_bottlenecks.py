@@ -80,6 +80,8 @@ def test_evaluating_a_baseline_draws_no_random_number_and_repeats_itself():
     model.bottleneck.inspect(model.backbone.encode(digits()))
     assert torch.equal(first.reconstruction, again.reconstruction)
     assert torch.equal(first.loss, again.loss)
+    alone = torch.cat([model(one).reconstruction for one in digits().split(3)])
+    assert torch.allclose(first.reconstruction, alone, atol=1e-5)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -152,6 +154,18 @@ def test_flat_space_has_the_closed_form_and_the_drawn_one_agrees():
     exact = torch.distributions.kl_divergence(normal(CENTRE, SIGMA), normal(0.0, 1.0)).sum()
     assert normal_kl(CENTRE, SIGMA).item() == pytest.approx(exact.item(), rel=1e-12)
     assert drawn.mean().item() == pytest.approx(exact.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("name", MANIFOLDS)
+def test_in_eval_the_latent_is_the_expectation_of_the_draws(name):
+    layer = Gaussian(width=6, dim=3, manifold=manifold_of(name)).double()
+    z = torch.tensor([[1.0, -0.5, 0.8, 0.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.manual_seed(0)
+    drawn, _ = layer.vectors(z.expand(50_000, 6), 1)
+    expected, _ = layer.eval().vectors(z, 1)
+    assert torch.allclose(expected[0], drawn.mean(0), atol=0.05)
+    if name == "euclidean":
+        assert torch.equal(expected, z[:, :3])
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)

@@ -7,7 +7,21 @@ import sys
 
 import typer
 
-from vq.commands import decode, encode, evaluate, export, list_plugins, prior, probe, push, report, sample, show, train
+from vq.commands import (
+    compare,
+    decode,
+    encode,
+    evaluate,
+    export,
+    list_plugins,
+    prior,
+    probe,
+    push,
+    report,
+    sample,
+    show,
+    train,
+)
 from vqcore.errors import VQError
 from vqcore.loader import describe
 from vqcore.registry import Registry, default_registry
@@ -32,6 +46,7 @@ def build_app(registry: Registry) -> typer.Typer:
     app.command("prior")(prior.prior)
     app.command("sample")(sample.sample)
     app.command("probe")(probe.probe)
+    app.command("compare")(compare.compare)
     app.command("list-plugins")(list_plugins.list_plugins)
     app.command("show")(show.show)
     for implementation in registry.manager.hook.vq_commands.get_hookimpls():

@@ -1,6 +1,9 @@
 """Runs on data sets that are files: paths that hold from everywhere, downloading, and a data set of a third party."""
 
 import os
+import re
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -8,47 +11,26 @@ from PIL import Image
 from vq.pipeline.config import make_plan
 from vqcore.registry import Registry
 
-OWN_SET = '''
-from collections.abc import Iterator
-from typing import Annotated
-
-import torch
-from pydantic import Field
-
-from vq.pipeline.data.source import DataSource, PictureSource
-from vq.pipeline.data.splits import ArraySplit
-from vqcore.config import ComponentConfig
-
-class Config(ComponentConfig):
-    """Options of stripes."""
-
-    side: Annotated[int, Field(ge=8)] = 8
-    """Side of a picture."""
-
-class Stripes(PictureSource):
-    classes = ("rows", "columns")
-
-    def __init__(self, *, side: int = 8) -> None:
-        super().__init__((1, side, side), flip=True, shift=1)
-
-    def split(self, name):
-        labels = torch.arange(48 if name == "train" else 16) % 2
-        rows = torch.arange(self.shape[1]).remainder(2).mul(255).byte().expand(self.shape)
-        return ArraySplit(torch.stack([rows.mT if label == 0 else rows for label in labels.tolist()]), labels)
-
-@hookimpl
-def vq_datasets():
-    return [ComponentSpec(name="stripes", target=f"{__name__}:Stripes", config=f"{__name__}:Config", summary="stripes")]
-'''
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "data.md"
 
 
-def test_a_third_partys_data_set_trains_and_is_evaluated(train, vq, plugin_file):
-    file = plugin_file("stripes_set", OWN_SET)
-    run = train("--plugin-file", file, "--dataset", "stripes", "--dataset.side", "12", "--batch-size", "16")
-    assert run.json("data")["shape"] == [1, 12, 12]
+@pytest.fixture
+def documented_plugin(tmp_path):
+    """The data set that the documentation shows, in a file of its own."""
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.M | re.S)
+    (source,) = [block for block in blocks if "def vq_datasets" in block]
+    (tmp_path / "my_data.py").write_text(source)
+    yield "my_data.py"
+    sys.modules.pop("my_data", None)
+
+
+def test_the_documented_data_set_trains_and_is_evaluated(train, vq, documented_plugin):
+    choice = ("--plugin-file", documented_plugin, "--dataset", "stripes")
+    run = train(*choice, "--dataset.side", "8", "--dataset.shift", "1")
+    assert run.json("data")["shape"] == [1, 8, 8]
     assert run.json("data")["classes"] == ["rows", "columns"]
     assert vq("evaluate", run.path).code == 0
-    refused = vq("train", "--plugin-file", file, "--dataset", "stripes", "--dataset.side", "4")
+    refused = vq("train", *choice, "--dataset.side", "4")
     assert refused.code == 2
     assert "dataset.side = 4" in refused.err
 

@@ -39,6 +39,19 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     return assign(flags + [(key, parse_value(value)) for key, value in pairs])
 
 
+def base_settings(context: typer.Context) -> dict[str, Any]:
+    """What the given settings are laid over: those of ``--config``, over those of ``--preset``.
+
+    Raises:
+        UsageError: if there is no such preset, or the file cannot be read.
+    """
+    from vq.pipeline.config import merge, read_config
+    from vq.pipeline.presets import read_preset
+
+    preset, config = context.params["preset"], context.params["config"]
+    return merge(read_preset(preset) if preset else {}, read_config(Path(config)) if config else {})
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:

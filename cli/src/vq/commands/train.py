@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from vq.commands.common import plugin_rows, registry_for
-from vq.commands.settings import given_settings
-from vq.pipeline.presets import PRESETS, read_preset
+from vq.commands.settings import base_settings, given_settings
+from vq.pipeline.presets import PRESETS
 from vqcore.errors import UsageError
 
 SAVING = ("checkpoint_every", "keep_checkpoints", "plugin_files")
@@ -73,7 +73,7 @@ def train(
         other = "--preset, --config and --run-dir"
         raise UsageError(f"--resume goes on in its own folder with its own config: leave out {other}")
     given = given_settings(context)  # every option that is a setting; the rest are arguments here
-    base = _resumed_config(resume, given) if resume else _base_config(preset, config)
+    base = _resumed_config(resume, given) if resume else base_settings(context)
     values = merge(base, given)
     registry = registry_for(plugin_files(values))
     plan = make_plan(values, registry)
@@ -89,12 +89,6 @@ def train(
         from vq.pipeline.launch import launch
 
         raise typer.Exit(launch(plan.located(), registry, plugin_rows(registry), run_dir, resume))
-
-
-def _base_config(preset: str | None, config: Path | None) -> dict[str, Any]:
-    from vq.pipeline.config import merge, read_config
-
-    return merge(read_preset(preset) if preset else {}, read_config(config) if config else {})
 
 
 def _resumed_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,11 +109,10 @@ def _describe(run: Run, folder: RunFolder, plugins: list[dict[str, Any]]) -> Non
 
 def _headline(run: Run) -> str:
     sides = " x ".join(str(n) for n in run.source.shape)
-    tokens = " x ".join(str(n) for n in run.model.backbone.latent_shape) or "1"
     parameters = sum(p.numel() for p in run.model.parameters())
     processes = f", {n} processes" if (n := run.accelerator.num_processes) > 1 else ""
     return (
         f"{run.config.title()}: {len(run.train_split)} samples of {sides} ({len(run.test_split)} held out), "
-        f"{tokens} tokens of {run.settings.codebook_size} codes, {parameters / 1e6:.2f} M parameters, "
+        f"{run.model.describe_latents()}, {parameters / 1e6:.2f} M parameters, "
         f"{run.device}{processes}"
     )

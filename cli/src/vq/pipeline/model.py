@@ -88,6 +88,14 @@ class VQModel(nn.Module):
         """K, the number of values that an index takes."""
         return self.bottleneck.codebook_size
 
+    def describe_latents(self) -> str:
+        """What a sample becomes, in words: ``2 x 2 + 4 x 4 tokens of 64 codes``, ``4 x 4 latents of 8 dimensions``."""
+        positions = " + ".join(" x ".join(map(str, shape)) or "1" for shape in self.latent_shapes)
+        if self.has_codes:
+            return f"{positions} tokens of {self.codebook_size} codes"
+        layer = self.bottleneck.levels[0] if isinstance(self.bottleneck, Levels) else self.bottleneck
+        return f"{positions} latents of {layer.dim} dimensions"
+
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Indices of samples (B, *shape): (B, *index_shape).

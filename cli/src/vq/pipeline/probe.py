@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from vq.pipeline.codes import books_of, codes_of
@@ -30,6 +31,8 @@ from vqcore.errors import SettingError
 #: Inverse strengths of the penalty that are tried on a fifth of the training samples.
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 _ASIDE, _ITERATIONS, _BATCH = 0.2, 200, 256
+#: Training values below which a second thread costs more than it does: a hundred times on a busy machine.
+_SMALL = 1e7
 
 #: Features of N samples: (N, F), sparse where most are zero.
 Features = np.ndarray | sparse.csr_matrix
@@ -149,7 +152,7 @@ def _accuracy(train: Features, test: Features, y: np.ndarray, y_test: np.ndarray
     fit, aside = train_test_split(np.arange(used), test_size=_ASIDE, random_state=seed)
     if len(np.unique(y[fit])) < 2:
         raise SettingError("--samples", used, "training samples enough to have two classes among them")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1 if math.prod(x.shape) < _SMALL else None):
         warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in so many iterations
         scores = {c: _classifier(x, c).fit(x[fit], y[fit]).score(x[aside], y[aside]) for c in _STRENGTHS}
         best = max(scores, key=scores.__getitem__)

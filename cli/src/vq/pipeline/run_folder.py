@@ -139,6 +139,15 @@ class RunFolder:
             return False
 
 
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The mapping that a JSON file holds; None where it is missing, cut short, or holds something else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn a full disk, a lost folder or missing rights into a message that names the file.

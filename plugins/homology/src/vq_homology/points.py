@@ -52,7 +52,7 @@ def quantized(batch: LatentBatch, limit: int, *, gather: bool = False) -> Tensor
         gather: the tokens of all ranks; every rank calls it then.
     """
     z, z_q = (v.reshape(-1, v.shape[-1]) for v in (batch.z, batch.z_q.detach()))
-    kept = _counting(batch)
+    kept = _counting(batch) & _finite(z_q)
     index = torch.where(kept, batch.indices.reshape(-1), -1)
     counts = code_counts(index, codebook_size(batch))
     if gather:
@@ -81,9 +81,12 @@ def codebook_size(batch: LatentBatch) -> int:
 
 
 def _counting(batch: LatentBatch) -> Tensor:
-    """(N,) bool, the tokens that count."""
-    kept = batch.indices.reshape(-1) >= 0 if batch.mask is None else (batch.mask & (batch.indices >= 0)).reshape(-1)
-    for vectors in (batch.z.detach(), batch.z_q.detach()):
-        flat = vectors.reshape(-1, vectors.shape[-1])
-        kept = kept & flat.amin(1).isfinite() & flat.amax(1).isfinite()
-    return kept
+    """(N,) bool, the tokens that count: a mask leaves out those with NaN or inf already."""
+    if batch.mask is not None:
+        return (batch.mask & (batch.indices >= 0)).reshape(-1)
+    return (batch.indices.reshape(-1) >= 0) & _finite(batch.z)
+
+
+def _finite(vectors: Tensor) -> Tensor:
+    flat = vectors.detach().reshape(-1, vectors.shape[-1])
+    return flat.amin(1).isfinite() & flat.amax(1).isfinite()

@@ -14,6 +14,8 @@ from vqcore.manifold import Manifold
 
 #: Smallest standard deviation, relative to the prior's.
 NARROWEST = 1e-4
+#: Pairs of opposite draws that the expectation in eval is estimated with.
+PAIRS = 8
 
 
 class Gaussian(Continuous):
@@ -22,7 +24,10 @@ class Gaussian(Continuous):
     The encoder emits a mean m and a raw scale s, D numbers each. v ~ N(0, diag sigma^2), sigma = r softplus(s), is a
     tangent vector at the origin; its point, translated by expmap0(tangent(m)), is the latent. The prior is the wrapped
     normal at the origin of standard deviation r a dimension, where r is what ``tangent`` makes of 1: 1 on flat space,
-    gain/sqrt(D) on curved ones. In eval the latent is the mean.
+    gain/sqrt(D) on curved ones. Training draws from torch's own generator, which activation checkpointing repeats.
+
+    In eval the latent is what the decoder sees on average, the expectation in tangent coordinates. On flat space that
+    is m. On hyperbolic space it lies further out than m, as nearly all draws do.
 
     The KL divergence is that of all latents of a sample, divided by the number of values of the sample, since the
     reconstruction loss is a mean over values too. With Bernoulli likelihood a ``kl_weight`` of 1 is the evidence lower
@@ -50,16 +55,18 @@ class Gaussian(Continuous):
         mean, raw = z.chunk(2, -1)
         mean = self.manifold.tangent(mean)
         sigma = self.prior_scale * (F.softplus(raw) + NARROWEST)
-        v = sigma * self._noise(sigma)
+        v = sigma * (torch.randn_like(sigma) if self.training else _fixed_noise(0, sigma))
         u = moved(self.manifold, mean, v)
         a_sample = self._divergence(mean, sigma, v, u).sum() / max(z.shape[0], 1)
-        return (u if self.training else mean), {"kl": self.kl_weight * a_sample / values}
+        return (u if self.training else self._expected(mean, sigma)), {"kl": self.kl_weight * a_sample / values}
 
-    def _noise(self, like: Tensor) -> Tensor:
-        """Standard normal: torch's own, which activation checkpointing repeats; in eval the same at each call."""
-        if self.training:
-            return torch.randn_like(like)
-        return draws.normal(0, *like.shape, device=like.device).to(like.dtype)
+    def _expected(self, mean: Tensor, sigma: Tensor) -> Tensor:
+        """The mean of the latents in tangent coordinates: by pairs of opposite draws, the same at each call."""
+        if self.flat:
+            return mean
+        noise = (sigma * _fixed_noise(number, sigma) for number in range(PAIRS))
+        both = [moved(self.manifold, mean, v) + moved(self.manifold, mean, -v) for v in noise]
+        return sum(both) / (2 * PAIRS)
 
     def _divergence(self, mean: Tensor, sigma: Tensor, v: Tensor, u: Tensor) -> Tensor:
         """The KL divergence (...) from posterior to prior, or one draw of it: v seen from the mean is u from 0."""
@@ -67,6 +74,11 @@ class Gaussian(Continuous):
             return normal_kl(mean / self.prior_scale, sigma / self.prior_scale)
         prior = torch.full_like(sigma, self.prior_scale)
         return wrapped_log_density(self.manifold, v, sigma) - wrapped_log_density(self.manifold, u, prior)
+
+
+def _fixed_noise(number: int, like: Tensor) -> Tensor:
+    """Standard normal for (B, ..., D): the same at each call and for each sample, whatever batch it is in."""
+    return draws.normal(number, *like.shape[1:], device=like.device).to(like.dtype)
 
 
 def moved(manifold: Manifold, mean: Tensor, v: Tensor) -> Tensor:

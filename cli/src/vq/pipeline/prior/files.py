@@ -16,6 +16,7 @@ from vq.pipeline.load import TrainedRun
 from vq.pipeline.output import new_folder
 from vq.pipeline.prior.config import PriorConfig
 from vq.pipeline.prior.model import CodePrior
+from vq.pipeline.run_folder import read_json
 from vqcore.errors import RunError, UsageError
 
 WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.jsonl"
@@ -114,10 +115,8 @@ def load_prior(run: TrainedRun) -> tuple[CodePrior, list[str]]:
 
 def _origin(run: TrainedRun) -> str | None:
     """The SHA-256 of the weights that the prior was trained for; None if it does not say."""
-    try:
-        return json.loads((folder_of(run) / CONFIG).read_text(encoding="utf-8"))["model"]["sha256"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    model = (read_json(folder_of(run) / CONFIG) or {}).get("model")
+    return model.get("sha256") if isinstance(model, dict) else None
 
 
 def _class_names(run: TrainedRun, count: int) -> list[str]:
