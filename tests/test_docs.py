@@ -3,9 +3,11 @@
 import inspect
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from vq import app
 from vqcore import hooks
@@ -51,6 +53,11 @@ def finished_run(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert run_vq("vq train --max-steps 3 --backbone.hidden 8 --run-dir runs/NAME", patch) == 0
+        assert run_vq("vq encode runs/NAME test -o tokens --shard-size 100", patch) == 0
+        assert run_vq("vq prior runs/NAME --classes --epochs 1", patch) == 0
+    shutil.copytree(folder / "runs" / "NAME", folder / "runs" / "OTHER")
+    (folder / "pictures").mkdir()
+    Image.new("RGB", (30, 20), "teal").save(folder / "pictures" / "a.png")
     return folder
 
 
@@ -61,8 +68,10 @@ def test_every_command_is_accepted(command, finished_run, monkeypatch, capsys):
     (finished_run / "examples" / "my_plugin.py").write_text((ROOT / "examples" / "my_plugin.py").read_text())
     command = re.sub(r"^(torchrun|accelerate launch) .* -m vq ", "vq ", command)  # each process runs the rest
     assert command.startswith("vq ")
-    if command.startswith("vq train") and "--print-config" not in command:
+    if command.startswith(("vq train", "vq sweep")) and "--print-config" not in command and "--resume" not in command:
         command += " --dry-run"
+    if command.startswith("vq prior"):
+        command += " --classes --epochs 1 --overwrite"  # another example draws from a class
     assert run_vq(command, monkeypatch) == 0, capsys.readouterr().err
 
 

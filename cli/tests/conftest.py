@@ -144,3 +144,16 @@ def copied_run(complete_run, tmp_path):
     """A copy of ``complete_run``, to be damaged or gone on with."""
     path = shutil.copytree(complete_run.path, tmp_path / "copied")
     return TrainedRun(path, complete_run.result)
+
+
+#: A prior of a tenth of a second.
+SMALL_PRIOR = ("--layers", 1, "--width", 16, "--heads", 2, "--epochs", 1)
+
+
+@pytest.fixture(scope="session")
+def run_with_prior(complete_run, tmp_path_factory):
+    """A copy of ``complete_run`` with a prior in it, and what training that printed, for tests that only read."""
+    path = shutil.copytree(complete_run.path, tmp_path_factory.mktemp("prior") / "run")
+    result = run_vq("prior", path, *SMALL_PRIOR)
+    assert result.code == 0, result
+    return TrainedRun(path, result)

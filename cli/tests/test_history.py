@@ -6,6 +6,9 @@ import torch
 from torch import nn
 
 from vq.pipeline import history
+from vq.pipeline.backbones.base import Backbone
+from vq.pipeline.data.splits import ArraySplit
+from vq.pipeline.model import VQModel
 from vqcore import VectorQuantizer
 
 
@@ -14,15 +17,38 @@ def layer(**choices):
     return VectorQuantizer(dim=4, codebook_size=8, **choices)
 
 
+class Bare(Backbone):
+    """Samples are latents already."""
+
+    latent_shape = (3,)
+
+    def encode(self, x):
+        return x
+
+    def decode(self, z):
+        return z
+
+
+def model_of(**choices):
+    return VQModel(Bare(), layer(**choices))
+
+
+def held_out():
+    return ArraySplit(torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0)))
+
+
 def test_a_snapshot_is_read_back(tmp_path):
-    model = nn.Sequential(nn.Linear(4, 4), layer(manifold="poincare"))
-    history.record(tmp_path, 3, model, torch.arange(8).unsqueeze(0))
+    model, split = model_of(manifold="poincare").train(), held_out()
+    history.record(tmp_path, 3, model, split)
+    assert model.training
     (found,) = history.read(tmp_path)
     assert found.step == 3
     assert found.codes[0].dtype == np.float16
-    expected = model[1].manifold.logmap0(model[1].codebook.detach())
+    expected = model.bottleneck.manifold.logmap0(model.bottleneck.codebook.detach())
     assert torch.allclose(torch.from_numpy(found.codes[0]).float(), expected, atol=1e-3)
-    assert found.chosen[0].tolist() == found.counts[0].tolist() == list(range(8))
+    assert found.chosen[0].tolist() == list(range(8))
+    counts = model.eval()(split.data).bottleneck.counts
+    assert found.counts[0].tolist() == counts[0].tolist()
 
 
 @pytest.mark.parametrize(
@@ -37,16 +63,13 @@ def test_a_snapshot_is_read_back(tmp_path):
     ],
 )
 def test_every_codebook_has_its_counts(tmp_path, quantizer, rows, books):
-    model = layer(quantizer=quantizer)
-    counts = torch.arange(rows * 8).view(rows, 8)
-    assert model.eval()(torch.randn(5, 4)).counts.shape == counts.shape
-    history.record(tmp_path, 1, model, counts)
+    model, split = model_of(quantizer=quantizer), held_out()
+    counts = model.eval()(split.data).bottleneck.counts
+    history.record(tmp_path, 1, model, split)
     (found,) = history.read(tmp_path)
+    assert len(counts) == rows
     assert len(found.codes) == len(found.counts) == books
-    if books == rows:
-        assert np.array_equal(np.stack(found.counts), counts.numpy())
-    else:
-        assert np.array_equal(found.counts[0], counts.sum(0).numpy())
+    assert np.array_equal(np.stack(found.counts), counts.view(books, -1, 8).sum(1).numpy())
 
 
 def test_levels_have_their_codebooks_one_after_the_other(tmp_path):

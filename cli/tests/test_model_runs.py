@@ -1,5 +1,8 @@
 """Runs of the models that are not one level of codes: they train, resume to the bit, and are evaluated and pictured."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -68,3 +71,16 @@ def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_pictures,
             assert torch.allclose(codes, means, atol=1e-4)
     assert errors[1] > errors[2] > errors[8]
     assert not list(run.model.parameters())
+
+
+def test_the_documented_backbone_is_a_component(vq, without_pictures, tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    (tmp_path / "rows.py").write_text(code, encoding="utf-8")
+    given = ("--plugin-file", tmp_path / "rows.py", "--backbone", "rows", "--manifold", "poincare", *SHORT)
+    result = vq("train", *given, "--backbone.hidden", 8, "--max-steps", 2, "--run-dir", tmp_path / "run")
+    assert result.code == 0, result
+    run = load_run(tmp_path / "run", registry_for)
+    assert run.model.index_shape == (8,)
+    shown = vq("show", "backbone", "rows", "--plugin-file", tmp_path / "rows.py")
+    assert "Units between a row and its latent." in " ".join(shown.out.split())

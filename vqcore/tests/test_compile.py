@@ -1,6 +1,7 @@
 """torch.compile without a graph break, from the first training step on; torch.export with a batch of any size."""
 
 import copy
+import io
 
 import pytest
 import torch
@@ -62,6 +63,24 @@ def test_an_exported_layer_takes_any_batch_and_gives_the_same_indices(name):
         ours, theirs = program.module()(z), layer(z)
         assert torch.equal(ours.indices, theirs.indices)
         torch.testing.assert_close(ours.quantized, theirs.quantized)
+
+
+def test_an_exported_search_is_read_again_from_its_file():
+    class Encoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = build("codebook").eval()
+
+        def forward(self, z):
+            return self.layer.encode(z)
+
+    encoder, z = Encoder(), torch.randn(9, 8)
+    with torch.no_grad():
+        program = torch.export.export(encoder, (z,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    assert torch.equal(torch.export.load(file).module()(z[:5]), encoder(z[:5]))
 
 
 def test_the_default_compiler_gives_the_same_training():

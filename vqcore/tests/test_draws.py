@@ -26,6 +26,12 @@ def test_uniform_numbers_are_uniform_and_uncorrelated():
     assert torch.corrcoef(torch.stack([u, neighbour]))[0, 1].abs() < 0.015
 
 
+def test_single_draws_are_those_of_the_whole():
+    whole = draws.uniform(7, 100)
+    numbers = torch.tensor([[99, 0], [42, 42]])
+    assert torch.equal(draws.uniform_at(7, numbers), whole[numbers])
+
+
 def test_normal_numbers_are_normal():
     x = draws.normal(5, 100_000, 2).flatten()
     assert abs(x.mean()) < 0.015

@@ -20,6 +20,7 @@ from vq.commands import (
     report,
     sample,
     show,
+    sweep,
     train,
 )
 from vqcore.errors import VQError
@@ -47,6 +48,7 @@ def build_app(registry: Registry) -> typer.Typer:
     app.command("sample")(sample.sample)
     app.command("probe")(probe.probe)
     app.command("compare")(compare.compare)
+    app.command("sweep", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(sweep.sweep)
     app.command("list-plugins")(list_plugins.list_plugins)
     app.command("show")(show.show)
     for implementation in registry.manager.hook.vq_commands.get_hookimpls():

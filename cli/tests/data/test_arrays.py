@@ -166,7 +166,7 @@ def test_what_cannot_be_used_is_one_message(saved, case):
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.csv"])
 def test_a_file_that_is_something_else_is_one_message(tmp_path, name):
     (tmp_path / name).write_text("no array")
-    with pytest.raises(SettingError, match=r"dataset\.root = .*(cannot be read|\.npy file, a \.npz file)"):
+    with pytest.raises(SettingError, match=r"dataset\.root = .*(cannot be read|is no \.npy file, \.npz file)"):
         source(tmp_path / name).split("train")
 
 
@@ -202,11 +202,8 @@ def test_a_range_that_falls_is_refused():
         Arrays(range=(1.0, 0.0))
 
 
-def test_a_run_trains_on_them_and_is_evaluated_elsewhere(train, vq, saved, tmp_path, monkeypatch):
+def test_a_run_trains_on_them(train, saved, tmp_path):
     saved(x=RANDOM.random((40, 8, 8)) * 50, y=np.arange(40) % 2)
     run = train("--dataset", "arrays", "--dataset.root", "a.npz", "--dataset.flip", "true", "--batch-size", "8")
     assert run.json("data")["shape"] == [1, 8, 8]
-    (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "elsewhere")
-    assert vq("evaluate", run.path).code == 0
     assert f"root: {tmp_path / 'a.npz'}\n" in (run.path / "config.yaml").read_text()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from vq.pipeline.config import make_plan
+from vq.pipeline.load import load_run
 from vqcore.registry import Registry
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "data.md"
@@ -24,12 +25,12 @@ def documented_plugin(tmp_path):
     sys.modules.pop("my_data", None)
 
 
-def test_the_documented_data_set_trains_and_is_evaluated(train, vq, documented_plugin):
+def test_the_documented_data_set_trains(train, vq, documented_plugin):
     choice = ("--plugin-file", documented_plugin, "--dataset", "stripes")
     run = train(*choice, "--dataset.side", "8", "--dataset.shift", "1")
     assert run.json("data")["shape"] == [1, 8, 8]
     assert run.json("data")["classes"] == ["rows", "columns"]
-    assert vq("evaluate", run.path).code == 0
+    assert run.json("summary")["samples"] == 512
     refused = vq("train", *choice, "--dataset.side", "4")
     assert refused.code == 2
     assert "dataset.side = 4" in refused.err
@@ -46,15 +47,16 @@ def pictures(tmp_path):
     return folder
 
 
-def test_a_run_on_a_relative_path_is_evaluated_from_anywhere(train, vq, pictures, tmp_path, monkeypatch):
+def test_a_run_on_a_relative_path_finds_its_data_from_anywhere(train, vq, pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     options = ("--dataset.root", "pictures", "--dataset.image_size", "8", "--dataset.workers", "0")
     run = train("--dataset", "image-folder", *options)
     assert f"root: {pictures}\n" in (run.path / "config.yaml").read_text()
     assert list(run.json("data")["skipped"]) == ["5.png"]
     monkeypatch.chdir(tmp_path)
-    assert vq("evaluate", run.path).code == 0
+    assert len(load_run(run.path, lambda files: Registry(files=files)).source.split("test")) == 1
     assert vq("train", "--resume", run.path, "--max-steps", "10").code == 0
+    assert f"root: {pictures}\n" in (run.path / "config.yaml").read_text()
 
 
 def test_paths_are_made_absolute_by_a_run_and_not_by_its_plan(tmp_path, monkeypatch):
@@ -73,7 +75,16 @@ def test_download_is_a_flag(vq):
     assert "download: false" in vq("train", "--dataset", "mnist", "--print-config").out
     failed = vq("train", "--dataset", "mnist", "--download", "--run-dir", "run")
     assert failed.code == 1
-    assert f"MNIST could not be downloaded to dataset.root = '{os.getcwd()}/data'" in failed.err
+    assert "MNIST could not be downloaded to dataset.root = 'data'" in failed.err
+    assert not os.path.exists("run")
+
+
+def test_strict_is_a_flag(vq, pictures):
+    choice = ("train", "--dataset", "image-folder", "--dataset.root", pictures, "--strict", "--run-dir", "run")
+    assert "strict: true" in vq(*choice, "--print-config").out
+    refused = vq(*choice)
+    assert refused.code == 2
+    assert "1 of 6 cannot be read" in refused.err.replace("pictures ", "")
     assert not os.path.exists("run")
 
 

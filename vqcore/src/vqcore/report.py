@@ -136,11 +136,13 @@ class Film:
 
     Attributes:
         title: one line above it.
-        frames: a short label, as of a step, and what is shown.
+        frames: a short label, as of a step, and what is shown; 12 at most.
+        note: a sentence below it.
     """
 
     title: str
     frames: Sequence[tuple[str, Chart | Picture]]
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,12 +46,11 @@ def encode(
     with SampleProgress(console, "encoding") as progress:
         sizes = {"shard_size": shard_size, "batch_size": batch_size}
         manifest = write(trained, reading, output, file_format=file_format, **sizes, report=progress.report)
-    if manifest.skipped:
-        names = ", ".join(list(manifest.skipped)[:3]) + (", ..." if len(manifest.skipped) > 3 else "")
-        found = len(manifest.skipped) + len(manifest.names)
-        listed = "the manifest says why"
-        console.print(f"{len(manifest.skipped)} of {found} files cannot be read and are left out ({names}): {listed}",
-                      highlight=False, soft_wrap=True)  # fmt: skip
+    skipped, names = list(manifest.skipped), manifest.names
+    if skipped:
+        some = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        text = f"{len(skipped)} of {len(skipped) + len(names)} files cannot be read and are left out ({some})"
+        console.print(f"{text}: the manifest says why", highlight=False, soft_wrap=True)
     shape = " x ".join(map(str, manifest.index_shape)) or "1"
-    text = f"{len(manifest.names)} samples of {shape} indices below {manifest.codebook_size}, as {manifest.dtype}"
+    text = f"{len(names)} samples of {shape} indices below {manifest.codebook_size}, as {manifest.dtype}"
     console.print(f"{text}, in {len(manifest.shards)} shards: {output}", highlight=False, soft_wrap=True)

@@ -17,7 +17,7 @@ FLAGS: Mapping[str, str] = {
     **{name: name for name in ("dim", "codebook_size", "epochs", "max_steps", "batch_size", "seed")},
     **{name: name for name in ("device", "precision", "compile")},
     "lr": "optimizer.lr",
-    "download": "dataset.download",
+    **{name: f"dataset.{name}" for name in ("download", "strict")},
 }
 
 

@@ -16,11 +16,14 @@ SAVING = ("checkpoint_every", "keep_checkpoints", "plugin_files")
 #: Settings that ``--resume`` may change: they decide how long and how watched a run is, not what it computes.
 RESUMABLE = frozenset(("epochs", "max_steps", "device", "log_every", "eval_every", "sample_every", *SAVING))
 PANEL_PARTS, PANEL_RUN, PANEL_CONFIG = "Components", "Run", "Config"
-DOWNLOAD = "Download the data set to dataset.root if it is not there."
 
 
 def _part(help_text: str) -> Any:
     return typer.Option(help=help_text, metavar="NAME", rich_help_panel=PANEL_PARTS)
+
+
+def _flag(name: str, help_text: str) -> Any:
+    return typer.Option(name, help=help_text, rich_help_panel=PANEL_PARTS)
 
 
 def _run(help_text: str, metavar: str | None = None) -> Any:
@@ -38,7 +41,8 @@ def train(
     estimator: Annotated[str | None, _part("How the gradient passes the quantizer.")] = None,
     regularizer: Annotated[list[str], _part("A further loss term. Repeatable.")] = [],  # noqa: B006
     dataset: Annotated[str | None, _part("The data set.")] = None,
-    download: Annotated[bool | None, typer.Option("--download", help=DOWNLOAD, rich_help_panel=PANEL_PARTS)] = None,
+    download: Annotated[bool | None, _flag("--download", "Download the data set if it is not there.")] = None,
+    strict: Annotated[bool | None, _flag("--strict", "Refuse a folder with broken pictures.")] = None,
     backbone: Annotated[str | None, _part("The encoder and decoder.")] = None,
     bottleneck: Annotated[str | None, _part("vq, or without codes for comparison: none, gaussian.")] = None,
     optimizer: Annotated[str | None, _part("The optimizer.")] = None,
@@ -88,7 +92,7 @@ def train(
             RunFolder.check_free(run_dir)  # said before torch is imported
         from vq.pipeline.launch import launch
 
-        raise typer.Exit(launch(plan.located(), registry, plugin_rows(registry), run_dir, resume))
+        raise typer.Exit(launch(plan, registry, plugin_rows(registry), run_dir, resume))
 
 
 def _resumed_config(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

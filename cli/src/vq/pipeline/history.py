@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vq.pipeline.data.source import Split
+from vq.pipeline.model import VQModel
 from vq.pipeline.run_folder import write_bytes, writing
 from vqcore.bottleneck import VectorQuantizer
 
@@ -19,6 +21,8 @@ FOLDER = "history"
 KEPT = 40
 #: Coordinates in a snapshot at most, over all codebooks: half a megabyte.
 VALUES = 2**18
+#: Held-out samples whose tokens are counted, at most.
+COUNTED = 512
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,14 @@ class Snapshot:
 
 
 @torch.no_grad()
-def record(folder: Path, step: int, model: nn.Module, counts: Tensor | None = None) -> None:
+def record(folder: Path, step: int, model: VQModel, split: Split | None = None) -> None:
     """Add a snapshot of a model's codebooks; nothing where they are implicit, or there are none.
 
     Args:
         folder: the run folder.
         step: number of steps done.
-        model: with its ``VectorQuantizer`` layers anywhere in it.
-        counts: usage of every codebook on the held-out split, (C, K), in the order of ``Output.counts``.
+        model: left in the mode it was in.
+        split: the held-out samples; without them no usage is recorded.
 
     Raises:
         RunError: if it cannot be written; what was recorded before stays.
@@ -62,8 +66,8 @@ def record(folder: Path, step: int, model: nn.Module, counts: Tensor | None = No
         largest = torch.finfo(torch.float16).max
         codes = book[chosen.to(book.device)].nan_to_num().clamp(-largest, largest)
         arrays |= {f"codes{number}": codes.half().cpu().numpy(), f"chosen{number}": chosen.numpy()}
-    for number, row in enumerate(_per_book(counts, len(books))):
-        arrays[f"counts{number}"] = row[: len(books[number])].cpu().numpy()
+    for number, counts in enumerate(_usage(model, split, books) if split is not None else ()):
+        arrays[f"counts{number}"] = counts.cpu().numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     path = _path(folder, step)
@@ -74,7 +78,7 @@ def record(folder: Path, step: int, model: nn.Module, counts: Tensor | None = No
 
 
 def codebooks(model: nn.Module) -> list[Tensor]:
-    """Tangent vectors (K, d) of each codebook in a model, those of groups and stages one by one."""
+    """Tangent vectors (K, d) of each codebook in a model, those of levels, groups and stages one by one."""
     found = []
     for layer in model.modules():
         if isinstance(layer, VectorQuantizer) and layer.codebook is not None:
@@ -109,11 +113,16 @@ def _numbered(names: list[str], kind: str) -> list[str]:
     return [f"{kind}{number}" for number in range(len(names)) if f"{kind}{number}" in names]
 
 
-def _per_book(counts: Tensor | None, books: int) -> list[Tensor]:
-    """A row of counts for each codebook: stages that share one are added up."""
-    if counts is None or (books > 1 and len(counts) != books):
-        return []
-    return [counts.sum(0)] if books == 1 else list(counts)
+def _usage(model: VQModel, split: Split, books: list[Tensor]) -> list[Tensor]:
+    """How often held-out tokens choose each code of each codebook; stages that share one are added up."""
+    chosen = torch.linspace(0, len(split) - 1, min(COUNTED, len(split))).long()
+    was_training = model.training
+    model.eval()
+    seen = model.bottleneck.inspect(model.backbone.encode(next(split.batches([chosen], books[0].device))))
+    model.train(was_training)
+    counts = [use.counts for use in seen.uses]
+    shared = len(counts) // len(books)
+    return [sum(counts[number * shared : (number + 1) * shared]) for number in range(len(books))]
 
 
 def _path(folder: Path, step: int) -> Path:

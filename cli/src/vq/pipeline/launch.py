@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import shutil
 from pathlib import Path
@@ -39,6 +40,8 @@ def launch(
     """
     check_trackers(plan.config.trackers)
     accelerator = make_accelerator(plan.config.device, plan.config.precision)
+    if not accelerator.is_main_process:
+        logging.getLogger("vq").setLevel(logging.ERROR)  # what is wrong with the data is told once
     try:
         reporter = Reporter(Console(quiet=not accelerator.is_main_process))
         run = Run(plan, registry, reporter, accelerator)
@@ -100,7 +103,7 @@ def execute(
 
 def _describe(run: Run, folder: RunFolder, plugins: list[dict[str, Any]]) -> None:
     """Write what a run is made of, before it starts."""
-    folder.write_yaml(folder.config, run.config.dump())
+    folder.write_yaml(folder.config, run.config.located().dump())
     folder.write_json(folder.data, run.source.describe())
     folder.write_json(folder.plugins, plugins)
     folder.write_json(folder.env, describe_environment(run.device, run.accelerator.num_processes))

@@ -44,7 +44,7 @@ class ArrayFiles(Mapping[str, np.ndarray]):
         elif path.suffix.lower() == ".npz":
             self._archive = _guarded(path, lambda: np.load(path, allow_pickle=False))
         else:
-            raise ValueError("expected a .npy file, a .npz file, or a folder of .npy files")
+            raise ValueError("it is no .npy file, .npz file, or folder of .npy files")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files if self._archive is None else self._archive.files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ NETWORKS = {
     "vgg": ("features.28.weight", (512, 512, 3, 3)),
     "squeeze": ("features.3.squeeze.weight", (16, 64, 1, 1)),
 }
+#: How torchmetrics begins the names of a network's layers, where torchvision says ``features.``.
+SLICE = re.compile(r"^slice(s\.)?\d+\.")
 LPIPS_FILE = "torchvision's ImageNet weights of AlexNet, VGG16 or SqueezeNet 1.1, as in alexnet-owt-7be5be79.pth"
 LPIPS_FIX = "get it where there is a network: torchvision.models.alexnet(weights='IMAGENET1K_V1')"
 FID_FILE = "torch-fidelity's weights of Inception v3, pt_inception-2015-12-05-6726825d.pth"
@@ -112,7 +115,7 @@ def _lpips_network(weights: Path) -> tuple[str, torch.nn.Module]:
     if name is None:
         raise _other("--lpips", weights, LPIPS_FILE, LPIPS_FIX, entries)
     network = _LPIPS(net=name, pnet_rand=True)  # random instead of downloaded, until the file's are in
-    named = {key: f"features.{key.partition('.')[2]}" for key in network.net.state_dict()}  # slice2.3.bias: features.3
+    named = {key: SLICE.sub("features.", key) for key in network.net.state_dict()}
     try:
         network.net.load_state_dict({key: entries[source] for key, source in named.items()})
     except (KeyError, RuntimeError) as error:

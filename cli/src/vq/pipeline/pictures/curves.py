@@ -35,13 +35,17 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     save(drawing, path)
 
 
+#: What comes first after the loss terms.
+FOLLOWING = ("grad_norm", "perplexity", "images_per_second")
+
+
 def terms_of(line: Mapping[str, Any]) -> list[str]:
     """The loss terms of a line: what stands between their sum and the figures that follow them."""
     names = list(line)
     if "loss" not in line:
         return []
     terms = names[names.index("loss") + 1 :]
-    return list(takewhile(lambda name: name not in ("perplexity", "images_per_second"), terms))
+    return list(takewhile(lambda name: name not in FOLLOWING, terms))
 
 
 def _line(axes: Axes, lines: Sequence[Mapping[str, Any]], name: str, color: str, label: str) -> None:

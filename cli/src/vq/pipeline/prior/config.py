@@ -55,12 +55,12 @@ class PriorConfig(ComponentConfig):
             raise SettingError("heads", heads, f"a divisor of the width, {width}")
         epochs = self.epochs or max(2, min(60, 1_280_000 // sequences))
         chosen: dict[str, Any] = {
-            "layers": self.layers or (4, 4, 6, 8)[scale],
+            "layers": self.layers or (3, 4, 6, 8)[scale],
             "width": width,
             "heads": heads,
             "dropout": (0.2, 0.1, 0.1, 0.0)[scale] if self.dropout is None else self.dropout,
             "epochs": epochs,
             "patience": self.patience or max(2, epochs // 6),
-            "lr": self.lr or 2e-3 * math.sqrt(64 / width),
+            "lr": self.lr or 3e-3 * math.sqrt(64 / width),
         }
         return self.model_copy(update=chosen)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcore.errors import SettingError
+
 
 class Cache:
     """Keys and values of the positions done so far, so that each new one costs one pass of one position.
@@ -112,7 +114,10 @@ class CodePrior(nn.Module):
 
         Args:
             tokens: (B, T) int64.
-            labels: (B,) int64, where the prior has classes.
+            labels: (B,) int64, where the prior has classes, and only there.
+
+        Raises:
+            SettingError: if it has classes and there are no labels, or the other way round.
         """
         before = self.token[tokens[:, :-1] + self.offset[:-1]]
         x = self.dropout(torch.cat([self._first(tokens.shape[0], labels), before], 1) + self.position)
@@ -151,6 +156,11 @@ class CodePrior(nn.Module):
 
     def _first(self, count: int, labels: Tensor | None) -> Tensor:
         """What stands where a token before the first would be: the class, or the same for all. (B, 1, width)."""
+        if (labels is None) == (self.classes > 0):
+            expected = (
+                f"a class of each sequence, below {self.classes}" if self.classes else "None: no class was learned"
+            )
+            raise SettingError("labels", labels if labels is None else "given", expected)
         if labels is None:
             labels = self.position.new_zeros(count, dtype=torch.int64)
         return self.start(labels).unsqueeze(1)

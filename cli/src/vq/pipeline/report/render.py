@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vq.pipeline.report import svg
-from vqcore.report import Block, Chart, Film, Group, Picture, Section, Strong
+from vqcore.report import Block, Chart, Film, Group, Picture, Section, Strong, Text
 
 HERE = Path(__file__).parent
 #: Frames of a film at most.
@@ -39,7 +39,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"kind": _kind, "data": _data, "rows": _rows, "legend": _legend}
+    environment.filters |= {"kind": _kind, "data": _data, "rows": _rows, "legend": _legend, "silent": _silent}
     environment.tests["strong"] = lambda cell: isinstance(cell, Strong)
     return environment
 
@@ -65,6 +65,11 @@ def _rows(blocks: Sequence[Block]) -> Iterator[tuple[str, list[Block]]]:
     """Neighbours that stand beside each other, with the class of their columns; empty for one below the other."""
     for side, row in groupby(blocks, key=lambda block: _side(block)):
         yield side, list(row)
+
+
+def _silent(blocks: Sequence[Block]) -> bool:
+    """Whether there is nothing to see, only words on why."""
+    return all(_silent(block.blocks) if isinstance(block, Group) else isinstance(block, Text) for block in blocks)
 
 
 def _side(block: Block) -> str:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vq.pipeline.compare import Compared, flat
 from vq.pipeline.config import Plan, make_plan, plugin_files, read_config
 from vq.pipeline.history import Snapshot
 from vq.pipeline.history import read as read_history
 from vq.pipeline.load import TrainedRun, load_run
 from vq.pipeline.report.look import Look, look_at
-from vq.pipeline.run_folder import RunFolder
 from vqcore.errors import VQError
 from vqcore.registry import Registry
 from vqcore.report import Block, Group, Text
@@ -29,44 +26,41 @@ class ReportedRun:
     """One run: what ``vq_report`` hooks see as ``run``.
 
     Args:
-        path: the run folder.
+        found: what its folder says.
         registry_for: from the run's plugin files to a registry.
         device: where the model is looked at; see ``load_run``.
-        label: what it is called among several.
-        alone: whether it is the only one; less is shown of each of several.
+        alone: whether it is the only run; less is shown of each of several.
 
     Attributes:
         folder: the run folder.
+        label: what it is called among several.
         config: the plan; None where it cannot be resolved any more, as without a plugin that it needs.
         registry: where the components come from; None likewise.
+        problem: why they are None.
         metrics: the lines of metrics.jsonl.
+        step: the last step that is known of.
         books, codes: how many codebooks are shown, and how many codes in pictures.
-
-    Raises:
-        SettingError: if there is no run folder.
-        UsageError: if its config.yaml cannot be read.
     """
 
     def __init__(
         self,
-        path: Path,
+        found: Compared,
         registry_for: Callable[[Sequence[Path]], Registry],
-        device: str | None,
-        label: str,
+        device: str | None = None,
         *,
         alone: bool = True,
     ) -> None:
-        self.folder, self.label = RunFolder.open(path), label
+        self.folder, self.label, self.metrics, self._found = found.folder, found.name, found.lines, found
+        self.step: int = found.step or (self.metrics[-1]["step"] if self.metrics else 0)
         self.books, self.codes = (4, 24) if alone else (2, 12)
-        self.values = read_config(self.folder.config)
-        self.metrics: list[dict[str, Any]] = self.folder.read_metrics()
+        self._registry_for, self._device = registry_for, device
         self.config: Plan | None = None
         self.registry: Registry | None = None
-        self._registry_for, self._device = registry_for, device
         self.problem = ""
         try:
-            self.registry = registry_for(plugin_files(self.values))
-            self.config = make_plan(self.values, self.registry)
+            values = read_config(self.folder.config)
+            registry = registry_for(plugin_files(values))
+            self.config, self.registry = make_plan(values, registry), registry
         except VQError as error:
             self.problem = str(error)
 
@@ -75,30 +69,18 @@ class ReportedRun:
         """The names of its choices."""
         if self.config is not None:
             return self.config.title()
-        names = [self.values.get(kind) for kind in ("dataset", "manifold", "quantizer", "estimator")]
-        return "-".join(str(each["name"] if isinstance(each, dict) else each) for each in names if each)
-
-    @property
-    def step(self) -> int:
-        """The last step that is known of."""
-        logged = self.metrics[-1]["step"] if self.metrics else 0
-        return int(self.json("status").get("step", logged))
+        kinds = ("dataset", "manifold", "quantizer", "estimator")
+        return "-".join(str(self._found.settings[kind]) for kind in kinds if kind in self._found.settings)
 
     @property
     def state(self) -> str:
-        """How far it came: ``done at step 1840``."""
-        return f"{self.json('status').get('status', 'status unknown')} at step {self.step:,}"
+        """How far it came: ``done at step 1,840``."""
+        return f"{self._found.status} at step {self.step:,}"
 
-    def json(self, name: str) -> dict[str, Any]:
-        """What ``<name>.json`` holds; nothing where it is missing or damaged."""
-        try:
-            return json.loads((self.folder.path / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-
-    def dump(self) -> dict[str, Any]:
-        """Every setting, resolved where that is possible."""
-        return self.values if self.config is None else yaml.safe_load(yaml.safe_dump(self.config.dump()))
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Every setting by its key path, resolved where that is possible."""
+        return self._found.settings if self.config is None else flat(self.config.dump())
 
     @cached_property
     def history(self) -> list[Snapshot]:

@@ -81,4 +81,4 @@ def _powers(low: float, high: float) -> list[float]:
         found = [value for value in found if low <= value <= high]
         if len(found) >= 3:
             return found[:: math.ceil(len(found) / (TICKS + 2))]
-    return found or _steps(low, high)
+    return found if len(found) > 1 else _steps(low, high)

@@ -102,7 +102,7 @@ def _axes(chart: Chart) -> Axes:
     x = Scale(*x_range, *along) if x_range else _tight(across, *along, zero=bool(spans))
     upright = (height - bottom, top)
     if spans:
-        y = Scale(-0.5, max(len(s.points) for s in spans) - 0.5, top, height - bottom)
+        y = Scale(-0.5, max(1, *(len(s.points) for s in spans)) - 0.5, top, height - bottom)
     elif y_range:
         y = Scale(*y_range, *upright, log=chart.log)
     else:
@@ -165,12 +165,13 @@ def _frame(chart: Chart, axes: Axes) -> str:
 def _line(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
     yield from _ways(chart, series, axes)
     places = [axes.place(series, point) for point in series.points]
-    beside = zip([None, *places[:-1]], [*places[1:], None], places, strict=True)
-    yield from (_circle(place, 2.5) for before, after, place in beside if place and not before and not after)
+    around = [None, *places, None]
+    lonely = [here for before, here, after in zip(around, places, around[2:], strict=False) if not (before or after)]
+    yield from (_circle(place, 2.5) for place in lonely if place)
     if len(places) <= POINTED:
         for number, (point, place) in enumerate(zip(series.points, places, strict=True)):
             if place:
-                said = f"{series.name or chart.title}, {chart.x} {short(point[0])}: {short(point[1])}"
+                said = f"{series.name or chart.title}, {chart.x or 'x'} {short(point[0])}: {short(point[1])}"
                 yield _circle(place, 6, _note(series, number) or said, "hit")
 
 
@@ -201,7 +202,7 @@ def _bars(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
     pace = (axes.x.end - axes.x.start) / max(len(series.points), 1)
     floor, width = axes.y(max(axes.y.low, 0.0)), max(pace * 0.82, pace - 2)
     for number, (x, y) in enumerate(series.points):
-        if axes.y.shows(y):
+        if axes.place(series, (x, y)):
             top, left = axes.y(y), axes.x(x) - width / 2
             note = escape(_note(series, number))
             shape = f'x="{_number(left)}" y="{_number(top)}" width="{_number(width)}" height="{_number(floor - top)}"'
@@ -209,8 +210,9 @@ def _bars(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
 
 
 def _spans(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
-    rows = ((_number(axes.x(a)), _number(axes.y(row)), _number(axes.x(b))) for row, (a, b) in enumerate(series.points))
-    yield f'<path d="{"".join(f"M{start} {row}H{end}" for start, row, end in rows)}"/>'
+    rows = [(row, a, b) for row, (a, b) in enumerate(series.points) if axes.x.shows(a) and axes.x.shows(b)]
+    bars = [f"M{_number(axes.x(a))} {_number(axes.y(row))}H{_number(axes.x(b))}" for row, a, b in rows]
+    yield f'<path d="{"".join(bars)}"/>'
 
 
 _SHAPES = {"line": _line, "ways": _ways, "dots": _dots, "dust": _dust, "bars": _bars, "spans": _spans}
@@ -223,7 +225,8 @@ def _note(series: Series, number: int) -> str:
 def _circle(place: str, radius: float, note: str = "", kind: str = "") -> str:
     x, y = place.split()
     title = f"<title>{escape(note)}</title>" if note else ""
-    return f'<circle{f" class={kind!r}" if kind else ""} cx="{x}" cy="{y}" r="{_number(radius)}">{title}</circle>'
+    of_kind = f' class="{kind}"' if kind else ""
+    return f'<circle{of_kind} cx="{x}" cy="{y}" r="{_number(radius)}">{title}</circle>'
 
 
 def _number(value: float) -> str:

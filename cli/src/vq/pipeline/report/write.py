@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from vq.pipeline.compare import Comparison, compare
 from vq.pipeline.lifecycle import LifeCycle
 from vq.pipeline.report.render import render
 from vq.pipeline.report.run import ReportedRun
@@ -29,9 +29,8 @@ from vqcore.report import Block, Group, Section
 NAME = "report.html"
 #: What is in every report of ours, and so tells one from a user's own file.
 MARK = '<meta name="generator" content="vq report">'
-#: Before the plugins' sections, and after them.
-FIRST = (figures, settings, curves, reconstructions, usage, codebook, plane, patches, samples)
-LAST = (machine,)
+#: What stands between figures and settings, which come first, and what plugins show.
+SECTIONS = (curves, reconstructions, usage, codebook, plane, patches, samples)
 
 
 def write_report(
@@ -58,24 +57,21 @@ def write_report(
         RunError: if it cannot be written.
     """
     target = output or (paths[0] / NAME if len(paths) == 1 else Path(NAME))
-    labels = _labels(paths)
-    runs = [
-        ReportedRun(path, registry_for, device, label, alone=len(paths) == 1)
-        for path, label in zip(paths, labels, strict=True)
-    ]
+    comparison = compare(paths)
     _check_free(target)
-    write_text(target, page(runs, warn))
+    runs = [ReportedRun(found, registry_for, device, alone=len(paths) == 1) for found in comparison.runs]
+    write_text(target, _page(runs, comparison, warn))
     return target
 
 
-def page(runs: Sequence[ReportedRun], warn: Callable[[str], None] = print) -> str:
-    """The report as HTML."""
-    sections = [make(runs) for make in FIRST] + _of_plugins(runs, warn) + [make(runs) for make in LAST]
+def _page(runs: Sequence[ReportedRun], comparison: Comparison, warn: Callable[[str], None]) -> str:
+    sections = [figures(comparison), settings(runs, comparison), *(make(runs) for make in SECTIONS)]
+    sections += [*_of_plugins(runs, warn), machine(runs)]
     one = runs[0] if len(runs) == 1 else None
     return render(
-        [section for section in sections if section.blocks],
+        sections,
         title=one.label if one else f"{len(runs)} runs",
-        subtitle=f"{one.title}, {one.state}" if one else ", ".join(dict.fromkeys(run.title for run in runs)),
+        subtitle=f"{one.title}, {one.state}" if one else "",
         runs=runs,
         footer=f"Written by vq report on {time.strftime('%Y-%m-%d at %H:%M')}; this file needs no other.",
     )
@@ -108,13 +104,6 @@ def _shown(answer: Iterable[Any]) -> list[Section]:
             raise TypeError(f"expected sections of vqcore.report, found {type(section).__name__}")
     render(sections, title="", subtitle="", runs=[], footer="")
     return sections
-
-
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """The folders' names, with as much of the path before them as tells them apart."""
-    names = [path.resolve().name for path in paths]
-    twice = {name for name, times in Counter(names).items() if times > 1}
-    return [str(path) if name in twice else name for path, name in zip(paths, names, strict=True)]
 
 
 def _check_free(path: Path) -> None:

@@ -88,7 +88,8 @@ def _plan(run: TrainedRun, reading: Reading, file_format: str, shard_size: int) 
 
 def _open(folder: Path, wanted: Manifest) -> Manifest:
     """The folder, its manifest in it: a new one, or one that holds a part of the same."""
-    found = list(folder.iterdir()) if folder.is_dir() else []
+    unfinished = f".{NAME}.tmp"  # of a process that was killed before anything else was there
+    found = [path for path in folder.iterdir() if path.name != unfinished] if folder.is_dir() else []
     if (folder.exists() and not folder.is_dir()) or (found and not (folder / NAME).is_file()):
         expected = f"a new or empty folder, or one that vq encode was stopped in; found no {NAME}"
         raise SettingError("--output", str(folder), expected, "choose another")

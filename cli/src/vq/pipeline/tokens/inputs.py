@@ -11,6 +11,7 @@ from typing import Any
 from vq.pipeline.data.read import Inputs, read_samples
 from vq.pipeline.identity import sha256_of
 from vq.pipeline.load import TrainedRun
+from vqcore.errors import SettingError, did_you_mean
 
 SPLITS = ("train", "test")
 
@@ -49,8 +50,11 @@ def read(run: TrainedRun, path: Path, workers: int, **options: Any) -> Reading:
         identity = json.dumps([str(path), len(split), run.plan.components["dataset"].dump()], sort_keys=True)
         inputs = Inputs(split, [str(row) for row in range(len(split))])
         return Reading(inputs, str(path), _digest(identity))
-    inputs = read_samples(path, run.samples, workers=workers, **options)
     file = path.expanduser()
+    if not file.exists():
+        expected = "a folder of pictures, a picture, a .npy or .npz file, or train or test for the run's own data"
+        raise SettingError("PATH", str(path), f"{expected}; nothing is there", did_you_mean(str(path), SPLITS))
+    inputs = read_samples(path, run.samples, workers=workers, **options)
     return Reading(inputs, str(path), sha256_of(file) if file.is_file() else _listing(file, inputs))
 
 

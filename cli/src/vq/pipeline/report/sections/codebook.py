@@ -17,10 +17,12 @@ from vqcore.report import Block, Chart, Film, Point, Section, Series
 
 #: Moments that are shown.
 MOMENTS = 10
-LEAD = "Each dot is a code, larger the more held-out tokens chose it; a line leads from where it was in the frame before."
+LEAD = (
+    "Each dot is a code, larger the more held-out tokens chose it; a line leads from where it was in the frame before."
+)
 TSNE = (
-    f"t-SNE (perplexity {PERPLEXITY}, learning rate {LEARNING_RATE}, {ITERATIONS} iterations) of tangent vectors, fitted "
-    "once over all frames: what is near stays near, but distances on the page are not to scale."
+    f"t-SNE (perplexity {PERPLEXITY}, learning rate {LEARNING_RATE}, {ITERATIONS} iterations) of tangent vectors, "
+    "fitted once over all frames: what is near stays near, but distances on the page are not to scale."
 )
 
 
@@ -50,13 +52,13 @@ def _film(run: ReportedRun, moments: Sequence[Snapshot], place: int, books: int)
     before = [None, *places[:-1]]
     dots = [_dots(now, then, count, numbers) for now, then, count in zip(places, before, counts, strict=True)]
     within, disk = _range(places), _is_disk(manifold)
-    map_of = {"square": True, "disk": disk, "x_range": within, "y_range": within, "note": "" if flat else TSNE}
+    map_of = {"square": True, "disk": disk, "x_range": within, "y_range": within}
     charts = [Chart("The codebook", each, **map_of) for each in dots]
     several = f"Codebook {place + 1} of {len(moments[0].codes)}, " * (len(moments[0].codes) > 1)
     part = f"{len(taken):,} of {total:,} codes, " * (len(taken) < total)
     how = "Places" if flat else "t-SNE"
     labels = [f"{each.step:,}" for each in moments]
-    return Film(f"{several}{part}{how} after step", list(zip(labels, charts, strict=True)))
+    return Film(f"{several}{part}{how} after step", list(zip(labels, charts, strict=True)), "" if flat else TSNE)
 
 
 def _on_the_map(frames: Sequence[NDArray[np.floating]], manifold: Manifold) -> list[NDArray[np.floating]]:

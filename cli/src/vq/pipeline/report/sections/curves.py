@@ -14,6 +14,7 @@ CHARTS: Sequence[tuple[str, str, dict[str, str]]] = (
     ("Perplexity of code usage", "codes", {"test_perplexity": "held out", "perplexity": "training"}),
     ("Codes used", "codes", {"test_codes_used": "held out", "codes_used": "training"}),
     ("Quantization error", "", {"quantization_error": "training"}),
+    ("Norm of the gradient", "", {"grad_norm": "training"}),
     ("Learning rate", "", {"lr": "learning rate"}),
     ("Speed", "samples/s", {"images_per_second": "training"}),
 )
@@ -41,7 +42,8 @@ def _losses(runs: Sequence[ReportedRun], terms: Sequence[str]) -> list[Chart]:
         series = [Series(name, points(runs[0], name)) for name in terms]
         return [Chart("Loss terms, weighted", series, x="step", log=_positive(series))]
     logs = {name: _positive(Series(name, points(run, name)) for run in runs) for name in ("loss", *terms)}
-    return [_chart(runs, f"Loss: {name}", "", {name: ""}, log=log) for name, log in logs.items()]
+    titles = {name: "Loss" if name == "loss" else f"Loss term: {name}" for name in logs}
+    return [_chart(runs, titles[name], "", {name: ""}, log=log) for name, log in logs.items()]
 
 
 def _chart(runs: Sequence[ReportedRun], title: str, unit: str, names: dict[str, str], **axis: bool) -> Chart:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+from vq.pipeline.compare import flat
 from vq.pipeline.report.run import ReportedRun, each_run
-from vq.pipeline.report.sections.settings import flatten, written
+from vq.pipeline.report.sections.settings import written
+from vq.pipeline.run_folder import read_json
 from vqcore.report import Block, Section, Strong, Table, Text
 
 
@@ -15,19 +20,29 @@ def machine(runs: Sequence[ReportedRun]) -> Section:
 
 
 def _of_one(run: ReportedRun) -> list[Block]:
-    status = run.json("status")
-    blocks: list[Block] = [Text(f"{run.folder.path.name}: {run.state}.")]
+    status = read_json(run.folder.status) or {}
+    blocks: list[Block] = [Text(f"{run.folder.path.resolve().name}: {run.state}.")]
     if status.get("error"):
         blocks.append(Text(f"It ended with: {status['error']}"))
-    environment = [[key, written(value)] for key, value in flatten(run.json("env"))]
+    environment = [[key, written(value)] for key, value in flat(read_json(run.folder.env) or {}).items()]
     if environment:
         blocks.append(Table(["environment", ""], environment, folded="Environment"))
-    plugins = run.json("plugins")
+    plugins = [_row(plugin) for plugin in _plugins(run.folder.plugins)]
     if plugins:
-        rows = [[row["plugin"], row["package"], row["version"] or "", _status(row)] for row in plugins]
-        blocks.append(Table(["plugin", "package", "version", "status"], rows, folded=f"{len(rows)} plugins"))
+        blocks.append(Table(["plugin", "package", "version", "status"], plugins, folded=f"{len(plugins)} plugins"))
     return blocks
 
 
-def _status(row: dict) -> str:
-    return row["status"] if row["status"] == "ok" else Strong(f"{row['status']}: {row['error'] or ''}")
+def _plugins(path: Path) -> list[Mapping[str, Any]]:
+    """What plugins.json lists; nothing where it is missing or damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [plugin for plugin in found if isinstance(plugin, dict)] if isinstance(found, list) else []
+
+
+def _row(plugin: Mapping[str, Any]) -> list[str]:
+    status = str(plugin.get("status"))
+    told = status if status == "ok" else Strong(f"{status}: {plugin.get('error') or ''}")
+    return [*(str(plugin.get(name) or "") for name in ("plugin", "package", "version")), told]

@@ -1,0 +1,134 @@
+"""vq export: two graphs that choose the model's indices, as torch programs and in ONNX Runtime."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from vq.commands.common import registry_for
+from vq.pipeline import extras
+from vq.pipeline.config import make_plan
+from vq.pipeline.data.source import SampleSpec
+from vq.pipeline.export import write
+from vq.pipeline.export.check import check
+from vq.pipeline.export.formats import save_onnx, save_pt2
+from vq.pipeline.export.programs import export_programs
+from vq.pipeline.load import load_run
+from vq.pipeline.model import build_model
+from vqcore.registry import default_registry
+
+COMPOSITIONS = {
+    "codebook": {},
+    "ema-poincare": {"manifold": "poincare", "quantizer": "ema"},
+    "grouped-poincare": {"manifold": "poincare", "quantizer": {"name": "grouped", "inner": {"name": "ema"}}},
+    "residual-poincare": {"manifold": "poincare", "quantizer": {"name": "residual", "stages": 2}},
+    "fsq": {"quantizer": "fsq", "codebook_size": 240},
+    "lfq": {"quantizer": "lfq", "codebook_size": 32},
+}
+SHAPE = (12,)
+
+
+def model_of(values):
+    """An untrained model of vectors: tracing takes a fraction of what convolutions need."""
+    backbone = {"name": "mlp", "hidden": 16, "tokens": 6}
+    settings = {"codebook_size": 32, "backbone": backbone, **values}
+    return build_model(make_plan(settings, default_registry()), default_registry(), SampleSpec(SHAPE)).eval()
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_what_is_exported_chooses_the_models_indices(name, tmp_path):
+    model = model_of(COMPOSITIONS[name])
+    (_, program, given, made), _ = export_programs(model, SHAPE).items()
+    for save in (save_pt2, save_onnx):
+        encode = save(program, tmp_path / "encoder", given, made)
+        for count in (1, 7, 300):
+            samples = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(count))
+            assert torch.equal(encode(samples), model.encode(samples))
+
+
+def test_graphs_that_compute_something_else_are_refused():
+    from vqcore.errors import RunError
+
+    model = model_of({})
+    with pytest.raises(RunError, match="the exported encoder chose 96 of 96 indices otherwise"):
+        check(model, lambda x: model.encode(x) + 1, model.decode, (-1, 1))
+    with pytest.raises(RunError, match=r"the exported decoder is 0\.5 away"):
+        check(model, model.encode, lambda i: model.decode(i) + 0.5, (-1, 1))
+
+
+@pytest.fixture(scope="module")
+def exported(complete_run, tmp_path_factory):
+    """``complete_run`` in both formats."""
+    folder = tmp_path_factory.mktemp("exported")
+    for name in ("pt2", "onnx"):
+        write.export_run(load_run(complete_run.path, registry_for, "cpu"), folder / name, name)
+    return folder
+
+
+def test_a_trained_run_in_both_formats(exported, complete_run):
+    import onnxruntime
+
+    run = load_run(complete_run.path, registry_for)
+    split = run.source.split("test")
+    samples = next(split.batches([torch.arange(len(split))], torch.device("cpu")))
+    indices = run.model.encode(samples)
+    program = torch.export.load(exported / "pt2" / "encoder.pt2").module()
+    assert torch.equal(program(samples), indices)
+    session = onnxruntime.InferenceSession(exported / "onnx" / "encoder.onnx")
+    assert session.get_inputs()[0].name == "samples"
+    assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
+    assert np.array_equal(session.run(["indices"], {"samples": samples.numpy()})[0], indices.numpy())
+    session = onnxruntime.InferenceSession(exported / "onnx" / "decoder.onnx")
+    decoded = session.run(["samples"], {"indices": indices.numpy()})[0]
+    assert np.allclose(decoded, run.model.decode(indices).numpy(), atol=1e-5)
+
+
+def test_export_json_says_what_the_graphs_take(exported):
+    for name in ("pt2", "onnx"):
+        assert {path.name for path in (exported / name).iterdir()} == {
+            f"encoder.{name}",
+            f"decoder.{name}",
+            "export.json",
+        }
+        about = json.loads((exported / name / "export.json").read_text())
+        assert (about["encoder"], about["decoder"], about["format"]) == (f"encoder.{name}", f"decoder.{name}", 1)
+        assert (about["sample_shape"], about["index_shape"], about["codebook_size"]) == ([1, 8, 8], [4, 4], 16)
+        assert (about["value_range"], about["model"]["checkpoint"]) == ([-1.0, 1.0], "step-00000012")
+        assert about["checked"]["differing_indices"] == 0
+        assert "torch" in about["versions"]
+
+
+def test_levels_are_exported_as_one_sequence(train, vq, tmp_path):
+    run = train("--dataset", "photos", "--backbone", "hierarchical", "--max-steps", 1)
+    result = vq("export", run.path, "-o", "out")
+    assert result.code == 0, result
+    assert "indices compared with the model's, 0 differ" in result.out
+    about = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert about["index_shape"] == [sum(h * w for h, w in about["latent_shapes"])]
+
+
+def test_a_folder_with_something_in_it_is_left_alone(complete_run, vq, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    result = vq("export", complete_run.path, "-o", "out")
+    assert result.code == 2
+    assert "a place where nothing is yet" in result.err
+
+
+def test_a_missing_extra_is_named(complete_run, vq, tmp_path, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnxscript" else object())
+    result = vq("export", complete_run.path, "-o", "out", "--format", "onnx")
+    assert result.code == 2
+    assert "--format onnx needs onnxscript: pip install 'vq-cli[onnx]'" in result.err
+
+
+def test_a_model_that_cannot_be_traced_leaves_nothing_behind(complete_run, vq, tmp_path, monkeypatch):
+    def refuse(model, shape):
+        raise ValueError("data-dependent")
+
+    monkeypatch.setattr(write, "export_programs", refuse)
+    result = vq("export", complete_run.path, "-o", "out")
+    assert result.code == 1
+    assert "this model cannot be exported as pt2: ValueError: data-dependent" in result.err
+    assert list(tmp_path.iterdir()) == []

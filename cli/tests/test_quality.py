@@ -1,0 +1,194 @@
+"""What vq evaluate adds to the figures of training: structural and perceptual similarity, bits, and the origin."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vq.pipeline import extras
+from vq.pipeline.evaluation.bits import Bits
+from vq.pipeline.evaluation.perceptual import Fid, Lpips
+from vq.pipeline.evaluation.structural import Ssim
+from vqcore.output import Output
+
+CPU = torch.device("cpu")
+
+
+def pictures(count, side, seed=0, channels=3):
+    return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def usage(counts, sizes):
+    """An output of a layer of which only the use of codes is looked at."""
+    rest = dict.fromkeys(("quantized", "indices", "loss", "losses", "metrics", "errors"))
+    return Output(**rest, counts=torch.tensor(counts), sizes=torch.tensor(sizes))
+
+
+def evaluated(vq, run, *arguments):
+    result = vq("evaluate", run.path, "--json", *arguments)
+    assert result.code == 0, result
+    return json.loads(result.out)
+
+
+def test_pictures_have_similarity_bits_and_an_origin(complete_run, vq):
+    figures = evaluated(vq, complete_run)
+    assert figures["dataset"]["name"] == "digits"
+    assert (figures["shape"], figures["value_range"], figures["samples"]) == ([1, 8, 8], [-1.0, 1.0], 359)
+    assert {"vqcore", "torch", "torchmetrics"} <= set(figures["versions"])
+    assert figures["usage"] == figures["codes_used"] / 16
+    assert figures["index_bits_per_pixel"] == pytest.approx(16 * 4 / 64)
+    assert figures["entropy_bits_per_pixel"] == pytest.approx(16 * math.log2(figures["perplexity"]) / 64)
+    assert (figures["ssim_window"], -1 < figures["ssim"] < 1) == (7, True)
+    again = evaluated(vq, complete_run)
+    assert {**again, "seconds": 0} == {**figures, "seconds": 0}
+
+
+def test_vectors_have_bits_a_value_and_no_similarity(train, vq):
+    trees = ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3")
+    run = train(*trees, "--max-steps", 1)
+    figures = evaluated(vq, run)
+    assert figures["index_bits_per_value"] == pytest.approx(3 * 4 / 31)
+    assert not {"ssim", "index_bits_per_pixel"} & set(figures)
+    for option in ("--fid", "--lpips"):
+        result = vq("evaluate", run.path, option, "weights.pth")
+        assert result.code == 2
+        assert f"{option} = 'weights.pth': expected a run on pictures; its samples have shape (31,)" in result.err
+
+
+def test_a_run_without_codes_has_no_figures_on_them(train, vq):
+    figures = evaluated(vq, train("--set", "bottleneck=none", "--max-steps", 1))
+    assert {"psnr", "mse", "ssim"} <= set(figures)
+    assert not {"usage", "perplexity", "index_bits_per_pixel"} & set(figures)
+
+
+def test_bits_by_hand():
+    """Two codebooks of 4 and 2 codes, eight tokens each, over two samples of four values."""
+    bits = Bits((4,))
+    for counts in ([[4, 0, 0, 0], [2, 2, 0, 0]], [[0, 4, 0, 0], [4, 0, 0, 0]]):
+        bits.add(torch.zeros(1, 4), torch.zeros(1, 4), usage(counts, [4, 2]))
+    second = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
+    assert bits.numbers() == {
+        "index_bits_per_value": (8 * 2 + 8 * 1) / 8,
+        "entropy_bits_per_value": pytest.approx((8 * 1 + 8 * second) / 8),
+    }
+
+
+@pytest.mark.parametrize(("side", "window"), [(16, 11), (11, 11), (10, 9), (8, 7), (3, 3)])
+def test_similarity_takes_the_largest_window_that_fits(side, window):
+    x, noise = pictures(4, side), pictures(4, side, seed=1)
+    found = []
+    for share in (0.0, 0.1, 0.5):
+        ssim = Ssim((3, side, side), (-1.0, 1.0), CPU)
+        for rows in (slice(0, 3), slice(3, 4)):
+            ssim.add(x[rows], (1 - share) * x[rows] + share * noise[rows], None)
+        found.append(ssim.numbers())
+    assert [numbers["ssim_window"] for numbers in found] == [window] * 3
+    first, second, third = (numbers["ssim"] for numbers in found)
+    assert first == pytest.approx(1)
+    assert first > second > third > 0
+
+
+# -- perceptual: the files' true format, with random weights in it --------------------------------------------------
+
+
+def saved(folder, name):
+    """Random weights of a network of LPIPS, its classifier left out, as torchvision names them."""
+    import torchvision
+
+    torch.manual_seed(0)
+    state = getattr(torchvision.models, name)(weights=None).features.state_dict()
+    path = folder / f"{name}.pth"
+    torch.save({f"features.{key}": value for key, value in state.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize(("name", "network"), [("alexnet", "alex"), ("squeezenet1_1", "squeeze")])
+def test_lpips_is_known_by_its_weights_and_grows_with_the_difference(name, network, tmp_path):
+    path, x, noise = saved(tmp_path, name), pictures(3, 40, channels=1), pictures(3, 40, seed=1, channels=1)
+    found = []
+    for share in (0.0, 0.2, 0.8):
+        lpips = Lpips(path, (1, 40, 40), (-1.0, 1.0), CPU)
+        lpips.add(x, (1 - share) * x + share * noise, None)
+        found.append(lpips.numbers())
+    assert {numbers["lpips_network"] for numbers in found} == {network}
+    assert [numbers["lpips"] for numbers in found] == sorted(numbers["lpips"] for numbers in found)
+    assert found[0]["lpips"] == 0 < found[1]["lpips"]
+
+
+def test_lpips_reads_the_files_weights(tmp_path):
+    path = saved(tmp_path, "alexnet")
+    network = Lpips(path, (3, 40, 40), (-1.0, 1.0), CPU).network.net
+    weights = torch.load(path)
+    for key, value in network.state_dict().items():
+        assert torch.equal(value, weights[f"features.{key.partition('.')[2]}"])
+
+
+@pytest.fixture(scope="module")
+def inception(tmp_path_factory):
+    """Random weights of torch-fidelity's Inception, whose features neither vanish nor explode."""
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        state = module.FeatureExtractorInceptionV3("inception", ["2048"]).state_dict()
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.save({key: value * 6**0.5 if "conv.weight" in key else value for key, value in state.items()}, path)
+    return path
+
+
+def frechet(one, two):
+    """The distance between two Gaussians, with the trace of the root as a sum of singular values."""
+    a, b = ((x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (one, two))
+    cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    return ((one.mean(0) - two.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross
+
+
+def test_fid_is_the_frechet_distance_of_the_features(inception):
+    fid, x = Fid(inception, (-1.0, 1.0), CPU), pictures(3, 16)
+    fid.add(x, 0.3 * x, None)
+    network = fid.metric.inception
+    each = [network(((part + 1) / 2 * 255).round().byte()).double().numpy() for part in (x, 0.3 * x)]
+    expected = frechet(*each)
+    assert expected > 1e-3
+    assert fid.numbers()["fid"] == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("option", ["--fid", "--lpips"])
+@pytest.mark.parametrize("content", [None, b"no weights", {"features.0.weight": torch.zeros(3)}, [1, 2]])
+def test_a_file_of_something_else_is_refused_with_how_to_get_the_right_one(option, content, complete_run, vq, tmp_path):
+    path = tmp_path / "weights.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    result = vq("evaluate", complete_run.path, option, path)
+    assert result.code == 2
+    assert f"{option} = '{path}': expected a file with" in result.err
+    assert {"--fid": "pt_inception-2015-12-05-6726825d.pth", "--lpips": "alexnet-owt-7be5be79.pth"}[
+        option
+    ] in result.err
+    assert "get it where there is a network" in result.err
+
+
+def test_pictures_too_small_for_a_network(complete_run, vq, tmp_path):
+    result = vq("evaluate", complete_run.path, "--lpips", saved(tmp_path, "alexnet"))
+    assert result.code == 2
+    assert "expected a network that takes pictures of 8 x 8; alex does not" in result.err
+
+
+def test_a_missing_extra_is_named(complete_run, vq, monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torch_fidelity" else object())
+    result = vq("evaluate", complete_run.path, "--fid", "weights.pth")
+    assert result.code == 2
+    assert "--fid needs torch_fidelity: pip install 'vq-cli[perceptual]'" in result.err
+
+
+def test_without_json_the_origin_stands_below_the_table(complete_run, vq):
+    result = vq("evaluate", complete_run.path)
+    assert "entropy of the usage" in result.out
+    assert "digits: samples of 1 x 8 x 8 in [-1, 1]; vqcore" in result.out
+    assert "{" not in result.out

@@ -1,0 +1,264 @@
+"""Sweeps: what is one value, which runs there are, and that none is lost to another's failure or to Ctrl-C."""
+
+import csv
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from vq.pipeline.sweep import execute
+from vq.pipeline.sweep.folder import SweepFolder, SweepRun
+from vq.pipeline.sweep.grid import Options, points, read_axes, split_values
+from vq.pipeline.sweep.summary import groups, rows
+
+OPTIONS = Options(frozenset(("--compile", "--no-compile")), frozenset(("--config",)), {"--lr": "optimizer.lr"})
+SHORT = ("--max-steps", 4, "--set", "backbone.hidden=8", "--codebook-size", 16)
+ONCE = """
+import os, pathlib, signal
+@hookimpl
+def vq_step_end(run, step, losses):
+    sent = pathlib.Path({sent!r})
+    if step == 3 and not sent.exists():
+        sent.touch()
+        os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+@pytest.fixture
+def in_process(vq, without_pictures, monkeypatch):
+    """Runs of a sweep in this process, one after another: each would spend seconds on importing torch."""
+
+    class Process:
+        def __init__(self, command, *, stdout, env, **_options):
+            assert command[1:3] == ["-m", "vq"]
+            ended = vq(*command[3:])
+            stdout.write((ended.out + ended.err).encode())
+            self.returncode = ended.code
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr(execute, "Popen", Process)
+    return vq
+
+
+def read(folder):
+    return json.loads((Path(folder) / "sweep.json").read_text())
+
+
+# -- words --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0.1", ["0.1"]),
+        ("0.1, 0.25,", ["0.1", "0.25", ""]),
+        ("[8,5,5],[4,4]", ["[8,5,5]", "[4,4]"]),
+        ("{name: ema, decay: 0.9},codebook", ["{name: ema, decay: 0.9}", "codebook"]),
+        ("[{a: [1,2], b: '],'}],2", ["[{a: [1,2], b: '],'}]", "2"]),
+        ('"a,b",c', ['"a,b"', "c"]),
+    ],
+)
+def test_where_one_value_ends(text, values):
+    assert split_values(text) == values
+
+
+def test_every_combination_the_last_fastest():
+    words = ["--lr", "1,2", "--compile", "--set", "quantizer.decay=0.9,0.99", "--config", "a,b.yaml", "--seed=0,1"]
+    found = points(read_axes(words, OPTIONS))
+    assert [point.name for point in found[:3]] == ["lr=1,decay=0.9,seed=0", "lr=1,decay=0.9,seed=1",
+                                                   "lr=1,decay=0.99,seed=0"]  # fmt: skip
+    assert len({point.name for point in found}) == len(found) == 8
+    assert found[5].settings == {"optimizer.lr": "2", "quantizer.decay": "0.9"}
+    assert found[5].seed == "1"
+    told = ["--lr", "2", "--compile", "--set", "quantizer.decay=0.9", "--config", "a,b.yaml", "--seed", "1"]
+    assert found[5].words == told
+
+
+def test_names_are_told_apart():
+    found = points(read_axes(["--a.weight", "1,2", "--b.weight", "1,2"], OPTIONS))
+    assert found[0].name == "a.weight=1,b.weight=1"
+    same = points(read_axes(["--x.y", "[1],(1),{1}"], OPTIONS))
+    assert [point.name for point in same] == ["y=1", "y=1~2", "y=1~3"]
+
+
+def test_options_of_vq_train_are_all_swept(vq):
+    result = vq(
+        "sweep", "--dry-run", "--quantizer", "codebook,ema", "--dim", "4,8", "--regularizer", "entropy,homology"
+    )
+    assert result.code == 0, result
+    assert result.out.startswith("8 runs, all configs valid:\nquantizer=codebook,dim=4,regularizers=entropy\n")
+    assert not Path("sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "nothing to sweep: give several values of something, as in --set quantizer.commitment_weight=0.1,0.25"),
+        (("--lr", "1e-3"), 2, "nothing to sweep"),
+        (("--lr", "1e-3,,2e-3"), 2, "optimizer.lr = '1e-3,,2e-3': an empty value among several"),
+        (("--dim", "4,4"), 2, "dim = '4,4': a value given twice"),
+        (("--dim", "4,8", "--set", "dim=2,3"), 2, "dim: given several times; give all values at once, as in dim=a,b"),
+        (("--seeds", "0,1", "--seed", "2"), 2, "--seed and --seeds: choose one"),
+        (("--seeds", "0,-1"), 2, "seed = -1: expected greater than or equal to 0"),
+        (("--quantizer", "ema,emma"), 3, "quantizer = 'emma': no plugin provides it; did you mean 'ema'?"),
+        (("--dim", "4,four"), 2, "'four' is not a valid int"),
+        (("--quantiser", "ema,codebook"), 2, "--quantiser: no such option or argument; did you mean '--quantizer'?"),
+        (("--dim", "4,8", "--print-config"), 2, "--print-config: not an option of a single run here"),
+        (("--dim",), 2, "--dim: expected a value after it"),
+        (("--resume", "none"), 2, "--resume = 'none': expected the folder of a sweep, with a sweep.json in it"),
+        (("--resume", "none", "--dim", "4,8"), 2, "--resume goes on with the runs that the sweep was made of"),
+    ],
+)
+def test_a_mistake_is_said_before_anything_starts(vq, arguments, code, message):
+    result = vq("sweep", *arguments)
+    assert (result.code, message in result.err) == (code, True), result
+    assert not list(Path().iterdir())
+
+
+def test_every_config_is_checked_before_the_first_run(vq):
+    result = vq("sweep", "--dim", "4,0", "--run-dir", "there")
+    assert (result.code, "dim = 0: expected greater than 0" in result.err) == (2, True)
+    assert not Path("there").exists()
+
+
+# -- runs ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_failed_run_does_not_stop_the_others(in_process):
+    result = in_process("sweep", "--quantizer", "grouped", "--dim", "9,8", "--seeds", "0,1", *SHORT, "--run-dir", "s")
+    assert result.code == 1, result
+    assert "2 of 4 runs are not done; try again with: vq sweep --resume s" in result.out
+    found = read("s")
+    assert [run["status"] for run in found["runs"]] == ["failed", "failed", "done", "done"]
+    assert found["runs"][0]["error"].startswith("quantizer.groups = 2: expected a divisor of dim = 9")
+    for run in found["runs"][2:]:
+        folder = Path("s/runs") / run["name"]
+        assert run["figures"] == json.loads((folder / "summary.json").read_text())
+        assert f"seed: {run['seed']}" in (folder / "config.yaml").read_text()
+    psnr = [run["figures"]["psnr"] for run in found["runs"][2:]]
+    group = found["groups"][1]
+    assert group["settings"] == {"dim": "8"}
+    assert group["mean"]["psnr"] == pytest.approx(sum(psnr) / 2)
+    assert group["sd"]["psnr"] == pytest.approx(abs(psnr[0] - psnr[1]) / 2**0.5)
+    table = list(csv.DictReader(Path("s/sweep.csv").read_text().splitlines()))
+    assert [row["psnr"] for row in table] == ["", "", *map(str, psnr)]
+    assert Path("s/sweep.md").read_text().splitlines()[2].startswith("| 9 | 0, 2 failed | - |")
+
+
+def test_going_on(in_process, plugin_file, tmp_path):
+    """The first run is interrupted, the second done; going on takes up the first where it was and leaves the second."""
+    plugin = plugin_file("once", ONCE.format(sent=str(tmp_path / "sent")))
+    options = ("--set", "checkpoint_every=2", "--set", "epochs=1", *SHORT, "--plugin-file", plugin)
+    first = in_process("sweep", "--seeds", "0,1", *options, "--run-dir", "s")
+    assert first.code == 1, first
+    assert [run["status"] for run in read("s")["runs"]] == ["interrupted", "done"]
+    before = Path("s/runs/seed=1/status.json").read_bytes()
+    again = in_process("sweep", "--resume", "s")
+    assert again.code == 0, again
+    assert "2 runs, 1 of them done: s" in again.out
+    assert [run["status"] for run in read("s")["runs"]] == ["done", "done"]
+    assert Path("s/runs/seed=1/status.json").read_bytes() == before
+    assert [json.loads(line)["step"] for line in Path("s/runs/seed=0/metrics.jsonl").read_text().splitlines()] == [
+        2,
+        3,
+        4,
+    ]
+    refused = in_process("sweep", "--seeds", "0,1", "--run-dir", "s")
+    assert refused.code == 2
+    assert "a new or empty folder; choose another, or go on with: vq sweep --resume s" in refused.err
+
+
+def test_what_a_run_is_started_with(tmp_path):
+    run = SweepRun("a", {}, "0")
+    folder = SweepFolder.create(tmp_path / "s", "title", [run], [{"seed": 0}])
+    path = folder.run(run)
+    (path / "checkpoints").mkdir(parents=True)
+    assert folder.command(run) == ["train", "--config", str(folder.config(run)), "--run-dir", str(path)]
+    assert not path.exists()  # what was in it says nothing, and a new run wants an empty folder
+    path.mkdir()
+    (path / "config.yaml").write_text("seed: 0\n")
+    assert folder.command(run) == ["train", "--resume", str(path)]
+
+
+def test_a_damaged_list_of_runs(vq, tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "sweep.json").write_text('{"format": 1, "runs": [{"nam')
+    result = vq("sweep", "--resume", "s")
+    assert (result.code, "sweep.json: damaged or not the file of a sweep" in result.err) == (1, True)
+
+
+def test_ctrl_c_reaches_every_process_once(vq, tmp_path):
+    """Two real processes at a time; both save, the third never starts."""
+    folder = tmp_path / "s"
+
+    def stop_when_both_train():
+        for _ in range(1200):
+            if len(list(folder.glob("runs/*/metrics.jsonl"))) == 2:
+                break
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop_when_both_train)
+    thread.start()
+    often = ("--set", "log_every=2", "--set", "backbone.hidden=8", "--epochs", 100_000)
+    result = vq("sweep", "--seeds", "0,1,2", *often, "--jobs", 2, "--run-dir", folder)
+    thread.join()
+    assert result.code == 130, result
+    assert f"interrupted; go on with: vq sweep --resume {folder}" in result.out
+    assert [run["status"] for run in read(folder)["runs"]] == ["interrupted", "interrupted", "waiting"]
+    assert len(list(folder.glob("runs/*/checkpoints/latest"))) == 2
+
+
+def test_a_second_signal_leaves_no_process(vq, tmp_path, monkeypatch):
+    started = []
+
+    class Deaf:
+        returncode = None
+
+        def __init__(self, *_arguments, **_options):
+            started.append(self)
+            self.signals = []
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def poll(self):
+            return self.returncode
+
+        def send_signal(self, number):
+            self.signals.append(number)
+            os.kill(os.getpid(), number)
+
+        def kill(self):
+            self.returncode = -9
+
+    monkeypatch.setattr(execute, "Popen", Deaf)
+    result = vq("sweep", "--seeds", "0,1", "--run-dir", tmp_path / "s")
+    assert result.code == 130
+    assert [(process.signals, process.returncode) for process in started] == [([signal.SIGINT], -9)]
+    assert [run["status"] for run in read(tmp_path / "s")["runs"]] == ["interrupted", "waiting"]
+
+
+# -- figures ------------------------------------------------------------------------------------------------------
+
+
+def test_mean_and_spread():
+    def run(value, seed, psnr, status="done"):
+        return SweepRun("", {"a.b": value}, seed, status, None, {"psnr": psnr, "versions": {}} if psnr else None)
+
+    runs = [
+        run("1", "0", 20.0),
+        run("1", "1", 22.0),
+        run("1", "2", 27.0),
+        run("2", "0", 30.0),
+        run("2", "1", None, "failed"),
+    ]
+    first, second = groups(runs)
+    assert first == {"settings": {"a.b": "1"}, "runs": 3, "failed": 0, "mean": {"psnr": 23.0},
+                     "sd": {"psnr": pytest.approx(3.605551)}}  # fmt: skip
+    assert (second["mean"], second["sd"], second["failed"]) == ({"psnr": 30.0}, {"psnr": None}, 1)
+    assert rows([first, second]) == [["a.b", "runs", "psnr"], ["1", "3", "23 ± 3.6"], ["2", "1, 1 failed", "30"]]

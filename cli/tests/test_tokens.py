@@ -1,0 +1,317 @@
+"""vq encode and vq decode: indices on disk, gone on with where they stopped, and back to the very reconstructions."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file
+
+from vq.commands.common import registry_for
+from vq.pipeline.load import load_run
+from vq.pipeline.pictures.pixels import to_pixels
+from vq.pipeline.tokens import encode as encoding
+from vq.pipeline.tokens.manifest import Manifest
+from vq.pipeline.tokens.shards import smallest_dtype
+
+
+def samples_of(run):
+    """The model and its held-out samples, in the batches of ``--shard-size 100 --batch-size 64``."""
+    trained = load_run(run.path, registry_for)
+    split = trained.source.split("test")
+    rows = [part for shard in torch.arange(len(split)).split(100) for part in shard.split(64)]
+    return trained.model, list(split.batches(rows, torch.device("cpu")))
+
+
+def manifest_of(folder):
+    return json.loads((folder / "manifest.json").read_text())
+
+
+def shards(folder):
+    return {path.name: path.read_bytes() for path in folder.glob("shard-*")}
+
+
+SIZES = ("--shard-size", 100, "--batch-size", 64)
+COMPOSITIONS = {
+    "residual": ("--manifold", "poincare", "--quantizer", "residual", "--set", "quantizer.stages=2"),
+    "levels": ("--dataset", "photos", "--backbone", "hierarchical", "--max-steps", 1),
+    "fsq": ("--quantizer", "fsq", "--codebook-size", 1000),
+    "trees": ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3"),
+}
+
+
+@pytest.mark.parametrize("name", COMPOSITIONS)
+def test_decoding_what_was_encoded_gives_the_reconstruction_exactly(name, train, vq, tmp_path):
+    run = train(*COMPOSITIONS[name])
+    encoded = vq("encode", run.path, "test", "-o", "tokens", *SIZES)
+    assert encoded.code == 0, encoded
+    decoded = vq("decode", run.path, "tokens", "-o", "decoded.npy", "--batch-size", 64)
+    assert decoded.code == 0, decoded
+    model, batches = samples_of(run)
+    with torch.no_grad():
+        expected = torch.cat([model.to_values(model(x).reconstruction) for x in batches])
+    assert np.array_equal(np.load("decoded.npy"), expected.numpy())
+    manifest = manifest_of(tmp_path / "tokens")
+    indices = np.concatenate([np.load(f"tokens/{shard['file']}")["indices"] for shard in manifest["shards"]])
+    assert tuple(manifest["index_shape"]) == model.index_shape == indices.shape[1:]
+    assert np.array_equal(indices, torch.cat([model.encode(x) for x in batches]).numpy())
+    assert indices.dtype == ("uint16" if name == "fsq" else "uint8") == manifest["dtype"]
+
+
+@pytest.fixture
+def tokens(complete_run, vq, tmp_path):
+    """The folder of ``complete_run``'s held-out indices."""
+    result = vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES)
+    assert result.code == 0, result
+    assert "359 samples of 4 x 4 indices below 16, as uint8, in 4 shards" in result.out
+    return tmp_path / "tokens"
+
+
+def test_the_manifest_says_whose_indices_of_what_these_are(tokens, complete_run):
+    import hashlib
+
+    manifest = manifest_of(tokens)
+    weights = hashlib.sha256(complete_run.weights).hexdigest()
+    assert manifest["model"] == {"run": "run", "checkpoint": "step-00000012", "sha256": weights}
+    assert (manifest["format"], manifest["complete"], manifest["codebook_size"]) == (1, True, 16)
+    assert (manifest["sample_shape"], manifest["index_shape"], manifest["latent_shapes"]) == (
+        [1, 8, 8],
+        [4, 4],
+        [[4, 4]],
+    )
+    assert [shard["samples"] for shard in manifest["shards"]] == [100, 100, 100, 59]
+    assert manifest["names"] == [str(row) for row in range(359)]
+    assert manifest["input"]["path"] == "test"
+    assert {"vqcore", "torch"} <= set(manifest["versions"])
+    arrays = [np.load(tokens / shard["file"]) for shard in manifest["shards"]]
+    labels = np.concatenate([each["labels"] for each in arrays])
+    split = load_run(complete_run.path, registry_for).source.split("test")
+    assert np.array_equal(labels, split.labels.numpy())
+
+
+def test_stopped_at_any_shard_it_goes_on_with_the_next(tokens, complete_run, vq, tmp_path, monkeypatch):
+    whole, write = shards(tokens), encoding.write_shard
+
+    def stop_at(count):
+        def counted(path, arrays):
+            written.append(path.name)
+            if len(written) > count:
+                path.with_name(f".{path.name}.tmp").write_bytes(b"half")  # what a killed process leaves
+                raise KeyboardInterrupt
+            write(path, arrays)
+
+        return counted
+
+    command = ("encode", complete_run.path, "test", "-o", "stopped", *SIZES)
+    for done in (2, 1):
+        written = []
+        monkeypatch.setattr(encoding, "write_shard", stop_at(done))
+        assert vq(*command).code == 130
+        assert manifest_of(tmp_path / "stopped")["complete"] is False
+        refused = vq("decode", complete_run.path, "stopped", "-o", "out")
+        assert refused.code == 2
+        assert "run the same vq encode again" in refused.err
+    written = []
+    monkeypatch.setattr(encoding, "write_shard", stop_at(9))
+    assert vq(*command).code == 0
+    assert written == ["shard-00003.npz"]
+    assert shards(tmp_path / "stopped") == whole
+    assert manifest_of(tmp_path / "stopped") == manifest_of(tokens)
+    written = []
+    assert vq(*command).code == 0
+    assert written == []
+
+
+def test_killed_before_the_manifest_was_there_it_starts_again(complete_run, vq, tmp_path):
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "tokens" / ".manifest.json.tmp").write_text("{")
+    assert vq("encode", complete_run.path, "test", "-o", "tokens").code == 0
+    assert {path.name for path in (tmp_path / "tokens").iterdir()} == {"manifest.json", "shard-00000.npz"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("train", *SIZES), "it holds those of another input (test, 359 samples)"),
+        (("test", "--shard-size", 7), "it holds shards of 100 samples as npz"),
+        (("test", *SIZES, "--format", "safetensors"), "it holds shards of 100 samples as npz"),
+    ],
+)
+def test_a_folder_of_something_else_is_refused(arguments, expected, tokens, complete_run, vq):
+    before = shards(tokens)
+    result = vq("encode", complete_run.path, *arguments, "-o", tokens)
+    assert result.code == 2
+    assert expected in result.err
+    assert shards(tokens) == before
+
+
+def test_another_models_indices_are_refused_unless_asked_for(tokens, copied_run, vq, tmp_path):
+    (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
+    going_on = vq("encode", copied_run.path, "test", "-o", tokens, *SIZES)
+    assert going_on.code == 2
+    assert "it holds those of another model (run run, step-00000012)" in going_on.err
+    refused = vq("decode", copied_run.path, tokens, "-o", "out.npy")
+    assert refused.code == 2
+    assert "add --force" in refused.err
+    assert not (tmp_path / "out.npy").exists()
+    assert vq("decode", copied_run.path, tokens, "-o", "out.npy", "--force").code == 0
+
+
+def test_a_folder_with_other_files_is_left_alone(complete_run, vq, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    result = vq("encode", complete_run.path, "test", "-o", "mine")
+    assert result.code == 2
+    assert "found no manifest.json" in result.err
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures of several kinds and sizes, one of them broken."""
+    folder = tmp_path / "pictures"
+    (folder / "deep" / "er").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for name, sides in (("a.png", (20, 30)), ("b.jpg", (8, 8)), ("deep/c.png", (64, 9)), ("deep/er/b.bmp", (9, 9))):
+        Image.fromarray(generator.integers(0, 256, (*sides, 3), dtype=np.uint8)).save(folder / name)
+    (folder / "deep" / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
+    return folder
+
+
+def test_a_folder_of_pictures_to_indices_and_back_under_its_names(pictures, complete_run, vq, tmp_path):
+    result = vq("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0, "--format", "safetensors")
+    assert result.code == 0, result
+    assert "1 of 5 files cannot be read and are left out (deep/broken.png)" in result.out
+    manifest = manifest_of(tmp_path / "tokens")
+    assert manifest["names"] == ["a.png", "b.jpg", "deep/c.png", "deep/er/b.bmp"]
+    assert list(manifest["skipped"]) == ["deep/broken.png"]
+    assert all(manifest["skipped"].values())
+    indices = load_file(tmp_path / "tokens" / "shard-00000.safetensors")["indices"]
+    assert vq("decode", complete_run.path, "tokens", "-o", "out").code == 0
+    found = {
+        path.relative_to("out").as_posix(): path
+        for path in sorted((tmp_path / "out").relative_to(tmp_path).rglob("*.png"))
+    }
+    assert list(found) == ["a.png", "b.png", "deep/c.png", "deep/er/b.png"]
+    trained = load_run(complete_run.path, registry_for)
+    expected = to_pixels(trained.model.decode(torch.from_numpy(indices).long()), (-1, 1))
+    assert np.array_equal(np.stack([np.asarray(Image.open(path)) for path in found.values()]), expected)
+
+
+def test_a_changed_folder_is_another_input(pictures, complete_run, vq):
+    command = ("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0)
+    assert vq(*command).code == 0
+    Image.new("L", (9, 9)).save(pictures / "new.png")
+    result = vq(*command)
+    assert result.code == 2
+    assert "it holds those of another input" in result.err
+
+
+def test_names_that_differ_in_their_endings_alone_keep_them(pictures, complete_run, vq, tmp_path):
+    (pictures / "a.bmp").write_bytes((pictures / "deep" / "er" / "b.bmp").read_bytes())
+    assert vq("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0).code == 0
+    assert vq("decode", complete_run.path, "tokens", "-o", "out").code == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a.bmp.png", "a.png.png", "b.jpg.png"}
+
+
+def test_one_file_of_indices_is_enough(complete_run, vq, tmp_path):
+    indices = np.random.default_rng(0).integers(0, 16, (5, 4, 4))
+    np.save(tmp_path / "i.npy", indices)
+    np.savez(tmp_path / "i.npz", anything=indices.astype(np.uint16))
+    for name in ("i.npy", "i.npz"):
+        assert vq("decode", complete_run.path, name, "-o", f"{name}.out", "--format", "npy").code == 0
+    assert np.array_equal(np.load("i.npy.out"), np.load("i.npz.out"))
+    assert vq("decode", complete_run.path, "i.npy", "-o", "pictures").code == 0
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [f"00000{n}.png" for n in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("indices", "code", "expected"),
+    [
+        (np.full((2, 4, 4), 16), 2, "indices from 0 to 15, found 16 in row 0"),
+        (np.full((2, 4, 4), -1), 2, "indices from 0 to 15, found -1 in row 0"),
+        (np.zeros((2, 4, 5), int), 2, "indices of shape (N, 4, 4) for this model, found (2, 4, 5)"),
+        (np.zeros((4, 4), int), 2, "indices of shape (N, 4, 4) for this model, found (4, 4)"),
+        (np.zeros((2, 4, 4)), 2, "whole numbers, found float64"),
+        (b"no array", 1, "damaged or not a file of indices"),
+        (None, 2, "a folder that vq encode wrote"),
+    ],
+)
+def test_what_is_no_index_of_this_model_is_refused(indices, code, expected, complete_run, vq, tmp_path):
+    if isinstance(indices, bytes):
+        (tmp_path / "i.npy").write_bytes(indices)
+    elif indices is not None:
+        np.save(tmp_path / "i.npy", indices)
+    result = vq("decode", complete_run.path, "i.npy", "-o", "out")
+    assert result.code == code
+    assert expected in result.err
+    assert {path.name for path in tmp_path.iterdir()} <= {"i.npy"}
+
+
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+def test_a_manifest_cannot_lead_out_of_its_folder(name, tokens, complete_run, vq, tmp_path):
+    manifest = Manifest.read(tokens)
+    manifest.names[3] = name
+    manifest.write(tokens)
+    result = vq("decode", complete_run.path, tokens, "-o", "out")
+    assert result.code == 1
+    assert f"{name!r} leads out of the folder" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_written_over(tokens, complete_run, vq, tmp_path):
+    (tmp_path / "out.npy").write_text("mine")
+    result = vq("decode", complete_run.path, tokens, "-o", "out.npy")
+    assert result.code == 2
+    assert "a place where nothing is yet, found a file" in result.err
+    assert (tmp_path / "out.npy").read_text() == "mine"
+
+
+def test_models_of_vectors_take_and_give_arrays(train, vq, tmp_path):
+    run = train(*COMPOSITIONS["trees"], "--max-steps", 1)
+    np.save(tmp_path / "x.npy", np.eye(31, dtype=bool))
+    assert vq("encode", run.path, "x.npy", "-o", "tokens").code == 0
+    assert vq("decode", run.path, "tokens", "-o", "out").code == 0
+    assert np.load(tmp_path / "out").shape == (31, 31)
+    result = vq("decode", run.path, "tokens", "-o", "png", "--format", "png")
+    assert result.code == 2
+    assert "--format = 'png': expected npy for samples of shape (31,)" in result.err
+
+
+@pytest.mark.parametrize(("name", "hint"), [("tset", "; did you mean 'test'?"), ("faces", "nothing is there")])
+def test_an_input_that_is_not_there(name, hint, complete_run, vq, tmp_path):
+    result = vq("encode", complete_run.path, name, "-o", "tokens")
+    assert result.code == 2
+    assert f"PATH = '{name}': expected a folder of pictures" in result.err
+    assert result.err.rstrip().endswith(hint)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_codes_has_nothing_to_encode(train, vq, tmp_path):
+    run = train("--set", "bottleneck=none", "--max-steps", 1)
+    for command in (("encode", run.path, "test"), ("decode", run.path, "test"), ("export", run.path)):
+        result = vq(*command, "-o", "out")
+        assert result.code == 2
+        assert "this run has no codes" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_latents_that_are_not_finite_are_named(complete_run, vq, tmp_path, monkeypatch):
+    from vq.pipeline.model import VQModel
+
+    encode = VQModel.encode
+    monkeypatch.setattr(VQModel, "encode", lambda self, x: encode(self, x).index_fill(0, torch.tensor([5]), -1))
+    result = vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES)
+    assert result.code == 1
+    assert "5: the encoder's output is NaN or inf" in result.err
+    assert shards(tmp_path / "tokens") == {}
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32"), (2**32 + 1, "int64")],
+)
+def test_the_smallest_type_that_holds_every_index(codes, expected):
+    assert smallest_dtype(codes) == expected
+    assert np.array(codes - 1).astype(expected) == codes - 1
