@@ -96,7 +96,8 @@ def test_encode_and_decode_give_the_reconstruction_of_the_forward_pass(run):
 
 def test_the_figures_do_not_depend_on_the_batches(run):
     model, source, _ = load(run)
-    found = [evaluate(model, source.split("test"), source.value_range, size, torch.device("cpu")) for size in (7, 10_000)]
+    held_out, cpu = (source.split("test"), source.value_range), torch.device("cpu")
+    found = [evaluate(model, *held_out, size, cpu) for size in (7, 10_000)]
     for name in FIGURES:
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-6)
 
@@ -134,7 +135,8 @@ def test_the_mean_image_gives_the_figure_everybody_is_compared_with(train, monke
     train_split = source.split("train")
     mean = next(train_split.batches([torch.arange(len(train_split))], torch.device("cpu"))).mean(0)
     monkeypatch.setattr(type(model), "to_values", lambda _self, output: mean.expand_as(output))
-    assert evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))["psnr"] == pytest.approx(11.4, abs=0.1)
+    figures = evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))
+    assert figures["psnr"] == pytest.approx(11.4, abs=0.1)
 
 
 def test_without_json_it_is_a_table(complete_run, vq):

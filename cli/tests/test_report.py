@@ -227,6 +227,20 @@ def test_a_code_is_decoded_alone(train, choices, books):
         assert torch.allclose(alone, model.decode(indices), atol=1e-6)
 
 
+def test_a_prior_is_shown_with_its_samples(copied_run, report):
+    folder = copied_run.path / "prior"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"figures": {"bits_per_token": 3.25, "uniform_bits_per_token": 4.0}}')
+    (folder / "metrics.jsonl").write_text('{"step": 9, "train_bits": 3.5, "aside_bits": 3.75}\n{"st')
+    shutil.copy(next((copied_run.path / "samples").iterdir()), folder / "samples.png")
+    page = report(copied_run)
+    text = page.sections["Samples of the prior"]
+    assert "Prior 3.25 bits per token" in text
+    assert "As they are 4.00" in text
+    assert "set aside, step 9: 3.75" in text
+    assert page.part("Samples of the prior").count("<img") == 1
+
+
 # -- several runs -------------------------------------------------------------------------------------------------
 
 
@@ -314,7 +328,7 @@ def test_a_section_says_what_is_missing(copied_run, report, missing):
     ("choices", "told"),
     [
         (("--set", "bottleneck=none"), {"Usage of the codes": "has no codes", "Codes and latents": "has no codes"}),
-        (("--quantizer", "fsq"), {"The codebook over training": "it is implicit"}),
+        (("--quantizer", "fsq"), {"The codebook over training": "there is no table of codes"}),
         (
             ("--dataset", "trees", "--backbone", "mlp", "--dim", 2, "--set", "dataset.depth=4"),
             {"What the codes stand for": "no pictures", "The codebook over training": "Places after step 4"},

@@ -176,7 +176,7 @@ def test_a_run_that_a_living_process_trains_is_left_to_it(copied_run, resume):
 @pytest.mark.parametrize("other", ["--config", "--run-dir"])
 def test_resume_has_its_own_folder_and_config(complete_run, resume, other):
     result = resume(complete_run, other, "elsewhere", code=2).result
-    assert "leave out --config and --run-dir" in result.err
+    assert "leave out --preset, --config and --run-dir" in result.err
 
 
 def test_what_may_change_does(train, resume):

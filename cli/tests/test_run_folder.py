@@ -51,8 +51,8 @@ def held_out(source, count):
 def test_every_file_is_there_and_no_other(complete_run):
     steps = ["step-00000008", "step-00000012"]
     assert set(complete_run.contents()) == {
-        "config.yaml", "metrics.jsonl", "summary.json", "status.json", "plugins.json", "data.json", "env.json", "log.txt",
-        "curves.png", "codebook.png", "checkpoints/latest",
+        "config.yaml", "metrics.jsonl", "summary.json", "status.json", "plugins.json", "data.json", "env.json",
+        "log.txt", "curves.png", "codebook.png", "checkpoints/latest",
         *(f"checkpoints/{step}/{name}" for step in steps for name in ("model.safetensors", "trainer.pt")),
         *(f"samples/{step}.png" for step in ("step-00000004", *steps)),
         *(f"history/{step}.npz" for step in ("step-00000004", *steps)),
@@ -389,7 +389,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
             with pytest.raises(RunError, match=r"summary.json cannot be written: No space left on device"):
                 folder.write_json(folder.summary, {"psnr": 2})
         assert json.loads(folder.summary.read_text()) == {"psnr": 1}
-        assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoints", "samples", "summary.json"]
+        assert sorted(path.name for path in folder.path.iterdir()) == ["summary.json"]
 
 
 def test_metrics_rewind_to_a_step(tmp_path):

@@ -17,7 +17,7 @@ ERRORS = {
     ),
     "unknown regularizer": (("--regularizer", "homologie"), 3, "did you mean 'homology'?"),
     "unknown data set": (("--dataset", "cifar"), 3, "dataset = 'cifar': ", "did you mean 'cifar10'?"),
-    "no near miss": (("--backbone", "xyz"), 3, "backbone = 'xyz': no plugin provides it; known: conv, hierarchical, mlp, patches"),
+    "no near miss": (("--backbone", "xyz"), 3, "backbone = 'xyz': no plugin provides it; known: conv, hierarchical,"),
     "unknown option": (("--manifol", "x"), 2, "--manifol: no such option or argument; did you mean '--manifold'?"),
     "argument without an option": (("poincare",), 2, "poincare: no such option or argument; see vq train --help"),
     "unknown setting": (("--set", "quantiser.x=1"), 2, "quantiser.x: unknown setting; did you mean 'quantizer'?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ class Look:
         return [(f"codebook {book.place + 1} of {of}: " * (of > 1), book) for book in self.books[:most]]
 
 
+def space_of(run: TrainedRun) -> Manifold:
+    """The model's manifold as a copy on the CPU that learns nothing."""
+    return copy.deepcopy(run.model.bottleneck.manifold).cpu().requires_grad_(False)
+
+
 @torch.no_grad()
 def look_at(run: TrainedRun) -> Look:
     """Encode held-out samples, spread over the split.
@@ -92,4 +98,4 @@ def _book(place: int, uses: Sequence[CodeUse], counts: Tensor, samples: int, spa
         codes = torch.full((len(counts), codes.shape[1]), torch.nan).to(codes).index_copy(0, chosen, codes)
     pace = math.ceil(max(len(latents), 1) / LATENTS)
     indices = torch.cat([use.indices.flatten() for use in uses]).view(samples, -1)
-    return Book(place, codes.cpu(), counts.cpu(), latents[::pace].cpu(), chosen[::pace].cpu(), indices.cpu())
+    return Book(place, codes.detach().cpu(), counts.cpu(), latents[::pace].cpu(), chosen[::pace].cpu(), indices.cpu())

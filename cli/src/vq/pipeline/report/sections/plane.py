@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from vq.pipeline.pictures.codebook import project
-from vq.pipeline.report.look import Book
+from vq.pipeline.report.look import Book, space_of
 from vq.pipeline.report.run import ReportedRun, each_run
 from vq.pipeline.report.sections.usage import codes_of
 from vqcore.manifold import Manifold
@@ -25,7 +25,7 @@ def plane(runs: Sequence[ReportedRun]) -> Section:
 
 
 def _maps(run: ReportedRun) -> list[Block]:
-    look, manifold = codes_of(run), run.trained.model.bottleneck.manifold
+    look, manifold = codes_of(run), space_of(run.trained)
     return [_map(prefix, book, manifold) for prefix, book in look.first(run.books)]
 
 
@@ -34,7 +34,7 @@ def _map(prefix: str, book: Book, manifold: Manifold) -> Chart:
     numbers, counts = known.nonzero().flatten(), book.counts[known].double()
     tangents = torch.cat([book.codes[known], book.latents]).double()
     flat = project(tangents)
-    on_disk = manifold.cpu().disk(flat)
+    on_disk = manifold.disk(flat)
     points = [(x, y) for x, y in (flat if on_disk is None else on_disk).tolist()]
     codes, latents = points[: len(numbers)], points[len(numbers) :]
     kind, width = type(manifold).__name__.lower(), tangents.shape[1]

@@ -1,28 +1,48 @@
-"""New samples, drawn from the prior over codes, where ``vq sample`` left some in the run folder."""
+"""New samples, drawn from the prior over codes that ``vq prior`` left in the run folder, and how good that prior is."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from vq.pipeline.report.run import Absent, ReportedRun, each_run
 from vq.pipeline.report.sections.reconstructions import read
-from vqcore.report import Block, Section
+from vq.pipeline.run_folder import read_json, read_json_lines
+from vqcore.report import Block, Chart, Facts, Section, Series
 
 #: Pictures shown of a run, the newest.
 SHOWN = 4
+#: What config.json of a prior says in bits per token.
+BITS = {
+    "bits_per_token": ("Prior", "bits per token, held out"),
+    "unigram_bits_per_token": ("By frequency", "bits per token, held out"),
+    "uniform_bits_per_token": ("As they are", "bits per token"),
+}
 
 
 def samples(runs: Sequence[ReportedRun]) -> Section:
-    """The pictures that are no reconstructions."""
+    """The prior's figures, how it learnt, and the pictures drawn from it."""
     return Section("Samples of the prior", each_run(runs, _of_one))
 
 
 def _of_one(run: ReportedRun) -> list[Block]:
-    folder = run.folder.path
-    found = [path for path in run.folder.samples.glob("*.png") if not path.name.startswith("step-")]
-    found += (folder / "prior").rglob("*.png")
-    newest = sorted(found, key=lambda path: path.stat().st_mtime)[-SHOWN:]
-    pictures = [picture for path in newest if (picture := read(path, f"samples of the prior, {path.stem}"))]
-    if not pictures:
-        raise Absent("No samples were drawn from a prior: vq prior trains one, and vq sample draws from it.")
-    return pictures
+    folder = run.folder.path / "prior"
+    found = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime)[-SHOWN:]
+    pictures = [picture for path in found if (picture := read(path, f"samples of the prior, {path.stem}"))]
+    blocks = [*_learnt(folder), *pictures]
+    if not blocks:
+        raise Absent("This run has no prior over its codes: vq prior trains one, and vq sample draws from it.")
+    return blocks
+
+
+def _learnt(folder: Path) -> list[Block]:
+    figures = (read_json(folder / "config.json") or {}).get("figures") or {}
+    facts = [(title, f"{figures[name]:.2f}", unit) for name, (title, unit) in BITS.items() if name in figures]
+    lines = read_json_lines(folder / "metrics.jsonl")
+    names = {"aside_bits": "set aside", "train_bits": "training"}
+    series = [
+        Series(called, [(line["step"], line[name]) for line in lines if name in line], dashed=name == "train_bits")
+        for name, called in names.items()
+    ]
+    chart = Chart("Bits per token of the prior", series, x="step", y="bits")
+    return [*([Facts(facts)] if facts else []), *([chart] if lines else [])]
