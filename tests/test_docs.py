@@ -58,6 +58,9 @@ def finished_run(tmp_path_factory):
     shutil.copytree(folder / "runs" / "NAME", folder / "runs" / "OTHER")
     (folder / "pictures").mkdir()
     Image.new("RGB", (30, 20), "teal").save(folder / "pictures" / "a.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert run_vq("vq encode runs/NAME pictures -o codes", patch) == 0
     return folder
 
 

@@ -235,8 +235,8 @@ def test_a_prior_is_shown_with_its_samples(copied_run, report):
     shutil.copy(next((copied_run.path / "samples").iterdir()), folder / "samples.png")
     page = report(copied_run)
     text = page.sections["Samples of the prior"]
-    assert "Prior 3.25 bits per token" in text
-    assert "As they are 4.00" in text
+    assert "Prior, held out 3.25 bits/token" in text
+    assert "All codes alike 4.00" in text
     assert "set aside, step 9: 3.75" in text
     assert page.part("Samples of the prior").count("<img") == 1
 

@@ -49,7 +49,7 @@ def read(path: Path, about: str) -> Picture | None:
                 data = _lighter(image)
     except (OSError, SyntaxError, ValueError):  # what Pillow raises on files that are damaged
         return None
-    return Picture(path.stem, data, about)
+    return Picture(path.stem.capitalize(), data, about)
 
 
 def _lighter(image: Image.Image) -> bytes:

@@ -14,9 +14,9 @@ from vqcore.report import Block, Chart, Facts, Section, Series
 SHOWN = 4
 #: What config.json of a prior says in bits per token.
 BITS = {
-    "bits_per_token": ("Prior", "bits per token, held out"),
-    "unigram_bits_per_token": ("By frequency", "bits per token, held out"),
-    "uniform_bits_per_token": ("As they are", "bits per token"),
+    "bits_per_token": "Prior, held out",
+    "unigram_bits_per_token": "By frequency, held out",
+    "uniform_bits_per_token": "All codes alike",
 }
 
 
@@ -37,7 +37,7 @@ def _of_one(run: ReportedRun) -> list[Block]:
 
 def _learnt(folder: Path) -> list[Block]:
     figures = (read_json(folder / "config.json") or {}).get("figures") or {}
-    facts = [(title, f"{figures[name]:.2f}", unit) for name, (title, unit) in BITS.items() if name in figures]
+    facts = [(title, f"{figures[name]:.2f}", "bits/token") for name, title in BITS.items() if name in figures]
     lines = read_json_lines(folder / "metrics.jsonl")
     names = {"aside_bits": "set aside", "train_bits": "training"}
     series = [

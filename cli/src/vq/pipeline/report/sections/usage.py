@@ -56,7 +56,7 @@ def _histogram(prefix: str, counts: Tensor) -> Chart:
     every = "" if pace == 1 else f" Every {pace}th code is drawn."
     note = f"{used:,} of {size:,} codes used, perplexity {float(perplexity(counts)):.1f}.{every}"
     bars = Series(
-        "",
+        "codes",
         list(zip(ranks, shares, strict=True)),
         kind="bars",
         notes=[f"code {int(order[rank])}: {share:.3g} %" for rank, share in zip(ranks, shares, strict=True)],
