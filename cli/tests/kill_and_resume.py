@@ -23,7 +23,7 @@ import matplotlib.figure  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch
 
-import vq.pipeline.launch  # noqa: F401
+import vq.pipeline.training.launch  # noqa: F401
 import vq_homology.regularizer  # noqa: F401
 import vq_hyperbolic.poincare  # noqa: F401
 from vq.app import main as run_vq

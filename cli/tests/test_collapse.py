@@ -2,7 +2,7 @@
 
 import pytest
 
-from vq.pipeline.collapse import collapse_warning
+from vq.pipeline.training.collapse import collapse_warning
 
 
 @pytest.mark.parametrize(

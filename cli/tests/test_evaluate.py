@@ -9,7 +9,7 @@ import torch
 
 from vq.pipeline import checkpoint
 from vq.pipeline.config import make_plan, read_config
-from vq.pipeline.evaluate import evaluate
+from vq.pipeline.evaluation.held_out import evaluate
 from vq.pipeline.model import build_model, build_source
 from vqcore.registry import default_registry
 

@@ -3,7 +3,7 @@
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vq.pipeline.train import Run
+from vq.pipeline.training.run import Run
 
 #: Operators whose result, or its shape, the host must know.
 READING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal", "item")

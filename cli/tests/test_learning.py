@@ -8,7 +8,9 @@ from vq.pipeline import pictures
 from vq.pipeline.config import make_plan
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder
-from vq.pipeline.train import Run, execute
+from vq.pipeline.training.launch import execute
+from vq.pipeline.training.processes import make_accelerator
+from vq.pipeline.training.run import Run
 from vqcore import VectorQuantizer
 from vqcore.registry import default_registry
 
@@ -30,7 +32,7 @@ def test_twelve_epochs_learn_digits(tmp_path, monkeypatch, name):
     monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
     monkeypatch.setattr(pictures, "save_codebook", lambda *_: None)
     plan = make_plan({"epochs": 12, "device": "cpu", **SETTINGS[name]}, default_registry())
-    run = Run(plan, default_registry(), Reporter(Console(quiet=True)))
+    run = Run(plan, default_registry(), Reporter(Console(quiet=True)), make_accelerator("cpu", "no"))
     status, figures, code = execute(run, RunFolder.create(tmp_path / "run", plan.title()), [], resumed=False)
     assert (status, code) == ("done", 0)
     assert figures["psnr"] > MEAN_IMAGE + 7

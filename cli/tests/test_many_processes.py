@@ -19,9 +19,12 @@ from safetensors.torch import load_file
 #: The helpers of this folder's tests, by path: this file is also a script that launched processes run.
 HELPERS = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
 run_vq, TrainedRun = HELPERS["run_vq"], HELPERS["TrainedRun"]
-COMMON = ("--set", "backbone.hidden=8", "--codebook-size", 16, "--set", "log_every=1", "--set", "warmup_steps=0")
+#: A large eps: with the usual one Adam moves a weight whose gradient is rounding error by a whole step.
+COMMON = ("--set", "optimizer.eps=1e-3", "--codebook-size", 16, "--set", "log_every=1", "--set", "warmup_steps=0")
 #: Six steps a pass; the last of a pass has 3 samples in all, of which two parts on two processes leave one empty.
 SHORT = ("--batch-size", 287, "--max-steps", 8)
+#: Figures that the first process takes alone, of its own part of the batch or rounded.
+OWN = ("images_per_second", "latents_", "codebook_h")
 NO_REVIVAL = ("--set", "quantizer.dead_code_threshold=0")
 CASES = {
     "plain": ("--max-steps", 12, "--manifold", "poincare", "--regularizer", "homology"),
@@ -103,14 +106,12 @@ def assert_alike(two, one):
     assert two.steps == one.steps
     for line, other in zip(two.metrics, one.metrics, strict=True):
         for name, value in other.items():
-            if isinstance(value, float) and not name.startswith(
-                ("images_per_second", "latents_")
-            ):  # the first one's own
+            if isinstance(value, float) and not name.startswith(OWN):
                 close = 1e-5 if name == "grad_norm" else 1e-6  # added up in float32
                 assert line[name] == pytest.approx(value, rel=close, abs=1e-7), (name, line["step"])
     weights, others = (load_file(run.checkpoint / "model.safetensors") for run in (two, one))
-    for name, value in others.items():  # Adam divides by gradients near 0: a weight moves by more than its gradient
-        torch.testing.assert_close(weights[name], value, rtol=1e-5, atol=1e-5)
+    for name, value in others.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)

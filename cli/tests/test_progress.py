@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from vq.pipeline.progress import TrainingProgress
 from vq.pipeline.reporter import Reporter
+from vq.pipeline.training.progress import TrainingProgress
 
 LINE = {
     "step": 40,

@@ -15,11 +15,12 @@ import yaml
 from matplotlib.patches import Circle
 from PIL import Image
 
-from vq.pipeline import checkpoint, launch, pictures
-from vq.pipeline import train as trainer
+from vq.pipeline import checkpoint, pictures
 from vq.pipeline.config import make_plan, read_config
 from vq.pipeline.model import build_model, build_source
 from vq.pipeline.run_folder import RunFolder
+from vq.pipeline.training import launch
+from vq.pipeline.training import run as trainer
 from vqcore.errors import RunError, SettingError
 from vqcore.registry import default_registry
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vq.pipeline import trackers
+from vq.pipeline.training import trackers
 
 
 def events(run):
@@ -63,7 +63,7 @@ def test_wandb_is_given_the_config_and_every_line(train, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "wandb", Wandb)
     monkeypatch.setattr(trackers, "check_trackers", lambda names: None)
-    monkeypatch.setattr("vq.pipeline.launch.check_trackers", lambda names: None)
+    monkeypatch.setattr("vq.pipeline.training.launch.check_trackers", lambda names: None)
     run = train("--set", "trackers=[wandb]", "--max-steps", 8)
     kinds = [kind for kind, _ in calls]
     assert kinds == ["init", "config", "log", "log", "finish"]

@@ -90,7 +90,7 @@ def train(
     else:
         if run_dir is not None:
             RunFolder.check_free(run_dir)  # said before torch is imported
-        from vq.pipeline.launch import launch
+        from vq.pipeline.training.launch import launch
 
         raise typer.Exit(launch(plan, registry, plugin_rows(registry), run_dir, resume))
 

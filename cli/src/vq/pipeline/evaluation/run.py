@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from vq.pipeline.evaluate import evaluate
 from vq.pipeline.evaluation.bits import Bits
 from vq.pipeline.evaluation.figure import Figure
+from vq.pipeline.evaluation.held_out import evaluate
 from vq.pipeline.evaluation.perceptual import Fid, Lpips
 from vq.pipeline.evaluation.structural import SMALLEST, Ssim
 from vq.pipeline.identity import versions

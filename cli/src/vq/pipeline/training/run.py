@@ -15,20 +15,20 @@ from accelerate.tracking import GeneralTracker
 from torch import Tensor, nn
 
 from vq.pipeline import checkpoint, history, pictures
-from vq.pipeline.collapse import collapse_warning
 from vq.pipeline.config import Plan
 from vq.pipeline.data.source import DataSource, Split
-from vq.pipeline.evaluate import evaluate
+from vq.pipeline.evaluation.held_out import evaluate
 from vq.pipeline.interrupt import Interrupt
 from vq.pipeline.lifecycle import LifeCycle
 from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source
-from vq.pipeline.order import BatchOrder, Part
-from vq.pipeline.processes import StopVote, data_parallel, main_first, of_all, unsynchronised
-from vq.pipeline.progress import TrainingProgress
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder, writing
-from vq.pipeline.trackers import scalars, start_trackers
-from vq.pipeline.window import Window, require_finite
+from vq.pipeline.training.collapse import collapse_warning
+from vq.pipeline.training.order import BatchOrder, Part
+from vq.pipeline.training.processes import StopVote, data_parallel, main_first, of_all, unsynchronised
+from vq.pipeline.training.progress import TrainingProgress
+from vq.pipeline.training.trackers import scalars, start_trackers
+from vq.pipeline.training.window import Window, require_finite
 from vqcore import draws
 from vqcore.errors import RunError
 from vqcore.loader import describe
@@ -187,7 +187,7 @@ class Run:
             self._warn_of_collapse(line)
         self._log(line, batch)
         if evaluates and self.main:
-            history.record(self.folder.path, self.step, self.model)
+            history.record(self.folder.path, self.step, self.model, self.test_split)
         if last or self.step % settings.sample_every == 0:
             self.save_samples()
         if saves:

@@ -16,12 +16,12 @@ from vq.pipeline.config import Plan
 from vq.pipeline.device import choose_threads
 from vq.pipeline.environment import describe_environment
 from vq.pipeline.interrupt import Interrupt
-from vq.pipeline.processes import from_main, make_accelerator
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder
 from vq.pipeline.tables import figures_table
-from vq.pipeline.trackers import check_trackers
-from vq.pipeline.train import Run
+from vq.pipeline.training.processes import from_main, make_accelerator
+from vq.pipeline.training.run import Run
+from vq.pipeline.training.trackers import check_trackers
 from vqcore.errors import RunError, VQError
 from vqcore.registry import Registry
 
