@@ -111,7 +111,7 @@ def assert_alike(two, one):
                 assert line[name] == pytest.approx(value, rel=close, abs=1e-7), (name, line["step"])
     weights, others = (load_file(run.checkpoint / "model.safetensors") for run in (two, one))
     for name, value in others.items():
-        torch.testing.assert_close(weights[name], value, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(weights[name], value, rtol=5e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
