@@ -6,7 +6,6 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,15 +22,15 @@ from vq.pipeline.lifecycle import LifeCycle
 from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder, writing
+from vq.pipeline.training import state
 from vq.pipeline.training.collapse import collapse_warning
 from vq.pipeline.training.order import BatchOrder, Part
-from vq.pipeline.training.processes import StopVote, data_parallel, main_first, of_all, unsynchronised
+from vq.pipeline.training.processes import StopVote, data_parallel, main_first, unsynchronised
 from vq.pipeline.training.progress import TrainingProgress
 from vq.pipeline.training.trackers import scalars, start_trackers
 from vq.pipeline.training.window import Window, require_finite
 from vqcore import draws
 from vqcore.errors import RunError
-from vqcore.loader import describe
 from vqcore.registry import Registry
 
 PICTURED = 16
@@ -74,7 +73,7 @@ class Run:
         self.parallel = data_parallel(self.model, accelerator)
         parameters = list(self.model.parameters()) or [nn.Parameter(torch.zeros(0))]  # no optimizer takes none
         self.optimizer = registry.build(plan.components["optimizer"], params=parameters)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self.rate)
         # Only the optimizer: a prepared model would evaluate in mixed precision, and vq evaluate would not.
         self.stepper = accelerator.prepare(self.optimizer)
         torch.manual_seed(self.settings.seed + accelerator.process_index)  # alike so far, apart from here on
@@ -90,7 +89,7 @@ class Run:
         total = self.settings.epochs * self.order.steps_per_epoch
         return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
 
-    def _rate(self, step: int) -> float:
+    def rate(self, step: int) -> float:
         """Factor of the learning rate at a step, a pure function of it."""
         warm = min(1.0, (step + 1) / self.settings.warmup_steps) if self.settings.warmup_steps else 1.0
         if self.settings.schedule == "constant":
@@ -245,15 +244,9 @@ class Run:
 
     def save_checkpoint(self) -> None:
         """Everything that going on needs."""
-        state = {
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": {"last_epoch": self.scheduler.last_epoch},
-            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else None,
-            "seconds": self.seconds,
-            "rng": of_all(self.accelerator, checkpoint.random_state()),
-        }
+        held = state.of_run(self)
         if self.main:
-            checkpoint.save(self.folder.checkpoints, self.step, self.model, state, self.settings.keep_checkpoints)
+            checkpoint.save(self.folder.checkpoints, self.step, self.model, held, self.settings.keep_checkpoints)
             self.folder.set_status("running", self.step)
 
     def restore(self, folder: RunFolder) -> None:
@@ -264,28 +257,12 @@ class Run:
             RunError: if it is damaged or belongs to another run.
         """
         if checkpoint.exists(folder.checkpoints):
-            self._load(checkpoint.latest(folder.checkpoints))
+            state.load_into(self, checkpoint.latest(folder.checkpoints))
         else:
             self.reporter.say(f"{folder.path} has no checkpoint yet: it starts again")
         if self.main:
             folder.rewind_metrics(self.step)
             history.rewind(folder.path, self.step)
-
-    def _load(self, path: Path) -> None:
-        checkpoint.load_weights(path, self.model)
-        try:
-            state = checkpoint.load_trainer(path)
-            self.optimizer.load_state_dict(state["optimizer"])
-            self.step, self.seconds = state["step"], state["seconds"]
-            self.scheduler.last_epoch = state["scheduler"]["last_epoch"]
-            if self.accelerator.scaler:
-                self.accelerator.scaler.load_state_dict(state["scaler"])
-            if self.accelerator.process_index < len(state["rng"]):  # else as seeded: a process that was not there
-                checkpoint.restore_random_state(state["rng"][self.accelerator.process_index])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{path / checkpoint.TRAINER}: not the state of this run: {describe(error)}") from error
-        for group, base in zip(self.optimizer.param_groups, self.scheduler.base_lrs, strict=True):
-            group["lr"] = base * self._rate(self.step)
 
     def finish(self) -> dict[str, Any]:
         """Held-out figures, summary.json and the pictures of the whole run."""
