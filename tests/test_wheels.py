@@ -279,4 +279,4 @@ def test_a_plugin_installed_beside_vqcore_adds_its_own(name, provided, alone):
 def test_the_command_line_needs_no_plugin(alone, tmp_path):
     report = alone(["vqcore", "vq-cli"], COMMAND, tmp_path)
     assert report["code"] == 0
-    assert report["names"]["backbone"] == ["conv", "mlp"]
+    assert report["names"]["backbone"] == ["conv", "hierarchical", "mlp", "patches"]

@@ -31,8 +31,9 @@ def test_below_five_percent_of_the_codes(line, size, told):
             assert remedy in text
 
 
-def test_a_run_that_collapses_says_so_once(train, plugin_file):
-    """An encoder that gives the same latent everywhere uses one code."""
+@pytest.mark.parametrize("watched", [(), ("--set", "log_every=100", "--set", "eval_every=4")])
+def test_a_run_that_collapses_says_so_once(train, plugin_file, watched):
+    """An encoder that gives the same latent everywhere uses one code; evaluations end windows too."""
     source = """
 from vq.pipeline.backbones.conv import Conv
 class Constant(Conv):
@@ -44,7 +45,9 @@ def vq_backbones():
     return [ComponentSpec(name="constant", target=__name__ + ":Constant", config=config, summary="a mistake")]
 """
     choices = ("--plugin-file", plugin_file("a_constant_encoder", source), "--set", "warmup_steps=4")
-    run = train(*choices, "--backbone", "constant", "--set", "quantizer.dead_code_threshold=0", "--max-steps", 16)
+    run = train(
+        *choices, *watched, "--backbone", "constant", "--set", "quantizer.dead_code_threshold=0", "--max-steps", 16
+    )
     assert run.result.out.count("collapses: perplexity 1.00 of 16 codes") == 1
     assert "step 8: the codebook collapses" in (run.path / "log.txt").read_text()
 

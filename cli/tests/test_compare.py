@@ -7,8 +7,10 @@ import shutil
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from vq.pipeline.compare import compare, flat
+from vq.pipeline.tables import fitting_tables
 
 
 def copy(run, path, summary=None, status=None, config=None):
@@ -91,6 +93,36 @@ def test_many_runs_stand_below_each_other(runs, tmp_path, vq):
     assert [line.split()[0] for line in lines[3:9]] == ["better", "run0", "run1", "run2", "run3", "run4"]
     assert "psnr" in lines[1]
     assert "codebook_size" not in lines[1]  # alike
+
+
+@pytest.mark.parametrize(("width", "parts"), [(80, 1), (37, 1), (36, 2), (23, 2), (21, 3)])
+def test_a_table_wider_than_the_terminal_is_parted(width, parts):
+    """Rich would squeeze the columns, of many all to nothing."""
+    rows = [["run", "optimizer.lr", "psnr", "seed"], ["long", "1", "[bold]40 *[/]", "\\[x]"]]
+    tables = fitting_tables(rows, width)
+    assert len(tables) == parts
+    console = Console(width=width, file=io.StringIO())
+    console.print(*tables)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("long" in line for line in lines) == parts
+    for shown in ("psnr", "40 *", "seed", "[x]"):
+        assert sum(shown in line for line in lines) == 1, shown
+
+
+def test_many_runs_of_many_differences(runs, tmp_path, complete_run, vq):
+    """One row a run in each of several tables."""
+    names = [f"{'x' * 90}{number}" for number in range(6)]
+    many = [copy(complete_run, tmp_path / name, config=[("name: ema\n  ", "name: simvq\n  ")]) for name in names]
+    words = vq("compare", *many, runs[1]).out.split()
+    assert {*names, "better", "quantizer", "simvq", "psnr", "mse", "40", "0.0001"} <= {*words}
+    assert words.count(names[0]) > 1
+
+
+def test_many_runs_that_are_alike(complete_run, vq):
+    result = vq("compare", *[complete_run.path] * 6)
+    assert result.code == 0, result
+    assert result.out.count("run") == 6
 
 
 def test_json_and_csv(runs, vq):

@@ -49,6 +49,8 @@ def test_a_snapshot_is_read_back(tmp_path):
     assert found.chosen[0].tolist() == list(range(8))
     counts = model.eval()(split.data).bottleneck.counts
     assert found.counts[0].tolist() == counts[0].tolist()
+    history.record(tmp_path, 4, model, split, batch_size=7)
+    assert np.array_equal(history.read(tmp_path)[1].counts, found.counts)
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,21 @@ def test_absolute_paths_of_the_machine_stay_on_it():
 
     config = {
         "dataset": {"name": "image-folder", "root": "/home/somebody/faces", "image_size": 8},
+        "backbone": {"name": "timm", "inner": {"weights": ["~/vit.pt", "small"]}},
         "plugin_files": ["x"],
     }
-    assert _shareable(config) == {"dataset": {"name": "image-folder", "root": "faces", "image_size": 8}}
+    assert _shareable(config) == {
+        "dataset": {"name": "image-folder", "root": "faces", "image_size": 8},
+        "backbone": {"name": "timm", "inner": {"weights": ["vit.pt", "small"]}},
+    }
+
+
+def test_figures_of_other_weights_are_not_put_on_the_card(copied_run, vq, tmp_path):
+    (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
+    result = vq("push", copied_run.path, "--to-folder", "model")
+    assert result.code == 2
+    assert "no figures of a run finished at step 8 for the card; finish it first" in result.err
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_run_without_codes_can_be_pushed_too(train, vq, tmp_path):
@@ -177,8 +189,8 @@ def test_without_a_network_or_a_token_there_is_one_sentence(complete_run, vq, mo
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), "expected a REPO to upload to, or --to-folder"),
-        (("a/b", "--to-folder", "x"), "expected a REPO to upload to, or --to-folder"),
+        ((), "expected one of REPO, to upload to, and --to-folder DIR"),
+        (("a/b", "--to-folder", "x"), "expected one of REPO, to upload to, and --to-folder DIR"),
         (("a b/c",), "a b/c: "),
     ],
 )

@@ -33,6 +33,38 @@ CASES = {
     "no network": ("--max-steps", 4, "--backbone", "patches", "--quantizer", "ema", "--dataset", "photos"),
     "vectors": ("--max-steps", 4, "--dataset", "trees", "--backbone", "mlp", "--batch-size", 63),
 }
+#: A backbone as anybody may write it: it fails on empty batches, has layers that it does not use, kernels of five
+#: axes, and running statistics that each process gathers by itself.
+BORROWED = """
+from torch import nn
+from vq.pipeline.backbones.base import Backbone
+from vqcore import ComponentSpec, hookimpl
+VQ_API = 1
+class Borrowed(Backbone):
+    def __init__(self, *, shape, dim):
+        super().__init__()
+        self.shape, self.latent_shape = shape, (4,)
+        self.norm, self.volume, self.unused = nn.BatchNorm2d(1), nn.Conv3d(1, 1, 3, padding=1), nn.Linear(3, 3)
+        self.encoder, self.decoder = nn.Linear(64, 4 * dim), nn.Linear(4 * dim, 64)
+    def encode(self, x):
+        x = self.volume(self.norm(x).unsqueeze(1))
+        return self.encoder(x.reshape(len(x), -1)).view(len(x), 4, -1)
+    def decode(self, z):
+        return self.decoder(z.reshape(len(z), -1)).view(len(z), *self.shape)
+@hookimpl
+def vq_backbones():
+    return [ComponentSpec(name="borrowed", target=__name__ + ":Borrowed", summary="somebody's")]
+"""
+#: A run folder that is lost: only the first process notices.
+LOST = """
+import shutil
+from vqcore import hookimpl
+VQ_API = 1
+@hookimpl
+def vq_step_end(run, step, losses):
+    if step == 2:
+        shutil.rmtree(run.folder.path)
+"""
 
 
 def free_port():
@@ -45,7 +77,7 @@ def in_processes(script, folder, *arguments, world=2):
     """Start this file once for each rank as a launcher would; the exit codes and what each wrote."""
     environment = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
     started = []
-    ports = json.dumps([free_port() for _ in range(len(CASES) + 4)])
+    ports = json.dumps([free_port() for _ in range(len(CASES) + 5)])
     for rank in range(world):
         own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PORTS": ports}
         command = [sys.executable, __file__, script, str(folder), *map(str, arguments)]
@@ -69,7 +101,11 @@ def train_all(folder):
         "train", *COMMON, "--set", "schedule=constant", "--max-steps", 4, "--run-dir", folder / "begun"
     )
     ends["goes on"] = vq_on_port("train", "--resume", folder / "goes on", "--max-steps", 8)
+    borrowed = ("--backbone", "borrowed", "--plugin-file", folder / "borrowed.py", "--set", "accumulate=2")
+    ends["borrowed"] = vq_on_port("train", *COMMON, *SHORT, *borrowed, "--run-dir", folder / "borrowed")
     ends["wrong"] = vq_on_port("train", "--run-dir", folder / "plain")
+    lost = ("--plugin-file", folder / "lost.py", "--run-dir", folder / "lost")
+    ends["lost"] = vq_on_port("train", *COMMON, "--max-steps", 8, *lost)  # the last: it leaves the group as it is
     told = {name: [end.code, end.out, end.err] for name, end in ends.items()}
     (folder / f"ends-{os.environ['RANK']}.json").write_text(json.dumps(told))
 
@@ -96,6 +132,8 @@ def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     constant = ("--set", "schedule=constant", "--max-steps", 4)
     assert run_vq("train", *COMMON, *constant, "--run-dir", folder / "goes on").code == 0
+    for name, source in (("borrowed", BORROWED), ("lost", LOST)):
+        (folder / f"{name}.py").write_text(source)
     codes, written = in_processes("train_all", folder)
     assert codes == [0, 0], written
     return folder, [json.loads((folder / f"ends-{rank}.json").read_text()) for rank in range(2)]
@@ -111,7 +149,7 @@ def assert_alike(two, one):
                 assert line[name] == pytest.approx(value, rel=close, abs=1e-7), (name, line["step"])
     weights, others = (load_file(run.checkpoint / "model.safetensors") for run in (two, one))
     for name, value in others.items():
-        torch.testing.assert_close(weights[name], value, rtol=5e-6, atol=1e-6)
+        torch.testing.assert_close(weights[name], value, rtol=5e-6, atol=1e-6, msg=name)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -142,6 +180,21 @@ def test_a_mistake_is_told_once(ranks):
     assert first["wrong"][0] == second["wrong"][0] == 2
     assert "found files in it" in first["wrong"][2]
     assert second["wrong"][2] == ""
+
+
+def test_a_network_that_was_written_for_one_process(ranks):
+    """It trains, and the held-out figures of both processes are those of the weights and statistics that are saved."""
+    folder, ends = ranks
+    assert [end["borrowed"][0] for end in ends] == [0, 0], ends
+    run = TrainedRun(folder / "borrowed", None)
+    figures = json.loads(run_vq("evaluate", run.path, "--json").out)
+    assert figures["mse"] == pytest.approx(run.json("summary")["mse"], rel=1e-6)
+
+
+def test_what_the_first_process_cannot_write_ends_all(ranks):
+    _, (first, second) = ranks
+    assert (first["lost"][0], second["lost"]) == (1, [1, "", ""])
+    assert "metrics.jsonl cannot be written: No such file or directory" in first["lost"][2]
 
 
 def test_a_signal_to_one_process_ends_all(tmp_path):

@@ -20,7 +20,7 @@ from vq.pipeline.load import load_run
 from vq.pipeline.prior import train as training
 from vq.pipeline.prior.codes import Sequences, read_codes
 from vq.pipeline.prior.config import PriorConfig
-from vq.pipeline.prior.files import load_prior
+from vq.pipeline.prior.files import build_prior, load_prior
 from vq.pipeline.prior.model import Cache, CodePrior
 from vq.pipeline.prior.sample import draw, narrowed, pick
 from vqcore import draws
@@ -193,6 +193,21 @@ def test_it_keeps_the_best_and_stops_when_there_is_no_progress(monkeypatch):
 def test_training_repeats_to_the_bit():
     first, second = (fit(epochs=2, dropout=0.3)[0].state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_seed_alone_decides_the_first_weights(complete_run):
+    run, config = load(complete_run), PriorConfig(layers=1, width=8, heads=2, dropout=0)
+    first = build_prior(run, config, 0).token
+    torch.rand(3)
+    assert torch.equal(build_prior(run, config, 0).token, first)
+    assert not torch.equal(build_prior(run, config.model_copy(update={"seed": 1}), 0).token, first)
+
+
+def test_the_same_bits_however_many_are_judged_at_a_time(tokens, monkeypatch):
+    prior, data = random_prior(), Sequences(tokens, None)
+    whole = training.mean_bits(prior, data)
+    monkeypatch.setattr(training, "_PROBABILITIES", 2 * len(BOOKS) * K)
+    assert training.mean_bits(prior, data) == pytest.approx(whole, rel=1e-6)
 
 
 def test_unigram_bits_by_hand():

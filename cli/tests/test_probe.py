@@ -48,6 +48,21 @@ def test_several_levels_stand_in_one_row(train):
     assert probe._vectors(run, codes).shape == (5, codes[0].numel() * 8)
 
 
+def test_no_more_training_samples_are_read_than_used(complete_run, monkeypatch):
+    read = []
+
+    def labels_for_pixels(run, split, rows):
+        read.append(rows)
+        labels = run.source.split(split).labels.numpy()
+        return (labels if rows is None else labels[rows])[:, None]
+
+    monkeypatch.setattr(probe, "_samples", labels_for_pixels)
+    monkeypatch.setattr(probe, "_accuracy", lambda x, y, *_others: float((x[:, :1] == y[:, None]).mean()))
+    found = probe.probe_run(load_run(complete_run.path, registry_for), samples=20, seeds=2)
+    assert (20 < len(read[0]) <= 40, read[1]) == (True, None)
+    assert {row["features"]: row["accuracy"] for row in found["rows"]}["pixels"] == 1  # each row has its own label
+
+
 def test_histograms_by_hand():
     found = probe.histograms(torch.tensor([[0, 1, 0], [1, 1, 1]]), [0, 1, 0], 2).toarray()
     assert found.tolist() == [[2, 0, 0, 1], [0, 2, 0, 1]]
@@ -56,9 +71,9 @@ def test_histograms_by_hand():
 def test_labels_that_have_nothing_to_do_with_the_features_are_not_told():
     random = np.random.default_rng(0)
     x, y = random.standard_normal((900, 20)).astype(np.float32), random.integers(0, 2, 900)
-    assert probe._accuracy(x[:300], x[300:], y[:300], y[300:], 300, 0) == pytest.approx(0.5, abs=0.08)
+    assert probe._accuracy(x[:300], y[:300], x[300:], y[300:], 0) == pytest.approx(0.5, abs=0.08)
     y = (x[:, 0] > 0).astype(int)
-    assert probe._accuracy(x[:300], x[300:], y[:300], y[300:], 300, 0) > 0.95
+    assert probe._accuracy(x[:300], y[:300], x[300:], y[300:], 0) > 0.95
 
 
 def test_the_command(complete_run, vq):

@@ -90,23 +90,40 @@ def test_similarity_takes_the_largest_window_that_fits(side, window):
     assert first > second > third > 0
 
 
+def test_similarity_is_computed_in_double_precision():
+    x, noise = 1 - 1e-3 * pictures(2, 16), 1e-3 * pictures(2, 16, seed=1)
+    found = []
+    for kind in (torch.float32, torch.float64):
+        ssim = Ssim((3, 16, 16), (-1.0, 1.0), CPU)
+        ssim.add(x.to(kind), (x + noise).to(kind), None)
+        found.append(ssim.numbers())
+    assert found[0] == found[1]
+
+
 # -- perceptual: the files' true format, with random weights in it --------------------------------------------------
 
 
-def saved(folder, name):
+@pytest.fixture(scope="module")
+def weights_of(tmp_path_factory):
     """Random weights of a network of LPIPS, its classifier left out, as torchvision names them."""
     import torchvision
 
-    torch.manual_seed(0)
-    state = getattr(torchvision.models, name)(weights=None).features.state_dict()
-    path = folder / f"{name}.pth"
-    torch.save({f"features.{key}": value for key, value in state.items()}, path)
-    return path
+    folder = tmp_path_factory.mktemp("lpips")
+
+    def saved(name):
+        path = folder / f"{name}.pth"
+        if not path.exists():
+            torch.manual_seed(0)
+            state = getattr(torchvision.models, name)(weights=None).features.state_dict()
+            torch.save({f"features.{key}": value for key, value in state.items()}, path)
+        return path
+
+    return saved
 
 
 @pytest.mark.parametrize(("name", "network"), [("alexnet", "alex"), ("squeezenet1_1", "squeeze")])
-def test_lpips_is_known_by_its_weights_and_grows_with_the_difference(name, network, tmp_path):
-    path, x, noise = saved(tmp_path, name), pictures(3, 40, channels=1), pictures(3, 40, seed=1, channels=1)
+def test_lpips_is_known_by_its_weights_and_grows_with_the_difference(name, network, weights_of):
+    path, x, noise = weights_of(name), pictures(3, 40, channels=1), pictures(3, 40, seed=1, channels=1)
     found = []
     for share in (0.0, 0.2, 0.8):
         lpips = Lpips(path, (1, 40, 40), (-1.0, 1.0), CPU)
@@ -117,8 +134,8 @@ def test_lpips_is_known_by_its_weights_and_grows_with_the_difference(name, netwo
     assert found[0]["lpips"] == 0 < found[1]["lpips"]
 
 
-def test_lpips_reads_the_files_weights(tmp_path):
-    path = saved(tmp_path, "alexnet")
+def test_lpips_reads_the_files_weights(weights_of):
+    path = weights_of("alexnet")
     network = Lpips(path, (3, 40, 40), (-1.0, 1.0), CPU).network.net
     weights = torch.load(path)
     for key, value in network.state_dict().items():
@@ -148,11 +165,12 @@ def frechet(one, two):
 
 
 def test_fid_is_the_frechet_distance_of_the_features(inception):
-    fid, x = Fid(inception, (-1.0, 1.0), CPU), pictures(3, 16)
+    fid, x, passes = Fid(inception, (-1.0, 1.0), CPU), pictures(2, 16), []
+    fid.metric.inception.register_forward_hook(lambda _, given, features: passes.append((*given, features)))
     fid.add(x, 0.3 * x, None)
-    network = fid.metric.inception
-    each = [network(((part + 1) / 2 * 255).round().byte()).double().numpy() for part in (x, 0.3 * x)]
-    expected = frechet(*each)
+    for part, (given, _) in zip((x, 0.3 * x), passes, strict=True):
+        assert torch.equal(given, ((part + 1) / 2 * 255).round().byte())
+    expected = frechet(*(features.double().numpy() for _, features in passes))
     assert expected > 1e-3
     assert fid.numbers()["fid"] == pytest.approx(expected, rel=1e-3)
 
@@ -174,8 +192,8 @@ def test_a_file_of_something_else_is_refused_with_how_to_get_the_right_one(optio
     assert "get it where there is a network" in result.err
 
 
-def test_pictures_too_small_for_a_network(complete_run, vq, tmp_path):
-    result = vq("evaluate", complete_run.path, "--lpips", saved(tmp_path, "alexnet"))
+def test_pictures_too_small_for_a_network(complete_run, vq, weights_of):
+    result = vq("evaluate", complete_run.path, "--lpips", weights_of("alexnet"))
     assert result.code == 2
     assert "expected a network that takes pictures of 8 x 8; alex does not" in result.err
 

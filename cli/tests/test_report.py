@@ -11,6 +11,7 @@ import torch
 
 from vq.pipeline import history
 from vq.pipeline.compare import compare
+from vq.pipeline.report.look import space_of
 from vq.pipeline.report.run import ReportedRun
 from vq.pipeline.report.sections import patches
 from vq.pipeline.report.write import MARK
@@ -225,6 +226,17 @@ def test_a_code_is_decoded_alone(train, choices, books):
         indices[:, -(model.latent_shapes[1][0] * model.latent_shapes[1][1]) :] = 5
     with torch.no_grad():
         assert torch.allclose(alone, model.decode(indices), atol=1e-6)
+
+
+def test_codes_of_a_level_are_those_of_its_own_curvature(train):
+    curved = ("--manifold", "poincare", "--set", "manifold.learn_curvature=true")
+    run = reported(train("--backbone", "hierarchical", *curved, "--max-steps", 1).path)
+    level = run.trained.model.bottleneck.levels[1]
+    with torch.no_grad():
+        level.manifold.curve.theta += 1
+        assert torch.equal(run.look.books[1].codes, level.manifold.logmap0(level.codebook))
+    curvatures = [space_of(run.trained, place, 2).curve.theta.item() for place in (0, 1)]
+    assert curvatures[1] > curvatures[0] + 0.5
 
 
 def test_a_prior_is_shown_with_its_samples(copied_run, report):

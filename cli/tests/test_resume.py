@@ -13,12 +13,14 @@ from safetensors.torch import load_file
 
 from vq.pipeline import pictures
 from vqcore.errors import RunError
+from vqcore.registry import default_registry
 
 #: Six steps a pass over the data, the last with a short batch; stops fall into the second and third pass.
 PASSES = ("--batch-size", 256, "--set", "log_every=2", "--set", "warmup_steps=3")
 CONSTANT = ("--set", "schedule=constant")
 SPACE = ("--manifold", "poincare", "--regularizer", "entropy", "--regularizer", "homology")
-QUANTIZERS = ["codebook", "ema", "grouped", "residual"]
+#: Whatever is registered, so that a new quantizer is covered the day it is added.
+QUANTIZERS = sorted(spec.name for plugin in default_registry().plugins for spec in plugin.provides.get("quantizer", ()))
 STOP = """
 import os, signal
 @hookimpl
@@ -61,9 +63,16 @@ def untimed(lines):
 # -- to the bit ---------------------------------------------------------------------------------------------------
 
 
+def hardest(quantizer):
+    """Options under which a quantizer holds as much state as it can: k-means codes, and many that are replaced."""
+    known = {option["name"] for option in default_registry().options("quantizer", quantizer)}
+    wanted = {"init": "kmeans", "dead_code_threshold": 0.5, "usage_decay": 0.5}
+    return [part for name in wanted if name in known for part in ("--set", f"quantizer.{name}={wanted[name]}")]
+
+
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
-    choices = (*PASSES, *CONSTANT, *SPACE, "--quantizer", quantizer, "--set", "eval_every=2")
+    choices = (*PASSES, *CONSTANT, *SPACE, "--quantizer", quantizer, *hardest(quantizer), "--set", "eval_every=2")
     whole = train(*choices, "--max-steps", 14, run="whole")
     first = train(*choices, "--max-steps", 8, run="parts")
     assert first.weights != whole.weights
@@ -81,6 +90,7 @@ def test_a_run_interrupted_by_a_signal_goes_on_along_its_cosine(train, resume, p
     first = train(*PASSES, "--max-steps", 14, "--plugin-file", stopper, run="parts", code=128 + number)
     assert first.json("status") == first.json("status") | {"status": "interrupted", "step": 9}
     assert first.json("summary")["steps"] == 9
+    assert "test_psnr" not in first.metrics[-1]  # it saves before it evaluates
     assert f"interrupted; go on with: vq train --resume {first.path}" in first.result.out
     assert first.steps == [2, 4, 6, 8, 9]
     parts = resume(first)
@@ -151,7 +161,10 @@ def test_a_run_that_failed_at_its_last_pictures_is_finished(train, resume, monke
 def test_a_run_that_has_begun_cannot_change(complete_run, resume, arguments, named):
     before = complete_run.contents()
     result = resume(complete_run, *arguments, code=2).result
-    assert f"--resume: {named} cannot change in a run that has begun; these can: checkpoint_every" in result.err
+    assert (
+        f"--resume: {named} cannot change in a run that has begun; these can: accumulate, checkpoint_every"
+        in result.err
+    )
     assert complete_run.contents() == before
 
 

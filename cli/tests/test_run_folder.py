@@ -5,7 +5,9 @@ import json
 import math
 import os
 import re
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 
 import numpy as np
@@ -273,6 +275,8 @@ def test_curves_show_every_loss_term_and_the_held_out_figures(drawn, complete_ru
     held = [[line["step"], line["test_psnr"]] for line in complete_run.metrics]
     assert quality.lines[0].get_xydata().tolist() == held
     assert len(usage.lines) == 3
+    pictures.save_curves(None, [{"step": 1, "loss": 1.0, "reconstruction": 1.0, "grad_norm": 1.0}])
+    assert [axes.get_title("left") for axes in drawn[1].axes] == ["loss terms, weighted", "PSNR, dB"]  # no codes
 
 
 # -- a place of its own -------------------------------------------------------------------------------------------
@@ -317,6 +321,18 @@ def test_runs_of_the_same_second_lie_side_by_side(vq, without_pictures, tmp_path
     assert found == [f"{now}-digits-euclidean-ema-rotation", f"{now}-digits-euclidean-ema-rotation-2"]
     assert re.fullmatch(r"\d{8}-\d{6}", now)
     assert f"run folder: runs/{found[1]}" in result.out
+
+
+def test_runs_of_the_same_moment_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    together = threading.Barrier(8)
+
+    def create(_):
+        together.wait()
+        return RunFolder.create(None, "title").path
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(create, range(8)))) == 8
 
 
 @pytest.mark.parametrize("arguments", [("--run-dir", "place/run"), ()])

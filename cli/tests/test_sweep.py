@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -193,26 +195,48 @@ def test_a_damaged_list_of_runs(vq, tmp_path):
     assert (result.code, "sweep.json: damaged or not the file of a sweep" in result.err) == (1, True)
 
 
-def test_ctrl_c_reaches_every_process_once(vq, tmp_path):
-    """Two real processes at a time; both save, the third never starts."""
-    folder = tmp_path / "s"
+#: In place of ``vq train``, whose answer to a signal test_interrupt.py shows: counts signals, then ends as that does.
+COUNTING = """
+import pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[sys.argv.index("--run-dir") + 1])
+told = []
+signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+folder.mkdir()
+(folder / "ready").touch()
+while not told:
+    time.sleep(0.01)
+time.sleep(0.3)  # a second signal would have come by now
+(folder / "told").write_text(str(len(told)))
+sys.exit(130)
+"""
+
+
+def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
+    """Two processes at a time, out of reach of the terminal's own Ctrl-C; the third never starts."""
+    folder, sessions = tmp_path / "s", []
+
+    def start(command, **options):
+        process = subprocess.Popen([sys.executable, "-c", COUNTING, *command[3:]], **options)
+        sessions.append(os.getsid(process.pid))
+        return process
 
     def stop_when_both_train():
         for _ in range(1200):
-            if len(list(folder.glob("runs/*/metrics.jsonl"))) == 2:
+            if len(list(folder.glob("runs/*/ready"))) == 2:
                 break
-            time.sleep(0.1)
+            time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
+    monkeypatch.setattr(execute, "Popen", start)
     thread = threading.Thread(target=stop_when_both_train)
     thread.start()
-    often = ("--set", "log_every=2", "--set", "backbone.hidden=8", "--epochs", 100_000)
-    result = vq("sweep", "--seeds", "0,1,2", *often, "--jobs", 2, "--run-dir", folder)
+    result = vq("sweep", "--seeds", "0,1,2", "--jobs", 2, "--run-dir", folder)
     thread.join()
     assert result.code == 130, result
     assert f"interrupted; go on with: vq sweep --resume {folder}" in result.out
     assert [run["status"] for run in read(folder)["runs"]] == ["interrupted", "interrupted", "waiting"]
-    assert len(list(folder.glob("runs/*/checkpoints/latest"))) == 2
+    assert [path.read_text() for path in folder.glob("runs/*/told")] == ["1", "1"]
+    assert len({*sessions, os.getsid(0)}) == 3
 
 
 def test_a_second_signal_leaves_no_process(vq, tmp_path, monkeypatch):
@@ -241,6 +265,13 @@ def test_a_second_signal_leaves_no_process(vq, tmp_path, monkeypatch):
     assert result.code == 130
     assert [(process.signals, process.returncode) for process in started] == [([signal.SIGINT], -9)]
     assert [run["status"] for run in read(tmp_path / "s")["runs"]] == ["interrupted", "waiting"]
+
+
+def test_a_list_is_no_markup(vq, tmp_path):
+    run = SweepRun("a", {"trackers": "[tensorboard]"}, None, "done", None, {"psnr": 20.0})
+    SweepFolder.create(tmp_path / "s", "title", [run], [{}])
+    result = vq("sweep", "--resume", "s")
+    assert (result.code, "[tensorboard]" in result.out) == (0, True), result
 
 
 # -- figures ------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """vq encode and vq decode: indices on disk, gone on with where they stopped, and back to the very reconstructions."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from safetensors.numpy import load_file
 
 from vq.commands.common import registry_for
 from vq.pipeline.load import load_run
+from vq.pipeline.output import new_file, new_folder
 from vq.pipeline.pictures.pixels import to_pixels
 from vq.pipeline.tokens import encode as encoding
 from vq.pipeline.tokens.manifest import Manifest
 from vq.pipeline.tokens.shards import smallest_dtype
+from vqcore.errors import SettingError
 
 
 def samples_of(run):
@@ -249,15 +252,32 @@ def test_what_is_no_index_of_this_model_is_refused(indices, code, expected, comp
     assert {path.name for path in tmp_path.iterdir()} <= {"i.npy"}
 
 
-@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside"])
+@pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "", ".", "a\0b"])
 def test_a_manifest_cannot_lead_out_of_its_folder(name, tokens, complete_run, vq, tmp_path):
     manifest = Manifest.read(tokens)
     manifest.names[3] = name
     manifest.write(tokens)
     result = vq("decode", complete_run.path, tokens, "-o", "out")
     assert result.code == 1
-    assert f"{name!r} leads out of the folder" in result.err
+    assert f"{name!r} names no file in the folder" in result.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("count", [99, 101])
+def test_a_shard_with_other_rows_than_the_manifest_says_is_refused(count, tokens, complete_run, vq, tmp_path):
+    np.savez(tokens / "shard-00001.npz", indices=np.zeros((count, 4, 4), np.uint8))
+    result = vq("decode", complete_run.path, tokens, "-o", "out")
+    assert result.code == 1
+    assert f"shard-00001.npz: {count} samples where manifest.json says 100: remove the file and run" in result.err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("new", [new_file, new_folder])
+@pytest.mark.parametrize("path", [".", "deep/.."])
+def test_a_place_without_a_name_is_refused(new, path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingError, match=r"expected the name of something new.*as in \./NAME"), new(Path(path)):
+        raise AssertionError
 
 
 def test_nothing_is_written_over(tokens, complete_run, vq, tmp_path):

@@ -1,8 +1,11 @@
 """Figures beside metrics.jsonl: TensorBoard, and what is said of trackers that are not there."""
 
+import errno
+import os
 import sys
 
 import pytest
+from accelerate.tracking import TensorBoardTracker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vq.pipeline.training import trackers
@@ -23,6 +26,17 @@ def test_tensorboard_shows_the_lines_of_metrics(train, resume):
     for name, points in seen.items():
         assert points == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in run.metrics if name in line]
     assert {"loss", "perplexity", "grad_norm", "lr", "test_psnr", "images_per_second"} <= seen.keys()
+
+
+def test_a_tracker_that_cannot_write_fails_the_run_by_name(train, monkeypatch):
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(TensorBoardTracker, "log", full)
+    monkeypatch.setattr(TensorBoardTracker, "finish", full)
+    run = train("--set", "trackers=[tensorboard]", code=1)
+    assert f"{run.path} cannot be written: No space left on device" in run.result.err
+    assert run.json("status")["status"] == "failed"
 
 
 def test_a_tracker_that_accelerate_does_not_know(vq):
@@ -68,6 +82,8 @@ def test_wandb_is_given_the_config_and_every_line(train, monkeypatch):
     kinds = [kind for kind, _ in calls]
     assert kinds == ["init", "config", "log", "log", "finish"]
     assert calls[0][1]["project"] == "vq"
-    assert calls[0][1]["id"] == calls[0][1]["name"] == run.path.name
+    assert calls[0][1]["name"] == run.path.name
+    kept = (run.path / "wandb-id").read_text().strip()
+    assert calls[0][1]["id"] == kept != run.path.name  # another folder may have the same name
     assert calls[1][1]["quantizer.commitment_weight"] == 0.25
     assert [step for kind, step in calls if kind == "log"] == [4, 8]

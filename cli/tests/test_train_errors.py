@@ -88,7 +88,7 @@ ERRORS = {
     # -- data
     "missing folder of pictures": (
         ("--dataset", "image-folder", "--set", "dataset.root=/no/such/folder"), 2,
-        "dataset.root = '/no/such/folder': expected a folder of pictures, but it does not exist; create it",
+        "dataset.root = '/no/such/folder': expected a folder of pictures, but it does not exist; name another",
     ),
     **{
         f"{name} is not downloaded": (

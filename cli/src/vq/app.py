@@ -76,8 +76,9 @@ def _fail(error: VQError) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    process = int(os.environ.get("RANK", "0"))  # of several under a launcher: a mistake in the settings is everybody's
-    if process == 0 or error.exit_code == 1:
+    # Of several under a launcher: a mistake in the settings is everybody's, but one machine may lack what others have.
+    process, first_here = int(os.environ.get("RANK", "0")), os.environ.get("LOCAL_RANK", "0") == "0"
+    if first_here or error.exit_code == 1:
         who = f"process {process}: " if process else ""
         Console(stderr=True).print(Text.assemble(("error: ", "bold red"), f"{who}{error}"), soft_wrap=True)
     return error.exit_code

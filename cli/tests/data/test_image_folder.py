@@ -117,7 +117,7 @@ def test_what_is_skipped_is_recorded_with_the_reason(damaged):
     good = 16 - 4
     assert recorded["pictures"]["train"] + recorded["pictures"]["test"] == good
     assert recorded["pictures"]["skipped"] == 4
-    assert recorded["skipped"]["empty.gif"].startswith("UnidentifiedImageError")
+    assert recorded["skipped"]["empty.gif"] == "not a picture of a known kind"
 
 
 def test_a_long_list_of_broken_pictures_is_cut_on_the_terminal_alone(tmp_path, caplog):
@@ -127,7 +127,7 @@ def test_a_long_list_of_broken_pictures_is_cut_on_the_terminal_alone(tmp_path, c
     with caplog.at_level(logging.WARNING):
         recorded = source(tmp_path).describe()
     assert len(recorded["skipped"]) == 50
-    assert caplog.text.count("cannot identify") == 20
+    assert caplog.text.count("not a picture") == 20
     assert "and 30 more" in caplog.text
 
 
@@ -205,6 +205,9 @@ def test_a_missing_folder_is_one_message(tmp_path):
         source(tmp_path / "no").split("train")
     assert str(caught.value).startswith(f"dataset.root = {str(tmp_path / 'no')!r}: expected a folder of pictures")
     assert "--set dataset.root=" in str(caught.value)
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingError, match="a folder of pictures, but it is a file; name another"):
+        source(tmp_path / "file").split("train")
 
 
 @pytest.mark.parametrize("names", [[], ["notes.txt"], ["only.png"], [".hidden.png", ".also/a.png", "one.png"]])

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -117,6 +118,15 @@ def test_what_a_device_cannot_hold_is_streamed_to_it(monkeypatch):
     free["bytes"] = 1e9  # decided once: memory that comes free later changes nothing
     assert next(large.batches([torch.arange(3)], meta)).device == meta
     assert large.data.device.type == "cpu"
+
+
+def test_data_on_a_gpu_stays_there_however_the_gpu_is_named(monkeypatch):
+    """``cuda`` is the process's own GPU, ``cuda:1`` what a tensor on it says; its memory may be full by now."""
+    monkeypatch.setattr(splits, "_free_memory", lambda device: 0.0)
+    split = ArraySplit(SimpleNamespace(device=torch.device("cuda:1"), nbytes=1))
+    assert not split._stays(torch.device("cuda"))
+    assert not split._stays(torch.device("cuda:1"))
+    assert split._stays(torch.device("cuda:0"))
 
 
 def test_streamed_batches_are_those_of_the_order():

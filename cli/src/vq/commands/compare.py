@@ -51,18 +51,16 @@ _BESIDE = 5
 
 
 def _print(found: Any) -> None:
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+
+    from vq.pipeline.tables import fitting_tables
 
     rows = _rows(found)
     if len(found.runs) > _BESIDE:
-        rows = [list(column) for column in zip(*(row for row in rows if len(set(row[1:])) > 1), strict=True)]
-    table = Table(*rows[0], box=SIMPLE_HEAD)
-    for row in rows[1:]:
-        table.add_row(*row)
+        rows = [rows[0], *(row for row in rows[1:] if len(set(row[1:])) > 1)]
+        rows = [list(column) for column in zip(*rows, strict=True)]
     console = Console()
-    console.print(table)
+    console.print(*fitting_tables(rows, console.width))
     if not found.same_data:
         console.print("no best is marked: these runs were judged on different data", highlight=False)
 

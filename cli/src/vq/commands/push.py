@@ -22,14 +22,14 @@ def push(
 
     from_pretrained("owner/name") loads it again, and so it does a folder.
     """
+    if (repo is None) == (to_folder is None):
+        raise UsageError("vq push: expected one of REPO, to upload to, and --to-folder DIR, to write to")
     from rich.console import Console
 
     from vq.pipeline.hub.folder import write_folder
     from vq.pipeline.hub.push import push as upload
     from vq.pipeline.load import load_run
 
-    if (repo is None) == (to_folder is None):
-        raise UsageError("vq push: expected a REPO to upload to, or --to-folder DIR to write to")
     trained = load_run(run, registry_for, "cpu")
     if to_folder is not None:
         where = write_folder(trained, to_folder)

@@ -84,13 +84,13 @@ def _refuse(params: dict[str, Any]) -> None:
 
 def _carry_out(folder: Any, jobs: int) -> int:
     """Do the runs, write and print what came out; the exit code."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.markup import escape
 
     from vq.pipeline.interrupt import Interrupt
     from vq.pipeline.sweep.execute import execute
     from vq.pipeline.sweep.summary import rows, write_summary
+    from vq.pipeline.tables import fitting_tables
 
     console = Console()
 
@@ -101,12 +101,10 @@ def _carry_out(folder: Any, jobs: int) -> int:
     say(f"{len(folder.runs)} runs{f', {done} of them done' if done else ''}: {folder.path}")
     with Interrupt() as interrupt:
         execute(folder, jobs, interrupt, say)
-    header, *body = rows(write_summary(folder))
-    table = Table(*header, box=SIMPLE_HEAD)
-    for row in body:
-        table.add_row(*row)
+    table = rows(write_summary(folder))
+    cells = [list(map(escape, row)) for row in table]  # a list such as [a,b] is no markup
     if any(run.status == "done" for run in folder.runs):
-        console.print(table)
+        console.print(*fitting_tables(cells, console.width, keep=table[0].index("runs")))
     if interrupt.number is not None:
         say(f"interrupted; go on with: vq sweep --resume {folder.path}")
         return interrupt.exit_code

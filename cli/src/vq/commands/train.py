@@ -13,8 +13,9 @@ from vq.pipeline.presets import PRESETS
 from vqcore.errors import UsageError
 
 SAVING = ("checkpoint_every", "keep_checkpoints", "plugin_files")
-#: Settings that ``--resume`` may change: they decide how long and how watched a run is, not what it computes.
-RESUMABLE = frozenset(("epochs", "max_steps", "device", "log_every", "eval_every", "sample_every", *SAVING))
+WATCHING = ("log_every", "eval_every", "sample_every", "trackers")
+#: Settings that ``--resume`` may change: they decide how long, on what and how watched a run is, not what it computes.
+RESUMABLE = frozenset(("epochs", "max_steps", "device", "accumulate", *WATCHING, *SAVING))
 PANEL_PARTS, PANEL_RUN, PANEL_CONFIG = "Components", "Run", "Config"
 
 

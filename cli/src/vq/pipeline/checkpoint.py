@@ -44,6 +44,7 @@ def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], kee
         temporary.mkdir()
         _write(temporary / WEIGHTS, _packed_weights(model))
         _write(temporary / TRAINER, _packed(state))
+        _flush(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
         _flush(folder)

@@ -14,15 +14,21 @@ from vqcore.errors import RunError
 _BATCH = 256
 
 
-def codes_of(run: TrainedRun, split: str) -> Tensor:
-    """Indices of every sample of ``train`` or ``test``, as they are without augmentation, (N, *index_shape) int64.
+def codes_of(run: TrainedRun, split: str, rows: Tensor | None = None) -> Tensor:
+    """Indices of samples of ``train`` or ``test``, as they are without augmentation, (N, *index_shape) int64.
+
+    Args:
+        run: the trained run.
+        split: the split's name.
+        rows: numbers of the samples, all by default.
 
     Raises:
         SettingError: if the data set's files are not there.
         RunError: if a latent is NaN or inf, which has no code.
     """
     samples = run.source.split(split)
-    batches = samples.batches(torch.arange(len(samples)).split(_BATCH), run.device)
+    rows = torch.arange(len(samples)) if rows is None else rows
+    batches = samples.batches(rows.split(_BATCH), run.device)
     found = torch.cat([run.model.encode(batch).cpu() for batch in batches])
     bad = int((found < 0).flatten(1).any(1).sum())
     if bad:

@@ -44,7 +44,7 @@ class Snapshot:
 
 
 @torch.no_grad()
-def record(folder: Path, step: int, model: VQModel, split: Split | None = None) -> None:
+def record(folder: Path, step: int, model: VQModel, split: Split | None = None, batch_size: int = 64) -> None:
     """Add a snapshot of a model's codebooks; nothing where they are implicit, or there are none.
 
     Args:
@@ -52,6 +52,7 @@ def record(folder: Path, step: int, model: VQModel, split: Split | None = None) 
         step: number of steps done.
         model: left in the mode it was in.
         split: the held-out samples; without them no usage is recorded.
+        batch_size: samples at a time.
 
     Raises:
         RunError: if it cannot be written; what was recorded before stays.
@@ -66,7 +67,7 @@ def record(folder: Path, step: int, model: VQModel, split: Split | None = None) 
         largest = torch.finfo(torch.float16).max
         codes = book[chosen.to(book.device)].nan_to_num().clamp(-largest, largest)
         arrays |= {f"codes{number}": codes.half().cpu().numpy(), f"chosen{number}": chosen.numpy()}
-    for number, counts in enumerate(_usage(model, split, books) if split is not None else ()):
+    for number, counts in enumerate(_usage(model, split, books, batch_size) if split is not None else ()):
         arrays[f"counts{number}"] = counts.cpu().numpy()
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
@@ -113,14 +114,15 @@ def _numbered(names: list[str], kind: str) -> list[str]:
     return [f"{kind}{number}" for number in range(len(names)) if f"{kind}{number}" in names]
 
 
-def _usage(model: VQModel, split: Split, books: list[Tensor]) -> list[Tensor]:
+def _usage(model: VQModel, split: Split, books: list[Tensor], batch_size: int) -> list[Tensor]:
     """How often held-out tokens choose each code of each codebook; stages that share one are added up."""
     chosen = torch.linspace(0, len(split) - 1, min(COUNTED, len(split))).long()
     was_training = model.training
     model.eval()
-    seen = model.bottleneck.inspect(model.backbone.encode(next(split.batches([chosen], books[0].device))))
+    batches = split.batches(chosen.split(batch_size), books[0].device)
+    seen = [model.bottleneck.inspect(model.backbone.encode(batch)).uses for batch in batches]
     model.train(was_training)
-    counts = [use.counts for use in seen.uses]
+    counts = [sum(use.counts for use in uses) for uses in zip(*seen, strict=True)]
     shared = len(counts) // len(books)
     return [sum(counts[number * shared : (number + 1) * shared]) for number in range(len(books))]
 

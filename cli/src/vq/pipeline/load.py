@@ -14,7 +14,7 @@ from vq.pipeline import checkpoint
 from vq.pipeline.config import Plan, make_plan, plugin_files, read_config
 from vq.pipeline.data.source import DataSource, SampleSpec
 from vq.pipeline.device import choose_device
-from vq.pipeline.model import VQModel, build_model, build_source
+from vq.pipeline.model import VQModel, build_model, build_source, place
 from vq.pipeline.run_folder import RunFolder
 from vqcore.errors import UsageError
 from vqcore.registry import Registry
@@ -74,7 +74,7 @@ def load_run(path: Path, registry_for: Callable[[Sequence[Path]], Registry], dev
     model = build_model(plan, registry, samples)
     checkpoint.load_weights(chosen, model)
     where = choose_device(device or plan.config.device)
-    model.to(where, memory_format=torch.channels_last).eval()
+    place(model, where).eval()
     return TrainedRun(folder, plan, registry, samples, model, where, chosen)
 
 

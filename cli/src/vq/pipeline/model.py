@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vq.pipeline.backbones.base import Backbone, LevelBackbone
+from vq.pipeline.backbones.base import Backbone, LevelBackbone, of_any_batch
 from vq.pipeline.backbones.patches import Patches
 from vq.pipeline.bottlenecks.build import build_bottleneck, scale_of
 from vq.pipeline.bottlenecks.continuous import Continuous
@@ -55,8 +55,8 @@ class VQModel(nn.Module):
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Samples (B, *shape) through the whole model, with every loss."""
-        z = self.backbone.encode(x)
-        out = self.bottleneck(z, inputs=x, decode=self.backbone.decode)
+        z = of_any_batch(self.backbone.encode)(x)
+        out = self.bottleneck(z, inputs=x, decode=of_any_batch(self.backbone.decode))
         logits = out.reconstruction.float()
         distance = F.mse_loss if self.likelihood == "gaussian" else F.binary_cross_entropy_with_logits
         term = distance(logits, x) if len(x) else logits.sum()  # one of several processes may have no sample
@@ -141,3 +141,16 @@ def build_model(plan: Plan, registry: Registry, samples: SampleSpec | DataSource
     if isinstance(backbone, Patches):
         backbone.scale = scale_of(bottleneck)
     return VQModel(backbone, bottleneck, samples.likelihood)
+
+
+def place(model: VQModel, device: torch.device) -> VQModel:
+    """The model on a device, kernels of its 2-D convolutions with channels last; 3-D ones have no such order."""
+    model.to(device)
+    for parameter in model.parameters():
+        parameter.data = channels_last(parameter.data)
+    return model
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Pictures, or the kernels of convolutions on them, in the order that is fastest; other tensors as they are."""
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor

@@ -35,12 +35,12 @@ def new_folder(path: Path, option: str = "--output", *, replace: bool = False) -
         replace: take the place of a folder of that name.
 
     Raises:
-        SettingError: see ``check_free``.
+        SettingError: see ``check_free``, or if the path ends in no name.
         RunError: if it cannot be written; nothing is left behind then.
     """
     if not replace:
         check_free(path, option)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _beside(path, option)
     try:
         with writing(path):
             shutil.rmtree(temporary, ignore_errors=True)
@@ -62,7 +62,7 @@ def new_file(path: Path, option: str = "--output") -> Iterator[Path]:
         SettingError, RunError: as ``new_folder``.
     """
     check_free(path, option)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _beside(path, option)
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,3 +71,10 @@ def new_file(path: Path, option: str = "--output") -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(path: Path, option: str) -> Path:
+    """Where it is written until it is complete."""
+    if path.name in ("", ".."):
+        raise SettingError(option, str(path), "the name of something new", "add one, as in ./NAME")
+    return path.with_name(f".{path.name}.tmp")

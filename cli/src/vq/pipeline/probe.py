@@ -82,11 +82,14 @@ def probe_run(
     require_codes(run)
     labels = [_labels(run, split) for split in ("train", "test")]
     used = min(samples, len(labels[0]))
-    rows = []
-    for name, features in _features(run).items():
-        say(f"{name}: {features[0].shape[1]} features")
-        found = [_accuracy(*features, *labels, used, seed) for seed in range(seeds)]
-        rows.append(_row(name, features[0].shape[1], found, len(labels[1])))
+    drawn = [np.random.default_rng(seed).permutation(len(labels[0]))[:used] for seed in range(seeds)]
+    read = np.unique(drawn)  # features of the rest, which may be millions, are never made
+    y, rows = labels[0][read], []
+    for name, (train, test) in _features(run, torch.from_numpy(read)).items():
+        say(f"{name}: {train.shape[1]} features")
+        places = [np.searchsorted(read, each) for each in drawn]
+        found = [_accuracy(train[at], y[at], test, labels[1], seed) for seed, at in enumerate(places)]
+        rows.append(_row(name, train.shape[1], found, len(labels[1])))
     frequent = np.bincount(labels[0]).argmax()
     rows.append(_row("majority", 0, [float((labels[1] == frequent).mean())], len(labels[1])))
     return {
@@ -108,15 +111,16 @@ def _labels(run: TrainedRun, split: str) -> np.ndarray:
     return found.numpy()
 
 
-def _features(run: TrainedRun) -> dict[str, tuple[Features, Features]]:
-    """Training and held-out features by their name."""
-    codes = [codes_of(run, split) for split in ("train", "test")]
+def _features(run: TrainedRun, read: Tensor) -> dict[str, tuple[Features, Features]]:
+    """Features of the training samples to be ``read`` and of all held-out ones, by their name."""
+    chosen = {"train": read, "test": None}
+    codes = [codes_of(run, split, rows) for split, rows in chosen.items()]
     books, size = books_of(run.model), run.model.codebook_size
     own = "pixels" if len(run.samples.shape) == 3 else "values"
     return {
         "codes": tuple(_vectors(run, each) for each in codes),
         "histogram": tuple(histograms(each.flatten(1), books, size) for each in codes),
-        own: tuple(_samples(run, split) for split in ("train", "test")),
+        own: tuple(_samples(run, split, rows) for split, rows in chosen.items()),
     }
 
 
@@ -139,19 +143,18 @@ def histograms(tokens: Tensor, books: list[int], codebook_size: int) -> sparse.c
     return sparse.csr_matrix((np.ones(columns.size), (rows, columns.ravel())), shape)
 
 
-def _samples(run: TrainedRun, split: str) -> np.ndarray:
+def _samples(run: TrainedRun, split: str, rows: Tensor | None) -> np.ndarray:
     samples = run.source.split(split)
-    batches = samples.batches(torch.arange(len(samples)).split(_BATCH), run.device)
+    rows = torch.arange(len(samples)) if rows is None else rows
+    batches = samples.batches(rows.split(_BATCH), run.device)
     return torch.cat([batch.flatten(1).cpu() for batch in batches]).numpy()
 
 
-def _accuracy(train: Features, test: Features, y: np.ndarray, y_test: np.ndarray, used: int, seed: int) -> float:
+def _accuracy(x: Features, y: np.ndarray, test: Features, y_test: np.ndarray, seed: int) -> float:
     """Held-out accuracy of the classifier whose penalty does best on a fifth of the training samples."""
-    order = np.random.default_rng(seed).permutation(len(y))[:used]
-    x, y = train[order], y[order]
-    fit, aside = train_test_split(np.arange(used), test_size=_ASIDE, random_state=seed)
+    fit, aside = train_test_split(np.arange(len(y)), test_size=_ASIDE, random_state=seed)
     if len(np.unique(y[fit])) < 2:
-        raise SettingError("--samples", used, "training samples enough to have two classes among them")
+        raise SettingError("--samples", len(y), "training samples enough to have two classes among them")
     with warnings.catch_warnings(), threadpool_limits(1 if math.prod(x.shape) < _SMALL else None):
         warnings.simplefilter("ignore", ConvergenceWarning)  # as good as it gets in so many iterations
         scores = {c: _classifier(x, c).fit(x[fit], y[fit]).score(x[aside], y[aside]) for c in _STRENGTHS}

@@ -41,9 +41,11 @@ class RunFolder:
         Raises:
             SettingError: if the chosen one holds anything, or a folder cannot be made there.
         """
-        path = chosen or _unused(Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{title}")
-        cls.check_free(path)
+        path = chosen or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{title}"
         try:
+            if chosen is None:
+                return cls(_made(path))
+            cls.check_free(path)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SettingError("--run-dir", str(path), f"a place that can be written: {error.strerror}") from error
@@ -195,6 +197,13 @@ def _is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
-def _unused(path: Path) -> Path:
-    candidates = (path if n == 1 else path.with_name(f"{path.name}-{n}") for n in range(1, 1000))
-    return next(candidate for candidate in candidates if not candidate.exists())
+def _made(path: Path) -> Path:
+    """A new folder, ``path`` or with a number behind it: of runs that start at once each gets its own."""
+    candidate, number = path, 1
+    while True:
+        try:
+            candidate.mkdir(parents=True)
+            return candidate
+        except FileExistsError:
+            number += 1
+            candidate = path.with_name(f"{path.name}-{number}")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
 class Backbone(nn.Module, ABC):
     """An encoder to latents of dimension ``dim`` and a decoder back.
 
-    Constructed from its options and what the builder injects: ``shape`` of a sample and ``dim``.
+    Constructed from its options and what the builder injects: ``shape`` of a sample and ``dim``. It is never called
+    with an empty batch.
 
     Attributes:
         channel_first: latents are (B, dim, ...), as convolutions give, instead of (B, ..., dim).
@@ -61,3 +64,30 @@ class LevelBackbone(Backbone):
     @abstractmethod
     def decode(self, z: Sequence[Tensor]) -> Tensor:
         """The quantized vectors of all levels to samples (B, *shape)."""
+
+
+def of_any_batch(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A backbone's method for empty batches too, as one of several processes may have: it sees a sample of zeros.
+
+    What it answers for that one is left out, but its parameters stay in the graph, with gradients of 0.
+    """
+
+    def call(*given: Any) -> Any:
+        if all(tensor.shape[0] > 0 for tensor in _tensors(given)):  # len() would fix the batch of an exported program
+            return method(*given)
+        one = _mapped(lambda tensor: torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])]), given)
+        return _mapped(lambda tensor: tensor[:0], method(*one))
+
+    return call
+
+
+def _tensors(given: Any) -> list[Tensor]:
+    if isinstance(given, Tensor):
+        return [given]
+    return [tensor for each in given for tensor in _tensors(each)] if isinstance(given, tuple | list) else []
+
+
+def _mapped(change: Callable[[Tensor], Tensor], given: Any) -> Any:
+    if isinstance(given, Tensor):
+        return change(given)
+    return tuple(_mapped(change, each) for each in given) if isinstance(given, tuple | list) else given

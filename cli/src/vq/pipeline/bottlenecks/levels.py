@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from vq.pipeline.backbones.base import of_any_batch
 from vq.pipeline.bottlenecks.continuous import no_codes
 from vqcore.errors import SettingError
 from vqcore.manifold import Manifold
@@ -107,7 +108,7 @@ class Levels(nn.Module):
     def _climb(self, features: Sequence[Tensor], codes: list[Tensor]) -> Iterator[tuple[int, nn.Module, Tensor]]:
         """Level after level with its latents; the caller adds each one's vectors to ``codes`` before the next."""
         for number, (level, seen) in enumerate(zip(self.levels, features, strict=True)):
-            yield number, level, self.refine(number, seen, tuple(codes))
+            yield number, level, of_any_batch(self.refine)(number, seen, tuple(codes))
 
     def _joined(self, outs: Sequence[Output]) -> Output:
         """The outputs of all levels as one: counts, errors and sizes stacked, figures over all codebooks or tokens."""

@@ -117,7 +117,7 @@ class Arrays(DataSource):
     def _files(self) -> ArrayFiles:
         path = Path(self.root).expanduser()
         if not path.exists():
-            fix = "name another with --set dataset.root=PATH"
+            fix = "name another with --set dataset.root=PATH; of a run that has begun, in its config.yaml"
             raise SettingError("dataset.root", self.root, f"{_FORMS}, but nothing is there", fix)
         with self._explained():
             return ArrayFiles(path)

@@ -103,7 +103,8 @@ class ImageFolder(PictureSource):
         total = sum(map(len, self._found.values()))
         if broken:
             count = f"{len(broken)} of {total} pictures cannot be read"
-            listed = "\n".join(f"  {path}: {reason}" for path, reason in [*broken.items()][:_LISTED])
+            some = [*broken.items()][:_LISTED]
+            listed = "\n".join(f"  {path.relative_to(self.folder)}: {reason}" for path, reason in some)
             if len(broken) > _LISTED:
                 listed += f"\n  and {len(broken) - _LISTED} more"
             if self.strict:
@@ -122,8 +123,9 @@ class ImageFolder(PictureSource):
     @cached_property
     def _found(self) -> dict[str, list[Path]]:
         if not self.folder.is_dir():
-            fix = "create it, or name another with --set dataset.root=PATH"
-            raise self._unusable("a folder of pictures, but it does not exist", fix)
+            found = "is a file" if self.folder.exists() else "does not exist"
+            fix = "name another with --set dataset.root=PATH; of a run that has begun, in its config.yaml"
+            raise self._unusable(f"a folder of pictures, but it {found}", fix)
         if self._held:
             return {"train": self._pictures("train", 1), "test": self._pictures(self._held, 1)}
         return self._parted(self._pictures("", 2))

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
@@ -42,7 +42,7 @@ class PictureFiles(Dataset[Tensor]):
                 picture = to_rgb(image)
                 return middle(picture if channels == 3 else picture.convert("L"), *sides)
         except Exception as error:  # Pillow raises many kinds on bad files
-            raise RunError(f"{path} cannot be read: {describe(error)}") from error
+            raise RunError(f"{path} cannot be read: {_reason(error)}") from error
 
 
 def middle(image: Image.Image, height: int, width: int) -> Tensor:
@@ -107,5 +107,10 @@ def _problem(path: Path) -> str:
             image.draft(None, (1, 1))  # a JPEG at an eighth of its size: all its bytes are parsed, in less time
             image.load()
     except Exception as error:  # Pillow raises many kinds on bad files
-        return describe(error)
+        return _reason(error)
     return ""
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read, without its path: Pillow's own text for what it does not know repeats it."""
+    return "not a picture of a known kind" if isinstance(error, UnidentifiedImageError) else describe(error)

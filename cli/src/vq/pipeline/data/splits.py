@@ -76,8 +76,10 @@ class ArraySplit(Split):
 
     def _stays(self, device: torch.device) -> bool:
         """Whether the data is streamed to this device; else it is there. Decided once for each device."""
-        if device in self._streamed or self.data.device == device:
-            return self.data.device != device
+        if self.data.device.type == device.type and device.index in (None, self.data.device.index):
+            return False  # ``cuda`` is the GPU of this process, whichever number it has
+        if device in self._streamed:
+            return True
         if self.data.nbytes > self.device_share * _free_memory(device):
             self._streamed.add(device)
             return True

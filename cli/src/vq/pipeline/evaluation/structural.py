@@ -39,8 +39,9 @@ class Ssim(Figure):
     def add(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
         """See ``Figure.add``."""
         sigma = SIGMA * self.window / WINDOW  # the window's side follows from it: 2 floor(3.5 sigma + 0.5) + 1
-        each = self.similarity(reconstruction, x, sigma=sigma, data_range=self.range, reduction="none")
-        self.total += each.double().sum()
+        # Variances are differences of large numbers, and a GPU would convolve float32 in TF32.
+        pair = reconstruction.double(), x.double()
+        self.total += self.similarity(*pair, sigma=sigma, data_range=self.range, reduction="none").sum()
         self.samples += len(x)
 
     def numbers(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from vq.pipeline.hub.card import model_card
 from vq.pipeline.identity import model_of, versions
 from vq.pipeline.load import TrainedRun
 from vq.pipeline.output import new_folder
-from vq.pipeline.run_folder import write_bytes, write_text
+from vq.pipeline.run_folder import read_json, write_bytes, write_text
 from vqcore.errors import UsageError
 
 FORMAT = 1
@@ -35,7 +35,7 @@ def write_folder(run: TrainedRun, folder: Path, repo: str = "", option: str = "-
 
     Raises:
         SettingError: if the folder holds something.
-        UsageError: if the run has no summary.json yet.
+        UsageError: if the run has no summary.json yet, or one of other weights than the latest.
         RunError: if it cannot be written; nothing is left behind then.
     """
     figures = _figures(run)
@@ -58,21 +58,24 @@ def write_folder(run: TrainedRun, folder: Path, repo: str = "", option: str = "-
 
 
 def _figures(run: TrainedRun) -> dict[str, Any]:
-    try:
-        return json.loads(run.folder.summary.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    figures, step = read_json(run.folder.summary), run.checkpoint.name.removeprefix("step-").lstrip("0")
+    if figures is None or str(figures.get("steps")) != step:
         fix = f"finish it first: vq train --resume {run.folder.path}"
-        raise UsageError(f"{run.folder.summary}: no figures of a finished run to put on the card; {fix}") from error
+        raise UsageError(f"{run.folder.summary}: no figures of a run finished at step {step} for the card; {fix}")
+    return figures
 
 
 def _shareable(config: dict[str, Any]) -> dict[str, Any]:
     """The config without what tells of the machine it ran on: plugin files, and all but the ends of absolute paths."""
-    dataset = {name: _last(value) for name, value in config["dataset"].items()}
-    return {name: value for name, value in config.items() if name != "plugin_files"} | {"dataset": dataset}
+    return {name: _last(value) for name, value in config.items() if name != "plugin_files"}
 
 
 def _last(value: Any) -> Any:
-    return Path(value).name if isinstance(value, str) and Path(value).expanduser().is_absolute() else value
+    if isinstance(value, dict):
+        return {name: _last(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_last(each) for each in value]
+    return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
 def _weights(file: Path) -> bytes:

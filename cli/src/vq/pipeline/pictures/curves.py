@@ -13,9 +13,10 @@ from vq.pipeline.pictures.style import COLORS, dress, figure, save
 
 
 def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
-    """Draw the lines of metrics.jsonl."""
-    drawing = figure(11, 3.4)
-    losses, quality, usage = drawing.subplots(1, 3)
+    """Draw the lines of metrics.jsonl; a model without codes has no panel on them."""
+    coded = any("perplexity" in line for line in lines)
+    drawing = figure(11 if coded else 7.4, 3.4)
+    losses, quality, *usage = drawing.subplots(1, 2 + coded)
     terms = dict.fromkeys(name for line in lines for name in terms_of(line))
     for color, name in zip(COLORS, terms, strict=False):
         _line(losses, lines, name, color, name)
@@ -24,12 +25,13 @@ def save_curves(path: Path, lines: Sequence[Mapping[str, Any]]) -> None:
     dress(losses, "loss terms, weighted", "step")
     _line(quality, lines, "test_psnr", COLORS[0], "held-out")
     dress(quality, "PSNR, dB", "step")
-    _line(usage, lines, "perplexity", COLORS[1], "training window")
-    _line(usage, lines, "test_perplexity", COLORS[0], "held-out")
-    _line(usage, lines, "codes_used", COLORS[2], "codes used, training window")
-    usage.set_ylim(bottom=0)
-    dress(usage, "perplexity of code usage", "step")
-    for axes in (losses, quality, usage):
+    for axes in usage:
+        _line(axes, lines, "perplexity", COLORS[1], "training window")
+        _line(axes, lines, "test_perplexity", COLORS[0], "held-out")
+        _line(axes, lines, "codes_used", COLORS[2], "codes used, training window")
+        axes.set_ylim(bottom=0)
+        dress(axes, "perplexity of code usage", "step")
+    for axes in (losses, quality, *usage):
         if axes.lines:
             axes.legend(frameon=False, fontsize=8)
     save(drawing, path)

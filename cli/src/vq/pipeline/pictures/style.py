@@ -23,7 +23,7 @@ def dress(axes: Axes, title: str, x: str = "", y: str = "") -> None:
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xlabel(x, fontsize=8, color=MUTED)
     axes.set_ylabel(y, fontsize=8, color=MUTED)
-    axes.tick_params(labelsize=8, colors=MUTED, length=0)
+    axes.tick_params(which="both", labelsize=8, colors=MUTED, length=0)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in axes.spines.values():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -28,13 +29,14 @@ def folder_of(run: TrainedRun) -> Path:
 
 
 def build_prior(run: TrainedRun, config: PriorConfig, classes: int) -> CodePrior:
-    """An untrained prior for the run's codes, on the CPU.
+    """An untrained prior for the run's codes, on the CPU, its weights drawn by the config's seed.
 
     Args:
         run: the trained run.
         config: filled.
         classes: number of classes it is told of, or 0.
     """
+    torch.manual_seed(config.seed)
     return CodePrior(
         books=books_of(run.model),
         codebook_size=run.model.codebook_size,

@@ -18,8 +18,8 @@ from vqcore import draws
 from vqcore.errors import RunError
 
 Line = dict[str, Any]
-#: Sequences that are judged at a time, and at most of the training ones at the end.
-_BATCH, _JUDGED = 256, 10_000
+#: Sequences that are judged at a time, of so many probabilities at most, and of the training ones at the end.
+_BATCH, _PROBABILITIES, _JUDGED = 256, 2**27, 10_000
 
 
 def train_prior(
@@ -118,7 +118,8 @@ def mean_bits(prior: CodePrior, sequences: Sequences, most: int | None = None) -
     """Mean bits per token in eval mode, over the first ``most`` sequences or all of them."""
     prior.eval()
     rows = torch.arange(min(len(sequences), most or len(sequences)), device=sequences.tokens.device)
-    sums = [prior.bits(*sequences.at(part)).double().sum() for part in rows.split(_BATCH)]
+    batch = max(1, min(_BATCH, _PROBABILITIES // (prior.length * prior.codebook_size)))
+    sums = [prior.bits(*sequences.at(part)).double().sum() for part in rows.split(batch)]
     return float(torch.stack(sums).sum()) / (len(rows) * prior.length)
 
 

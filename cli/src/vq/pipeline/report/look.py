@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vq.pipeline.bottlenecks.levels import Levels
 from vq.pipeline.load import TrainedRun
 from vqcore.manifold import Manifold
 from vqcore.quantizer import CodeUse
@@ -55,9 +56,21 @@ class Look:
         return [(f"codebook {book.place + 1} of {of}: " * (of > 1), book) for book in self.books[:most]]
 
 
-def space_of(run: TrainedRun) -> Manifold:
-    """The model's manifold as a copy on the CPU that learns nothing."""
-    return copy.deepcopy(run.model.bottleneck.manifold).cpu().requires_grad_(False)
+def space_of(run: TrainedRun, place: int, books: int) -> Manifold:
+    """A copy of a codebook's manifold on the CPU that learns nothing: each level's may have learned a curvature.
+
+    Args:
+        run: the trained run.
+        place: the codebook's number, from 0.
+        books: how many there are.
+    """
+    return copy.deepcopy(_manifold(run, place, books)).cpu().requires_grad_(False)
+
+
+def _manifold(run: TrainedRun, place: int, books: int) -> Manifold:
+    bottleneck = run.model.bottleneck
+    levels = bottleneck.levels if isinstance(bottleneck, Levels) else [bottleneck]
+    return levels[place * len(levels) // books].manifold
 
 
 @torch.no_grad()
@@ -79,9 +92,9 @@ def look_at(run: TrainedRun) -> Look:
     counts = [sum(use.counts for use in uses) for uses in zip(*kept, strict=True)]
     for batch in split.batches(rest.split(size), run.device):
         counts = [count + use.counts for count, use in zip(counts, _uses(run, batch), strict=True)]
-    each = zip(zip(*kept, strict=True), counts, strict=True)
-    space = run.model.bottleneck.manifold
-    books = tuple(_book(place, uses, count, len(shown), space) for place, (uses, count) in enumerate(each))
+    spaces = [_manifold(run, place, len(counts)) for place in range(len(counts))]
+    each = enumerate(zip(zip(*kept, strict=True), counts, spaces, strict=True))
+    books = tuple(_book(place, uses, count, len(shown), space) for place, (uses, count, space) in each)
     return Look(inputs, len(counted), books)
 
 

@@ -22,12 +22,14 @@ class Tokens:
     Attributes:
         files: the shards, in order.
         names: of each sample, where a manifest tells them.
+        samples: in each shard, where a manifest tells them.
         index_shape: of one sample.
         codebook_size: K.
     """
 
     files: list[Path]
     names: list[str] | None
+    samples: list[int] | None
     index_shape: tuple[int, ...]
     codebook_size: int
 
@@ -36,10 +38,14 @@ class Tokens:
 
         Raises:
             SettingError: if they have another shape or type, or one is no index of a code.
-            RunError: if a file is damaged.
+            RunError: if a file is damaged, or has other rows than the manifest says: names would be those of others.
         """
-        for file in self.files:
-            yield self._checked(file, read_shard(file)[INDICES])
+        for number, file in enumerate(self.files):
+            indices = self._checked(file, read_shard(file)[INDICES])
+            if self.samples is not None and len(indices) != self.samples[number]:
+                fix = "remove the file and run the same vq encode again"
+                raise RunError(f"{file}: {len(indices)} samples where {NAME} says {self.samples[number]}: {fix}")
+            yield indices
 
     def _checked(self, file: Path, indices: np.ndarray) -> np.ndarray:
         if not np.issubdtype(indices.dtype, np.integer):
@@ -70,7 +76,7 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
     require_codes(run)
     shape, size = run.model.index_shape, run.model.codebook_size
     if path.is_file() and path.suffix in ENDINGS:
-        return Tokens([path], None, shape, size)
+        return Tokens([path], None, None, shape, size)
     if not (path / NAME).is_file():
         expected = f"a folder that vq encode wrote, or one {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} file"
         raise SettingError("TOKENS", str(path), expected)
@@ -82,13 +88,19 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
         found = f"those of run {manifest.model['run']}, {manifest.model['checkpoint']}"
         raise SettingError("TOKENS", str(path), f"{expected}; found {found}", "add --force to decode them all the same")
     _check_names(path, manifest)
-    return Tokens([path / shard.file for shard in manifest.shards], manifest.names, shape, size)
+    files, samples = [path / shard.file for shard in manifest.shards], [shard.samples for shard in manifest.shards]
+    return Tokens(files, manifest.names, samples, shape, size)
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
     """Refuse a manifest that leads out of the folders it belongs to: names become paths."""
     names = [shard.file for shard in manifest.shards] + manifest.names
-    outside = next((name for name in names if PurePosixPath(name).is_absolute() or ".." in name.split("/")), None)
+    outside = next((name for name in names if not _stays(name)), None)
     if outside is not None or sum(shard.samples for shard in manifest.shards) != len(manifest.names):
-        cause = "its shards and names do not agree" if outside is None else f"{outside!r} leads out of the folder"
+        cause = "its shards and names do not agree" if outside is None else f"{outside!r} names no file in the folder"
         raise RunError(f"{folder / NAME}: {cause}")
+
+
+def _stays(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name

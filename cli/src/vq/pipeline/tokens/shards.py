@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ def read_shard(path: Path) -> dict[str, np.ndarray]:
             with path.open("rb") as file:
                 loaded = np.load(file, allow_pickle=False)
                 arrays = dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {INDICES: loaded}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, SafetensorError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError) as error:
         raise RunError(f"{path}: damaged or not a file of indices: {describe(error)}") from error
     if INDICES not in arrays and len(arrays) == 1:
         arrays = {INDICES: next(iter(arrays.values()))}

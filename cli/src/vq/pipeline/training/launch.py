@@ -42,20 +42,19 @@ def launch(
     accelerator = make_accelerator(plan.config.device, plan.config.precision)
     if not accelerator.is_main_process:
         logging.getLogger("vq").setLevel(logging.ERROR)  # what is wrong with the data is told once
-    try:
-        reporter = Reporter(Console(quiet=not accelerator.is_main_process))
-        run = Run(plan, registry, reporter, accelerator)
-        values = plan.config.batch_size * math.prod(run.source.shape)
-        choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
-        if resume is not None:
-            folder = RunFolder.open(resume)
-            run.restore(folder)
-        else:
-            folder = from_main(accelerator, lambda: RunFolder.create(run_dir, plan.title()))
-        return _carry_out(run, folder, plugins, resumed=resume is not None)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+    reporter = Reporter(Console(quiet=not accelerator.is_main_process))
+    run = Run(plan, registry, reporter, accelerator)
+    values = plan.config.batch_size * math.prod(run.source.shape)
+    choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
+    if resume is not None:
+        folder = RunFolder.open(resume)
+        run.restore(folder)
+    else:
+        folder = from_main(accelerator, lambda: RunFolder.create(run_dir, plan.title()))
+    code = _carry_out(run, folder, plugins, resumed=resume is not None)
+    if dist.is_initialized():  # not after an error: the others may be in an exchange that would be waited for
+        dist.destroy_process_group()
+    return code
 
 
 def _carry_out(run: Run, folder: RunFolder, plugins: list[dict[str, Any]], *, resumed: bool) -> int:
@@ -83,8 +82,7 @@ def execute(
     A mistake of the user's that shows only with the first batch leaves no folder behind.
     """
     first = run.step
-    if run.main:
-        _describe(run, folder, plugins)
+    from_main(run.accelerator, lambda: _describe(run, folder, plugins))
     try:
         with Interrupt() as interrupt:
             status = run.train(folder, interrupt)
@@ -92,11 +90,12 @@ def execute(
         run.end(status)
         return status, figures, interrupt.exit_code if status == "interrupted" else 0
     except BaseException as error:
-        run.end("failed")
+        with contextlib.suppress(OSError, RunError):  # the disk that failed the run may refuse this too
+            run.end("failed")
         if run.main and isinstance(error, VQError) and error.exit_code == 2 and run.step == first and not resumed:
             shutil.rmtree(folder.path, ignore_errors=True)
         elif run.main:
-            with contextlib.suppress(RunError):  # the disk that failed the run may refuse this too
+            with contextlib.suppress(RunError):
                 folder.set_status("failed", run.step, error=f"{type(error).__name__}: {error}")
         raise
 

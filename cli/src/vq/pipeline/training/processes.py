@@ -8,33 +8,37 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vq.pipeline.device import choose_device
 from vq.pipeline.model import ModelOutput, VQModel
-from vqcore.errors import SettingError, UsageError, VQError
+from vqcore.errors import SettingError, UsageError
 
 T = TypeVar("T")
 #: What Accelerate reads from the environment that ``accelerate launch`` sets, and why none of it is supported.
 SHARDING = {
-    "ACCELERATE_USE_FSDP": "FSDP shards parameters, but each process searches whole codebooks and keeps their averages",
+    "ACCELERATE_USE_FSDP": "FSDP shards parameters, but codes are replaced and pictures drawn from whole ones",
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed steps the optimizer itself, before dead codes can be replaced",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron splits layers of models that these are not",
 }
+#: How long a process waits for another: the first may download a data set, or look through a million pictures.
+PATIENCE = timedelta(hours=6)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
     """Join the other processes, if a launcher started several, and choose this one's device.
 
     Raises:
-        SettingError: for a device that is not there, or fp16 on a CPU.
+        SettingError: for a device that is not there, more processes than GPUs, or fp16 on a CPU.
         UsageError: if the launcher asks for sharded training.
     """
     for name, reason in SHARDING.items():
@@ -44,19 +48,27 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     chosen = choose_device(device)
     if several and chosen.index is not None:
         raise SettingError("device", device, "auto, cpu or cuda: each of several processes takes a GPU of its own")
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if chosen.type == "cuda" and here > torch.cuda.device_count():
+        raise SettingError("device", device, f"a GPU for each of {here} processes, found {torch.cuda.device_count()}")
     if precision == "fp16" and chosen.type == "cpu":
         raise SettingError("precision", precision, "no or bf16 on a CPU")  # Accelerate would train in float32
     AcceleratorState._reset_state(True)  # it outlives a run, and would refuse another precision in this process
     if chosen.type == "cuda" and not several:
         torch.cuda.set_device(chosen)
-    return Accelerator(cpu=chosen.type == "cpu", mixed_precision=precision)
+    return Accelerator(
+        cpu=chosen.type == "cpu",
+        mixed_precision=precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),  # ours: or a variable divides the loss
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
+    )
 
 
 class _WithEveryParameter(nn.Module):
-    """A model whose loss holds every parameter of its bottleneck, were it with a factor of 0.
+    """A model whose loss holds every parameter, were it with a gradient of 0.
 
     The gradients are exchanged in a fixed order, but a regularizer that acts on every tenth step, say, would leave the
-    only parameter that it moves without one on the others.
+    only parameter that it moves without one on the others, and a borrowed network may have layers that are not used.
     """
 
     def __init__(self, model: VQModel) -> None:
@@ -66,16 +78,33 @@ class _WithEveryParameter(nn.Module):
     def forward(self, x: Tensor) -> ModelOutput:
         """See ``VQModel.forward``."""
         out = self.model(x)
-        parameters = [p for p in self.model.bottleneck.parameters() if p.requires_grad]
-        return replace(out, loss=out.loss + sum(0 * p.sum() for p in parameters))
+        return replace(out, loss=_Holding.apply(out.loss, *(p for p in self.model.parameters() if p.requires_grad)))
+
+
+class _Holding(torch.autograd.Function):
+    """A loss as it is, in whose graph further parameters are: their gradient from here is 0, whatever they hold."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(*parameters)
+        return loss.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        return gradient, *map(torch.zeros_like, ctx.saved_tensors)
 
 
 def data_parallel(model: VQModel, accelerator: Accelerator) -> nn.Module:
     """The model, its gradients averaged over the processes where there are several.
 
     Buffers stay each process's own: those of codebooks are kept equal by ``update``.
+
+    Raises:
+        SettingError: for fp16 where nothing has a gradient that could be scaled.
     """
     trainable = any(parameter.requires_grad for parameter in model.parameters())
+    if accelerator.scaler is not None and not trainable:
+        raise SettingError("precision", "fp16", "no or bf16, for nothing in this model is learned by gradient")
     if accelerator.num_processes == 1 or not trainable:
         return model
     devices = [accelerator.device] if accelerator.device.type == "cuda" else None
@@ -93,19 +122,19 @@ def from_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
     """What the first process's ``action`` gives, on every process; the others do not call it.
 
     Raises:
-        VQError: in the first process, if it raised one; the others exit with its code, silently.
+        Exception: in the first process, what it raised; the others exit with its code, silently.
     """
     if accelerator.num_processes == 1:
         return action()
-    answer: list[Any] = [None, None]
+    answer, failure = [None, None], None
     if accelerator.is_main_process:
         try:
             answer[0] = action()
-        except VQError as error:
-            answer[1] = error
+        except Exception as error:  # the others would wait for ever
+            answer[1], failure = getattr(error, "exit_code", 1), error
     dist.broadcast_object_list(answer, 0)
     if answer[1] is not None:
-        raise answer[1] if accelerator.is_main_process else SystemExit(answer[1].exit_code)
+        raise failure or SystemExit(answer[1])
     return answer[0]
 
 

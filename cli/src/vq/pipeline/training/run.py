@@ -19,17 +19,18 @@ from vq.pipeline.data.source import DataSource, Split
 from vq.pipeline.evaluation.held_out import evaluate
 from vq.pipeline.interrupt import Interrupt
 from vq.pipeline.lifecycle import LifeCycle
-from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source
+from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source, channels_last, place
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder, writing
 from vq.pipeline.training import state
 from vq.pipeline.training.collapse import collapse_warning
 from vq.pipeline.training.order import BatchOrder, Part
-from vq.pipeline.training.processes import StopVote, data_parallel, main_first, unsynchronised
+from vq.pipeline.training.processes import StopVote, data_parallel, from_main, main_first, unsynchronised
 from vq.pipeline.training.progress import TrainingProgress
 from vq.pipeline.training.trackers import scalars, start_trackers
 from vq.pipeline.training.window import Window, require_finite
 from vqcore import draws
+from vqcore.distributed import from_first_rank
 from vqcore.errors import RunError
 from vqcore.registry import Registry
 
@@ -65,8 +66,7 @@ class Run:
             accelerator, lambda: _split(build_source(plan, registry))
         )
         self.order = BatchOrder(len(self.train_split), self.settings.batch_size, self.settings.seed)
-        self.model: VQModel = build_model(plan, registry, self.source)
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model: VQModel = place(build_model(plan, registry, self.source), self.device)
         if self.settings.compile:
             backbone = self.model.backbone
             backbone.encode, backbone.decode = torch.compile(backbone.encode), torch.compile(backbone.decode)
@@ -112,9 +112,7 @@ class Run:
         """Train to the end or to a signal; returns ``done`` or ``interrupted``."""
         self.folder = folder
         self._tell("vq_run_start")
-        self.trackers = start_trackers(
-            self.settings.trackers if self.main else (), folder.path, self.config.dump(), self.step
-        )
+        from_main(self.accelerator, self._start_trackers)
         stop, vote, began = 0, StopVote(self.accelerator), time.perf_counter() - self.seconds
         with TrainingProgress(self.reporter, self.total_steps, self.step) as progress:
             batches = self._batches()
@@ -126,7 +124,7 @@ class Run:
                     self._tell("vq_step_end", step=self.step, losses=losses)
                 progress.advance()
                 stop = vote(interrupt.number or 0)
-                line = self._after_step(parts[-1][1], bool(stop))
+                line = self._after_step(parts[0][1], bool(stop))
                 if line:
                     progress.report(line)
         vote.close()
@@ -156,7 +154,7 @@ class Run:
 
     def _forward_backward(self, batch: Tensor, share: float) -> ModelOutput:
         with self.accelerator.autocast():
-            out: ModelOutput = self.parallel(_channels_last(batch))
+            out: ModelOutput = self.parallel(channels_last(batch))
         if out.loss.requires_grad:  # nothing learns by gradient where there is no network and codes are averages
             # a mean over this part weighs as much as its samples; gradients are averaged over the processes
             self.accelerator.backward(out.loss * (share * self.accelerator.num_processes))
@@ -164,16 +162,17 @@ class Run:
 
     def _after_step(self, batch: Tensor, stop: bool) -> dict[str, Any]:
         """Log, evaluate, picture and save where this step is due; the line that was logged, if any."""
-        settings, last = self.settings, stop or self.step == self.total_steps
+        settings, last = self.settings, self.step == self.total_steps
         evaluates = last or self.step % settings.eval_every == 0
-        saves = last or self.step % settings.checkpoint_every == 0
+        pictured = last or self.step % settings.sample_every == 0
+        saves = last or stop or self.step % settings.checkpoint_every == 0  # stopped, it saves first: time may be short
         if not (saves or evaluates or self.step % settings.log_every == 0):
-            if self.step % settings.sample_every == 0:
-                self.save_samples()
+            if pictured:
+                from_main(self.accelerator, self.save_samples)
             return {}
         line = {"step": self.step, "epoch": (self.step - 1) // self.order.steps_per_epoch}
         line |= {"lr": self.scheduler.get_last_lr()[0]}
-        whole = self.window.steps >= settings.log_every
+        whole = self.window.steps >= min(settings.log_every, settings.eval_every, settings.checkpoint_every)
         try:
             line |= self.window.close(self.step)
             if evaluates:
@@ -184,30 +183,32 @@ class Run:
             raise self._told_everywhere(error) from None
         if whole and self.step > settings.warmup_steps:
             self._warn_of_collapse(line)
-        self._log(line, batch)
-        if evaluates and self.main:
-            history.record(self.folder.path, self.step, self.model, self.test_split)
-        if last or self.step % settings.sample_every == 0:
-            self.save_samples()
+        from_main(self.accelerator, lambda: self._log(line, batch, evaluates, pictured))
         if saves:
             self.save_checkpoint()
         self.window.restart()
         return line
 
     def _warn_of_collapse(self, line: dict[str, Any]) -> None:
-        text = collapse_warning(line, self.settings.codebook_size)
+        text = collapse_warning(line, self.model.codebook_size)
         if text and not self.collapsed:
             self.reporter.warn(text)
         self.collapsed = bool(text)  # told again only after it recovered
 
-    def _log(self, line: dict[str, Any], batch: Tensor) -> None:
-        if not self.main:
-            return
+    def _log(self, line: dict[str, Any], batch: Tensor, evaluated: bool, pictured: bool) -> None:
         for extra in self.life.call("vq_metrics", _figures, run=self, batch=batch):
             line |= {name: value for name, value in extra.items() if name not in line}
         self.folder.append_metrics(line)
         for tracker in self.trackers:
-            tracker.log(scalars(line), step=self.step)
+            with writing(self.folder.path):
+                tracker.log(scalars(line), step=self.step)
+        if evaluated:
+            history.record(self.folder.path, self.step, self.model, self.test_split, self.settings.batch_size)
+        if pictured:
+            self.save_samples()
+
+    def _start_trackers(self) -> None:
+        self.trackers = start_trackers(self.settings.trackers, self.folder.path, self.config.dump(), self.step)
 
     def _tell(self, hook: str, **arguments: Any) -> None:
         if self.main:
@@ -225,6 +226,8 @@ class Run:
 
     def evaluate(self) -> dict[str, Any]:
         """Held-out figures of the present weights; every process takes a share of the split."""
+        for buffer in self.model.backbone.buffers():  # running statistics, say: those that are saved count
+            from_first_rank(buffer)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         return evaluate(
             self.model, self.test_split, self.source.value_range, self.settings.batch_size, self.device, share
@@ -232,8 +235,6 @@ class Run:
 
     def save_samples(self) -> None:
         """Held-out samples beside their reconstructions, as samples/step-<step>.png."""
-        if not self.main:
-            return
         last = len(self.test_split) - 1  # spread over the split: neighbours may be alike
         order = torch.linspace(0, last, min(PICTURED, last + 1)).long()
         batch = next(self.test_split.batches([order], self.device))
@@ -244,10 +245,9 @@ class Run:
 
     def save_checkpoint(self) -> None:
         """Everything that going on needs."""
-        held = state.of_run(self)
-        if self.main:
-            checkpoint.save(self.folder.checkpoints, self.step, self.model, held, self.settings.keep_checkpoints)
-            self.folder.set_status("running", self.step)
+        folder, held, keep = self.folder, state.of_run(self), self.settings.keep_checkpoints
+        from_main(self.accelerator, lambda: checkpoint.save(folder.checkpoints, self.step, self.model, held, keep))
+        from_main(self.accelerator, lambda: folder.set_status("running", self.step))
 
     def restore(self, folder: RunFolder) -> None:
         """Take up an earlier run where its latest checkpoint left it, in as many processes as there are now.
@@ -260,20 +260,21 @@ class Run:
             state.load_into(self, checkpoint.latest(folder.checkpoints))
         else:
             self.reporter.say(f"{folder.path} has no checkpoint yet: it starts again")
-        if self.main:
-            folder.rewind_metrics(self.step)
-            history.rewind(folder.path, self.step)
+        from_main(self.accelerator, lambda: folder.rewind_metrics(self.step))
+        from_main(self.accelerator, lambda: history.rewind(folder.path, self.step))
 
     def finish(self) -> dict[str, Any]:
         """Held-out figures, summary.json and the pictures of the whole run."""
         figures = self.evaluate()
         figures |= {"steps": self.step, "seconds": self.seconds}
         figures["images_per_second"] = self.window.total_samples / max(self.window.total_seconds, 1e-9)
-        if self.main:
-            self.folder.write_json(self.folder.summary, figures)
-            pictures.save_curves(self.folder.path / "curves.png", self.folder.read_metrics())
-            pictures.save_codebook(self.folder.path / "codebook.png", self.model, self.test_split, self.device)
+        from_main(self.accelerator, lambda: self._sum_up(figures))
         return figures
+
+    def _sum_up(self, figures: dict[str, Any]) -> None:
+        self.folder.write_json(self.folder.summary, figures)
+        pictures.save_curves(self.folder.path / "curves.png", self.folder.read_metrics())
+        pictures.save_codebook(self.folder.path / "codebook.png", self.model, self.test_split, self.device)
 
     def end(self, status: str) -> None:
         """Close trackers, tell the plugins, and record how it ended."""
@@ -290,10 +291,6 @@ HELD_OUT = ("psnr", "mse", "perplexity", "codes_used")
 
 def _split(source: DataSource) -> tuple[DataSource, Split, Split]:
     return source, source.split("train"), source.split("test")
-
-
-def _channels_last(batch: Tensor) -> Tensor:
-    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch
 
 
 def _figures(answer: Any) -> dict[str, float]:

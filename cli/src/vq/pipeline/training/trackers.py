@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
+from vq.pipeline.run_folder import write_text
 from vqcore.errors import ComponentError, SettingError, did_you_mean
 
 #: Extras of ``vq-cli`` that bring a tracker's package.
@@ -47,7 +49,7 @@ def start_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, An
         if name == "tensorboard":
             tracker = made("tensorboard", logging_dir=folder, purge_step=step + 1 if step else None)
         elif name == "wandb":
-            tracker = made("vq", name=folder.name, dir=str(folder), id=folder.name, resume="allow")
+            tracker = made("vq", name=folder.name, dir=str(folder), id=_kept_id(folder), resume="allow")
         else:
             tracker = made(*([folder.name, folder] if made.requires_logging_directory else [folder.name]))
         tracker.start()
@@ -55,6 +57,14 @@ def start_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, An
             tracker.store_init_configuration(flat(settings))
         trackers.append(tracker)
     return trackers
+
+
+def _kept_id(folder: Path) -> str:
+    """What tells W&B this run from others of its name, elsewhere or before it: drawn once, kept in the folder."""
+    path = folder / "wandb-id"
+    if not path.exists():
+        write_text(path, f"{folder.name}-{secrets.token_hex(4)}\n")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Window:
 
     def end_step(self, step: int, samples: int, grad_norm: Tensor) -> None:
         """Note that a step is complete: how many samples it took over all processes, and the gradient's norm."""
-        norm = grad_norm.detach().double()
+        norm = grad_norm.detach().to(self.sums["loss"])  # where nothing has a gradient, it comes from the CPU
         bad = ~(norm.isfinite() | self.scaled) | ~self.sums["loss"].isfinite()
         now = torch.where(bad, step, math.inf)
         self.first_bad = now if self.first_bad is None else torch.minimum(self.first_bad, now)

@@ -49,7 +49,7 @@ def _film(run: ReportedRun, moments: Sequence[Snapshot], place: int, few: int) -
     counted = all(place < len(each.counts) for each in moments)
     counts = [each.counts[place][chosen[taken]] if counted else None for each in moments]
     flat = frames[0].shape[1] <= 2
-    places, disk = _on_the_map(run, frames) if flat else (embed(frames), False)
+    places, disk = _on_the_map(run, place, of, frames) if flat else (embed(frames), False)
     before = [None, *places[:-1]]
     dots = [_dots(*each, chosen[taken]) for each in zip(places, before, counts, strict=True)]
     map_of = {"square": True, "disk": disk, "x_range": _range(places), "y_range": _range(places)}
@@ -62,9 +62,9 @@ def _film(run: ReportedRun, moments: Sequence[Snapshot], place: int, few: int) -
     return Film(title, shown, SIZES * counted + TSNE * (not flat))
 
 
-def _on_the_map(run: ReportedRun, frames: Sequence[Array]) -> tuple[list[Array], bool]:
+def _on_the_map(run: ReportedRun, place: int, of: int, frames: Sequence[Array]) -> tuple[list[Array], bool]:
     """Codes of one or two dimensions where they lie, and whether that is a disk."""
-    space = space_of(run.trained)
+    space = space_of(run.trained, place, of)
     padded = [torch.from_numpy(np.pad(frame, ((0, 0), (0, 2 - frame.shape[1])))) for frame in frames]
     disks = [space.disk(frame) for frame in padded]
     if disks[0] is None:

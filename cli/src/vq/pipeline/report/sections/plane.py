@@ -25,8 +25,9 @@ def plane(runs: Sequence[ReportedRun]) -> Section:
 
 
 def _maps(run: ReportedRun) -> list[Block]:
-    look, manifold = codes_of(run), space_of(run.trained)
-    return [_map(prefix, book, manifold) for prefix, book in look.first(run.books)]
+    look = codes_of(run)
+    of = len(look.books)
+    return [_map(prefix, book, space_of(run.trained, book.place, of)) for prefix, book in look.first(run.books)]
 
 
 def _map(prefix: str, book: Book, manifold: Manifold) -> Chart:

@@ -89,7 +89,7 @@ def _dead(prefix: str, counts: Tensor, samples: int) -> str:
     if not unused:
         return _capital(f"{prefix}every code is used {where}.")
     named = ", ".join(map(str, unused[:NAMED])) + (f" and {len(unused) - NAMED:,} more" if len(unused) > NAMED else "")
-    return _capital(f"{prefix}dead codes, not used {where}: {len(unused):,} of {len(counts):,}: {named}.")
+    return _capital(f"{prefix}dead codes, not used {where}: {len(unused):,} of {len(counts):,} (number {named}).")
 
 
 def _capital(text: str) -> str:
