@@ -23,6 +23,7 @@ from vq.pipeline.prior.config import PriorConfig
 from vq.pipeline.prior.files import build_prior, load_prior
 from vq.pipeline.prior.model import Cache, CodePrior
 from vq.pipeline.prior.sample import draw, narrowed, pick
+from vq.pipeline.prior.write import Wanted, _columns
 from vqcore import draws
 from vqcore.errors import SettingError
 
@@ -292,6 +293,7 @@ def test_another_prior_is_asked_for(run_with_prior, vq, tmp_path):
     assert (path / "prior" / "model.safetensors").read_bytes() != before
     assert vq("sample", path, "-n", 11).code == 0
     assert Image.open(path / "prior" / "samples.png").size == (10 * 34 + 2, 2 * 34 + 2)  # a column a class
+    assert [_columns(Wanted(64), names) for names in ([], ["a", "b", "c"], ["a"] * 10, ["a"] * 30)] == [8, 9, 10, 8]
     assert vq("sample", path, "-n", 4, "--class", "7").code == 0
     wrong = vq("sample", path, "--class", "ten")
     assert (wrong.code, "--class = 'ten': expected one of 0, 1, 2" in wrong.err) == (2, True)

@@ -15,8 +15,8 @@ from vq.pipeline.output import new_file, new_folder
 from vq.pipeline.pictures.pixels import to_pixels
 from vq.pipeline.tokens import encode as encoding
 from vq.pipeline.tokens.manifest import Manifest
-from vq.pipeline.tokens.shards import smallest_dtype
-from vqcore.errors import SettingError
+from vq.pipeline.tokens.shards import read_shard, smallest_dtype
+from vqcore.errors import RunError, SettingError
 
 
 def samples_of(run):
@@ -250,6 +250,16 @@ def test_what_is_no_index_of_this_model_is_refused(indices, code, expected, comp
     assert result.code == code
     assert expected in result.err
     assert {path.name for path in tmp_path.iterdir()} <= {"i.npy"}
+
+
+def test_a_damaged_compressed_file_is_refused(tmp_path):
+    path = tmp_path / "i.npz"
+    np.savez_compressed(path, indices=np.arange(500) % 7)
+    content = bytearray(path.read_bytes())
+    content[30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")] = 0xFF  # no block
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="damaged or not a file of indices"):
+        read_shard(path)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/outside", "a/../../outside", "", ".", "a\0b"])

@@ -147,10 +147,11 @@ def place(model: VQModel, device: torch.device) -> VQModel:
     """The model on a device, kernels of its 2-D convolutions with channels last; 3-D ones have no such order."""
     model.to(device)
     for parameter in model.parameters():
-        parameter.data = channels_last(parameter.data)
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last)
     return model
 
 
-def channels_last(tensor: Tensor) -> Tensor:
-    """Pictures, or the kernels of convolutions on them, in the order that is fastest; other tensors as they are."""
-    return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+def channels_last(batch: Tensor) -> Tensor:
+    """Pictures in the order that is fastest; other samples as they are."""
+    return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch

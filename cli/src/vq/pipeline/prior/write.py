@@ -113,9 +113,11 @@ def _labels(wanted: Wanted, names: list[str], device: torch.device) -> Tensor | 
 
 
 def _columns(wanted: Wanted, names: list[str]) -> int:
-    """A column a class where there are few, else a square."""
+    """About a square; of few classes each has a column, or as many as make that."""
     square = math.ceil(math.sqrt(wanted.count))
-    return len(names) if wanted.label is None and 1 < len(names) <= 20 else square
+    if wanted.label is not None or not 1 < len(names) <= 20:
+        return square
+    return len(names) * max(1, round(square / len(names)))
 
 
 def _content(path: Path, samples: Tensor, spec: SampleSpec, columns: int) -> bytes:
