@@ -66,6 +66,14 @@ def test_conv_leaves_a_few_positions_a_side(shape, latent_shape):
     check(backbone, shape, 6)
 
 
+@pytest.mark.parametrize("side", [33, 66, 100])
+def test_sides_that_would_leave_hundreds_of_positions_are_refused(side):
+    with pytest.raises(SettingError) as caught:
+        Conv(shape=(3, side, side), dim=6)
+    assert f"expected a side that halves to 16 or less, found {side}; resize the pictures" in str(caught.value)
+    assert Conv(shape=(3, side, side), dim=6, hidden=4, downsamplings=0).latent_shape == (side, side)
+
+
 @pytest.mark.parametrize(("downsamplings", "side"), [(0, 32), (1, 16), (2, 8), (3, 4), (5, 1)])
 def test_downsamplings_halve_the_sides(downsamplings, side):
     backbone = Conv(shape=(3, 32, 32), dim=6, hidden=4, downsamplings=downsamplings)

@@ -1,6 +1,8 @@
 """vq encode and vq decode: indices on disk, gone on with where they stopped, and back to the very reconstructions."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +126,21 @@ def test_stopped_at_any_shard_it_goes_on_with_the_next(tokens, complete_run, vq,
     written = []
     assert vq(*command).code == 0
     assert written == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_between_batches_with_the_way_back(complete_run, vq, monkeypatch, number):
+    write = encoding.write_shard
+
+    def signalled(path, arrays):
+        write(path, arrays)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(encoding, "write_shard", signalled)
+    result = vq("encode", complete_run.path, "test", "-o", "stopped", *SIZES)
+    assert result.code == 128 + number
+    assert "interrupted; the same command goes on: stopped" in result.out
+    assert list(shards(Path("stopped"))) == ["shard-00000.npz"]
 
 
 def test_killed_before_the_manifest_was_there_it_starts_again(complete_run, vq, tmp_path):

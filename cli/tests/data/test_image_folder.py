@@ -1,3 +1,4 @@
+import json
 import logging
 import random
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vq.pipeline.data import image_folder
 from vq.pipeline.data.image_folder import ImageFolder
 from vq.pipeline.data.pictures import find_pictures, to_rgb, unreadable
 from vqcore.errors import RunError, SettingError
@@ -89,6 +91,24 @@ def damaged(tmp_path):
 
 
 BAD = ["cut.jpg", "cut.png", "empty.gif", "text.jpg"]
+
+
+def test_what_a_run_recorded_is_not_looked_for_again(damaged, monkeypatch):
+    first = source(damaged)
+    described = json.loads(json.dumps(first.describe()))
+    monkeypatch.setattr(image_folder, "unreadable", lambda paths: pytest.fail("decoded again"))
+    again = source(damaged)
+    again.recall(described)
+    assert again.files == first.files
+    assert again.describe() == first.describe()
+
+
+def test_another_number_of_pictures_is_looked_through(damaged):
+    described = source(damaged).describe()
+    (damaged / "more.png").write_text("no picture")
+    changed = source(damaged)
+    changed.recall(described)
+    assert sorted(changed.describe()["skipped"]) == sorted([*BAD, "more.png"])
 
 
 def test_broken_pictures_are_left_out_counted_and_listed(damaged, served, caplog):

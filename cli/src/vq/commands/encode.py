@@ -36,6 +36,7 @@ def encode(
     from rich.console import Console
 
     from vq.pipeline.counting import SampleProgress
+    from vq.pipeline.interrupt import Interrupt
     from vq.pipeline.load import load_run
     from vq.pipeline.tokens.encode import encode as write
     from vq.pipeline.tokens.inputs import read
@@ -43,9 +44,13 @@ def encode(
     console = Console()
     trained = load_run(run, registry_for, device)
     reading = read(trained, path, workers, key=key, layout=layout)
-    with SampleProgress(console, "encoding") as progress:
+    with SampleProgress(console, "encoding") as progress, Interrupt() as interrupt:
         sizes = {"shard_size": shard_size, "batch_size": batch_size}
-        manifest = write(trained, reading, output, file_format=file_format, **sizes, report=progress.report)
+        calls = {"report": progress.report, "stopped": lambda: interrupt.number is not None}
+        manifest = write(trained, reading, output, file_format=file_format, **sizes, **calls)
+    if not manifest.complete:
+        console.print(f"interrupted; the same command goes on: {output}", highlight=False, soft_wrap=True)
+        raise typer.Exit(interrupt.exit_code)
     skipped, names = list(manifest.skipped), manifest.names
     if skipped:
         some = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")

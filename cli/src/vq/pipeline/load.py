@@ -15,7 +15,7 @@ from vq.pipeline.config import Plan, make_plan, plugin_files, read_config
 from vq.pipeline.data.source import DataSource, SampleSpec
 from vq.pipeline.device import choose_device
 from vq.pipeline.model import VQModel, build_model, build_source, place
-from vq.pipeline.run_folder import RunFolder
+from vq.pipeline.run_folder import RunFolder, read_json
 from vqcore.errors import UsageError
 from vqcore.registry import Registry
 
@@ -49,7 +49,9 @@ class TrainedRun:
         Raises:
             SettingError: if its files are not there.
         """
-        return build_source(self.plan, self.registry)
+        source = build_source(self.plan, self.registry)
+        source.recall(read_json(self.folder.data) or {})
+        return source
 
 
 def load_run(path: Path, registry_for: Callable[[Sequence[Path]], Registry], device: str | None = None) -> TrainedRun:

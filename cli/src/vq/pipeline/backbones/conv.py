@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from vq.pipeline.backbones.base import Backbone
 from vqcore.errors import SettingError
 
+#: Positions a side that the default number of strided convolutions may leave.
+MOST_POSITIONS = 16
+
 
 class ResidualBlock(nn.Module):
     """x + conv1x1(relu(conv3x3(relu(x)))), ``inner`` channels between the two."""
@@ -100,11 +103,18 @@ def check_sides(setting: str, value: int, height: int, width: int, halvings: int
 
 
 def default_halvings(side: int) -> int:
-    """As many as leave 4 to 8 positions a side, at least one."""
-    halvings = 1
-    while (side >> halvings) > 8 and side % 2 ** (halvings + 1) == 0:
+    """As many as leave 4 to 8 positions a side, at least one; a side that cannot be halved so often may leave up to 16.
+
+    Raises:
+        SettingError: if it would leave more.
+    """
+    halvings = min(1, 1 - side % 2)
+    while halvings and (side >> halvings) > 8 and side % 2 ** (halvings + 1) == 0:
         halvings += 1
-    return halvings if side % 2 == 0 else 0
+    if side >> halvings > MOST_POSITIONS:
+        fix = "resize the pictures to a multiple of 8 (dataset.image_size, where the data set has it), or say how many"
+        raise SettingError("downsamplings", None, f"a side that halves to 16 or less, found {side}", fix)
+    return halvings
 
 
 def strided(kind: type[nn.Module], channels: int, hidden: int, count: int) -> list[nn.Module]:

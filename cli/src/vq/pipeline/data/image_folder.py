@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -68,6 +69,12 @@ class ImageFolder(PictureSource):
         skipped = {path.relative_to(self.folder).as_posix(): reason for path, reason in self.broken.items()}
         counts = {name: len(paths) for name, paths in self.files.items()} | {"skipped": len(skipped)}
         return super().describe() | {"pictures": counts, "skipped": skipped}
+
+    def recall(self, described: Mapping[str, Any]) -> None:
+        """Which pictures are broken, if there are as many as there were: a million are not decoded again."""
+        skipped, counts = described.get("skipped", {}), described.get("pictures", {})
+        if sum(counts.values()) == sum(map(len, self._found.values())):
+            self.__dict__["broken"] = {self.folder / name: reason for name, reason in skipped.items()}
 
     @cached_property
     def classes(self) -> list[str] | None:  # type: ignore[override]

@@ -26,6 +26,7 @@ def encode(
     shard_size: int = 10_000,
     batch_size: int = 256,
     report: Callable[[int, int], None] = lambda _done, _total: None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Write the indices of every sample; shards that are in the folder already are kept.
 
@@ -39,6 +40,7 @@ def encode(
         shard_size: samples in a shard.
         batch_size: samples encoded at a time.
         report: called with the samples done and their number, at the start and after each shard.
+        stopped: asked before each batch whether to leave off; the manifest is then not ``complete``.
 
     Raises:
         SettingError: if the model has no codes, or the folder holds something else.
@@ -50,13 +52,15 @@ def encode(
     done, total = len(manifest.names) - sum(manifest.shards[number].samples for number in missing), len(manifest.names)
     report(done, total)
     labels = reading.inputs.split.labels
-    for number, indices in _encoded(run, reading, manifest, missing, batch_size):
+    for number, indices in _encoded(run, reading, manifest, missing, batch_size, stopped):
         arrays = {INDICES: indices.astype(manifest.dtype)}
         if labels is not None:
             arrays[LABELS] = labels.cpu().numpy()[_rows(manifest, number)]
         write_shard(folder / manifest.shards[number].file, arrays)
         done += len(indices)
         report(done, total)
+    if done < total:
+        return manifest
     manifest = manifest.model_copy(update={"complete": True})
     manifest.write(folder)
     return manifest
@@ -122,14 +126,24 @@ def _rows(manifest: Manifest, number: int) -> slice:
 
 
 def _encoded(
-    run: TrainedRun, reading: Reading, manifest: Manifest, missing: list[int], batch_size: int
+    run: TrainedRun,
+    reading: Reading,
+    manifest: Manifest,
+    missing: list[int],
+    batch_size: int,
+    stopped: Callable[[], bool],
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The number and the indices (n, *index_shape) of each missing shard. One stream of batches serves them all."""
     everything = torch.arange(len(manifest.names))
     chosen = {number: everything[_rows(manifest, number)].split(batch_size) for number in missing}
     batches = reading.inputs.split.batches((part for parts in chosen.values() for part in parts), run.device)
     for number, parts in chosen.items():
-        indices = torch.cat([run.model.encode(next(batches)) for _ in parts]).cpu()
+        found = []
+        for _ in parts:
+            if stopped():
+                return
+            found.append(run.model.encode(next(batches)))
+        indices = torch.cat(found).cpu()
         bad = (indices < 0).flatten(1).any(1)
         if bad.any():
             name = manifest.names[_rows(manifest, number).start + int(bad.nonzero()[0])]

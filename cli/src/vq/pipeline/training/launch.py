@@ -17,7 +17,7 @@ from vq.pipeline.device import choose_threads
 from vq.pipeline.environment import describe_environment
 from vq.pipeline.interrupt import Interrupt
 from vq.pipeline.reporter import Reporter
-from vq.pipeline.run_folder import RunFolder
+from vq.pipeline.run_folder import RunFolder, read_json
 from vq.pipeline.tables import figures_table
 from vq.pipeline.training.processes import from_main, make_accelerator
 from vq.pipeline.training.run import Run
@@ -43,11 +43,13 @@ def launch(
     if not accelerator.is_main_process:
         logging.getLogger("vq").setLevel(logging.ERROR)  # what is wrong with the data is told once
     reporter = Reporter(Console(quiet=not accelerator.is_main_process))
-    run = Run(plan, registry, reporter, accelerator)
+    earlier = RunFolder.open(resume) if resume is not None else None
+    known = read_json(earlier.data) if earlier else None
+    run = Run(plan, registry, reporter, accelerator, known)
     values = plan.config.batch_size * math.prod(run.source.shape)
     choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
-    if resume is not None:
-        folder = RunFolder.open(resume)
+    if earlier:
+        folder = earlier
         run.restore(folder)
     else:
         folder = from_main(accelerator, lambda: RunFolder.create(run_dir, plan.title()))

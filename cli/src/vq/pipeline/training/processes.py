@@ -138,13 +138,6 @@ def from_main(accelerator: Accelerator, action: Callable[[], T]) -> T:
     return answer[0]
 
 
-def main_first(accelerator: Accelerator, action: Callable[[], T]) -> T:
-    """What ``action`` gives in each process; the others call it after the first, as when it downloads a data set."""
-    made: list[T] = []
-    from_main(accelerator, lambda: made.append(action()))
-    return made[0] if made else action()
-
-
 def of_all(accelerator: Accelerator, value: T) -> list[T]:
     """The value of each process, in their order, on every process."""
     if accelerator.num_processes == 1:

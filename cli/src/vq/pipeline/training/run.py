@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -25,7 +25,7 @@ from vq.pipeline.run_folder import RunFolder, writing
 from vq.pipeline.training import state
 from vq.pipeline.training.collapse import collapse_warning
 from vq.pipeline.training.order import BatchOrder, Part
-from vq.pipeline.training.processes import StopVote, data_parallel, from_main, main_first, unsynchronised
+from vq.pipeline.training.processes import StopVote, data_parallel, from_main, unsynchronised
 from vq.pipeline.training.progress import TrainingProgress
 from vq.pipeline.training.trackers import scalars, start_trackers
 from vq.pipeline.training.window import Window, require_finite
@@ -48,6 +48,7 @@ class Run:
         registry: where the components come from.
         reporter: where to report.
         accelerator: this process's device, precision and place among the others.
+        known: what an earlier part of the run recorded of the data set.
 
     Attributes:
         config: the plan.
@@ -58,13 +59,18 @@ class Run:
         main: whether this is the first process.
     """
 
-    def __init__(self, plan: Plan, registry: Registry, reporter: Reporter, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        registry: Registry,
+        reporter: Reporter,
+        accelerator: Accelerator,
+        known: Mapping[str, Any] | None = None,
+    ) -> None:
         self.config, self.registry, self.reporter = plan, registry, reporter
         self.settings, self.accelerator, self.device = plan.config, accelerator, accelerator.device
         self.main = accelerator.is_main_process
-        self.source, self.train_split, self.test_split = main_first(
-            accelerator, lambda: _split(build_source(plan, registry))
-        )
+        self.source, self.train_split, self.test_split = _open_data(plan, registry, accelerator, known or {})
         self.order = BatchOrder(len(self.train_split), self.settings.batch_size, self.settings.seed)
         self.model: VQModel = place(build_model(plan, registry, self.source), self.device)
         if self.settings.compile:
@@ -289,8 +295,24 @@ class Run:
 HELD_OUT = ("psnr", "mse", "perplexity", "codes_used")
 
 
-def _split(source: DataSource) -> tuple[DataSource, Split, Split]:
-    return source, source.split("train"), source.split("test")
+def _open_data(
+    plan: Plan, registry: Registry, accelerator: Accelerator, known: Mapping[str, Any]
+) -> tuple[DataSource, Split, Split]:
+    """The data set and its splits. The first process downloads and looks through it; the others learn what it found."""
+
+    def opened(described: Mapping[str, Any]) -> tuple[DataSource, Split, Split]:
+        source = build_source(plan, registry)
+        source.recall(described)
+        return source, source.split("train"), source.split("test")
+
+    mine: list[tuple[DataSource, Split, Split]] = []
+
+    def first() -> dict[str, Any]:
+        mine.append(opened(known))
+        return mine[0][0].describe()
+
+    found = from_main(accelerator, first)
+    return mine[0] if mine else opened(found)
 
 
 def _figures(answer: Any) -> dict[str, float]:
