@@ -191,7 +191,7 @@ def test_without_a_network_or_a_token_there_is_one_sentence(complete_run, vq, mo
     [
         ((), "expected one of REPO, to upload to, and --to-folder DIR"),
         (("a/b", "--to-folder", "x"), "expected one of REPO, to upload to, and --to-folder DIR"),
-        (("a b/c",), "a b/c: "),
+        (("a b/c",), "REPO = 'a b/c': expected a name as in owner/name"),
     ],
 )
 def test_push_says_what_it_expects(arguments, expected, complete_run, vq):

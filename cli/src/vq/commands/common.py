@@ -17,6 +17,17 @@ PluginFiles = Annotated[
 ]
 
 
+def _run_folder(path: Path) -> Path:
+    """Refuse what is no run folder before anything heavy is imported."""
+    from vq.pipeline.run_folder import RunFolder
+
+    RunFolder.open(path)
+    return path
+
+
+RunArgument = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN", callback=_run_folder)]
+
+
 def registry_for(files: Sequence[Path] = (), *, tolerant: bool = False) -> Registry:
     """The installed plugins, and the given files beside them.
 

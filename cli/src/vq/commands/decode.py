@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def decode(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     tokens: Annotated[
         Path,
         typer.Argument(help="A folder from vq encode, or a .npz, .safetensors or .npy file.", metavar="TOKENS"),

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def encode(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     path: Annotated[
         Path,
         typer.Argument(

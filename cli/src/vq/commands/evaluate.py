@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     device: Annotated[str | None, typer.Option(help="Device; the run's own by default.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     lpips: Annotated[

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.", metavar="OUT")],
     file_format: Annotated[Literal["pt2", "onnx"], typer.Option("--format", help="torch.export or ONNX.")] = "pt2",
 ) -> None:

@@ -1,15 +1,14 @@
 """``vq prior``: a transformer over the codes of a run, to sample from and to say how many bits the codes take."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def prior(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     layers: Annotated[int | None, typer.Option(help="Transformer blocks.")] = None,
     width: Annotated[int | None, typer.Option(help="Size of a position's vector.")] = None,
     heads: Annotated[int | None, typer.Option(help="Heads of the attention, a divisor of the width.")] = None,

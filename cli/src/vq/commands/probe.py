@@ -1,16 +1,15 @@
 """``vq probe``: how well a linear classifier tells the class of a sample from its codes."""
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def probe(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     samples: Annotated[int, typer.Option(min=10, help="Training samples used at most.")] = 10_000,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with its own choice of samples.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 from vqcore.errors import UsageError
 
 
 def push(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     repo: Annotated[str | None, typer.Argument(help="The repository, as in owner/name.", metavar="REPO")] = None,
     to_folder: Annotated[
         Path | None, typer.Option(help="Write the folder here instead of uploading it.", metavar="DIR")

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from vq.commands.common import registry_for
+from vq.commands.common import RunArgument, registry_for
 
 
 def sample(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Samples.")] = 64,
     temperature: Annotated[float, typer.Option(help="Below 1 likelier codes; 0 the likeliest.")] = 1.0,
     top_k: Annotated[int | None, typer.Option(help="Draw from the k likeliest codes only.")] = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from vq.pipeline.extras import require
 from vq.pipeline.hub.folder import write_folder
 from vq.pipeline.load import TrainedRun
-from vqcore.errors import RunError, UsageError
+from vqcore.errors import RunError, SettingError
 from vqcore.loader import describe
 
 _FIX = "log in with: hf auth login (or set HF_TOKEN); without a network: vq push RUN --to-folder DIR"
@@ -24,7 +24,8 @@ def push(run: TrainedRun, repo: str, *, private: bool = False, revision: str | N
         revision: a branch that is there, other than the main one.
 
     Raises:
-        UsageError: if ``huggingface_hub`` is not installed, or the name is none.
+        UsageError: if ``huggingface_hub`` is not installed.
+        SettingError: if the name is none.
         RunError: if the hub cannot be reached, or refuses.
     """
     require("hub", "vq push", "huggingface_hub")
@@ -38,7 +39,7 @@ def push(run: TrainedRun, repo: str, *, private: bool = False, revision: str | N
             message = f"{run.plan.title()}, {run.checkpoint.name}"
             api.upload_folder(repo_id=made.repo_id, folder_path=folder, revision=revision, commit_message=message)
         except ValueError as error:
-            raise UsageError(f"{repo}: {error}") from error
+            raise SettingError("REPO", repo, f"a name as in owner/name ({error})") from error
         except Exception as error:  # each version of the client has exceptions of its own
             raise RunError(f"{repo} cannot be pushed: {describe(error)}; {_FIX}") from error
     return str(made)
