@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 
 import typer
 
-from vq.commands import (
-    compare,
-    decode,
-    encode,
-    evaluate,
-    export,
-    list_plugins,
-    prior,
-    probe,
-    push,
-    report,
-    sample,
-    show,
-    sweep,
-    train,
-)
 from vqcore.errors import VQError
 from vqcore.loader import describe
 from vqcore.registry import Registry, default_registry
 
+#: In the order of help; each is the function of its name in the module of its name, in ``vq.commands``.
+COMMANDS = (
+    "train", "evaluate", "encode", "decode", "export", "push", "report", "prior", "sample", "probe", "compare", "sweep",
+    "list-plugins", "show",
+)  # fmt: skip
+#: Those that take any setting as ``--a.b value`` besides their own options.
+SETTING = {"allow_extra_args": True, "ignore_unknown_options": True}
+TAKES_SETTINGS = ("train", "sweep")
 
-def build_app(registry: Registry) -> typer.Typer:
-    """The Typer app with our commands and those that plugins add."""
+
+def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
+    """The Typer app with our commands and those that plugins add.
+
+    Args:
+        registry: the plugins.
+        arguments: of the command line: where they begin with one of our commands, the others are left out, since
+            building them costs a part of the start that can be felt.
+    """
     app = typer.Typer(
         name="vq",
         help="Vector-quantized autoencoders from plugins: any manifold x quantizer x estimator x regularizers.",
@@ -37,20 +38,11 @@ def build_app(registry: Registry) -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # rich help would cost as much as all the rest of the start,
     )
-    app.command("train", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(train.train)
-    app.command("evaluate")(evaluate.evaluate)
-    app.command("encode")(encode.encode)
-    app.command("decode")(decode.decode)
-    app.command("export")(export.export)
-    app.command("push")(push.push)
-    app.command("report")(report.report)
-    app.command("prior")(prior.prior)
-    app.command("sample")(sample.sample)
-    app.command("probe")(probe.probe)
-    app.command("compare")(compare.compare)
-    app.command("sweep", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(sweep.sweep)
-    app.command("list-plugins")(list_plugins.list_plugins)
-    app.command("show")(show.show)
+    app.callback()(lambda: None)  # or an app of one command would take no command's name
+    for name in _wanted(arguments):
+        identifier = name.replace("-", "_")
+        function = getattr(import_module(f"vq.commands.{identifier}"), identifier)
+        app.command(name, context_settings=SETTING if name in TAKES_SETTINGS else None)(function)
     for implementation in registry.manager.hook.vq_commands.get_hookimpls():
         try:
             implementation.function(app)
@@ -60,12 +52,22 @@ def build_app(registry: Registry) -> typer.Typer:
     return app
 
 
+def _wanted(arguments: Sequence[str]) -> Sequence[str]:
+    """The commands that a command line needs; all of them where it begins with none."""
+    first = arguments[0] if arguments else None
+    if first == "sweep":
+        return TAKES_SETTINGS  # it reads its words as train does
+    return (first,) if first in COMMANDS else COMMANDS
+
+
 def main() -> None:
     """Run ``vq`` and exit with its code: 0 done, 1 run failed, 2 usage or config, 3 component missing or broken."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve a busy machine; read by torch once
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # or it looks through every installed package too
     try:
-        build_app(default_registry())()  # Typer prints its own usage errors and exits with 2, or 130 on Ctrl-C
+        build_app(
+            default_registry(), sys.argv[1:]
+        )()  # Typer prints its own usage errors and exits with 2, or 130 on Ctrl-C
     except VQError as error:
         sys.exit(_fail(error))
     except BrokenPipeError:  # the reader went away, as in `vq list-plugins | head`
