@@ -46,9 +46,12 @@ def new_folder(path: Path, option: str = "--output", *, replace: bool = False) -
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             yield temporary
+            replaced = path.with_name(f".{path.name}.old")  # moved aside first: a kill in between loses neither
+            shutil.rmtree(replaced, ignore_errors=True)
             if path.exists():
-                shutil.rmtree(path)
+                path.rename(replaced)
             temporary.rename(path)
+            shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
