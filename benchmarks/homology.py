@@ -7,16 +7,14 @@ CPU time of this process; medians of interleaved repeats (A B A B ...) after a r
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import math
-import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from quantizer import Row, both, manifold, medians, single_thread
+from quantizer import Row, both, command, manifold, medians
 from torch import Tensor, nn
 
 from vq.pipeline.config import make_plan
@@ -208,21 +206,5 @@ def degenerate(repeats: int) -> Iterator[Row]:
 SECTIONS = {"step": step, "search": search, "gradient": gradient, "degenerate": degenerate}
 
 
-def main() -> None:
-    """Measure and print one line a comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
-    parser.add_argument("--repeats", type=int, default=9)
-    options = parser.parse_args()
-    single_thread()
-    print(f"{'what':42} {'against':30} {'ratio':>9} {'asked':>9}  {'verdict':11}  detail")
-    missed = 0
-    for name in options.only:
-        for row in SECTIONS[name](options.repeats):
-            missed += not row.reached
-            print(row, flush=True)
-    print(f"{missed} not reached" if missed else "all reached")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    command(__doc__, SECTIONS, repeats=9)

@@ -12,10 +12,9 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import statistics
-import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -243,21 +242,21 @@ def single_thread() -> None:
     torch.manual_seed(0)
 
 
-def main() -> None:
-    """Measure and print one line a comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
-    parser.add_argument("--repeats", type=int, default=7)
+def command(description: str, sections: Mapping[str, Callable[[int], Iterable[Row]]], repeats: int) -> None:
+    """A benchmark's command line: measure the sections and print one line a comparison."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=sections, default=list(sections), metavar="SECTION")
+    parser.add_argument("--repeats", type=int, default=repeats)
     options = parser.parse_args()
     single_thread()
     print(f"{'what':42} {'against':30} {'ratio':>9} {'asked':>9}  {'verdict':11}  detail")
     missed = 0
     for name in options.only:
-        for row in SECTIONS[name](options.repeats):
+        for row in sections[name](options.repeats):
             missed += not row.reached
             print(row, flush=True)
     print(f"{missed} not reached" if missed else "all reached")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command(__doc__, SECTIONS, repeats=7)

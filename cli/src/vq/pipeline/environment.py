@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -24,12 +25,14 @@ def describe_environment(device: torch.device, processes: int) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "cpus": os.cpu_count(),
         "processes": processes,
-        "packages": {package: _version(package) for package in PACKAGES},
+        "packages": installed_versions(*PACKAGES),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+def installed_versions(*packages: str) -> dict[str, str]:
+    """The versions of packages; one that is not installed is left out."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

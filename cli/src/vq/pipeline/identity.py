@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from importlib import metadata
 from pathlib import Path
 
 from vq.pipeline.bottlenecks.continuous import no_codes
 from vq.pipeline.checkpoint import WEIGHTS
+from vq.pipeline.environment import installed_versions
 from vq.pipeline.load import TrainedRun
 
 
@@ -25,13 +25,7 @@ def model_of(run: TrainedRun) -> dict[str, str]:
 
 def versions(*packages: str) -> dict[str, str]:
     """The versions of vqcore, vq-cli, torch and the packages named; one that is not installed is left out."""
-    found = {}
-    for package in ("vqcore", "vq-cli", "torch", *packages):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions("vqcore", "vq-cli", "torch", *packages)
 
 
 def require_codes(run: TrainedRun) -> None:

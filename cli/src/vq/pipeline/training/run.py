@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from vq.pipeline import checkpoint, history, pictures
 from vq.pipeline.config import Plan
-from vq.pipeline.data.source import DataSource, Split
 from vq.pipeline.evaluation.held_out import evaluate
 from vq.pipeline.interrupt import Interrupt
 from vq.pipeline.lifecycle import LifeCycle
-from vq.pipeline.model import ModelOutput, VQModel, build_model, build_source, channels_last, place
+from vq.pipeline.model import ModelOutput, VQModel, build_model, channels_last, place
 from vq.pipeline.reporter import Reporter
 from vq.pipeline.run_folder import RunFolder, writing
 from vq.pipeline.training import state
 from vq.pipeline.training.collapse import collapse_warning
+from vq.pipeline.training.open_data import open_data
 from vq.pipeline.training.order import BatchOrder, Part
 from vq.pipeline.training.processes import StopVote, data_parallel, from_main, unsynchronised
 from vq.pipeline.training.progress import TrainingProgress
@@ -70,7 +70,7 @@ class Run:
         self.config, self.registry, self.reporter = plan, registry, reporter
         self.settings, self.accelerator, self.device = plan.config, accelerator, accelerator.device
         self.main = accelerator.is_main_process
-        self.source, self.train_split, self.test_split = _open_data(plan, registry, accelerator, known or {})
+        self.source, self.train_split, self.test_split = open_data(plan, registry, accelerator, known or {})
         self.order = BatchOrder(len(self.train_split), self.settings.batch_size, self.settings.seed)
         self.model: VQModel = place(build_model(plan, registry, self.source), self.device)
         if self.settings.compile:
@@ -293,26 +293,6 @@ class Run:
 
 #: The held-out figures that metrics.jsonl repeats over the run.
 HELD_OUT = ("psnr", "mse", "perplexity", "codes_used")
-
-
-def _open_data(
-    plan: Plan, registry: Registry, accelerator: Accelerator, known: Mapping[str, Any]
-) -> tuple[DataSource, Split, Split]:
-    """The data set and its splits. The first process downloads and looks through it; the others learn what it found."""
-
-    def opened(described: Mapping[str, Any]) -> tuple[DataSource, Split, Split]:
-        source = build_source(plan, registry)
-        source.recall(described)
-        return source, source.split("train"), source.split("test")
-
-    mine: list[tuple[DataSource, Split, Split]] = []
-
-    def first() -> dict[str, Any]:
-        mine.append(opened(known))
-        return mine[0][0].describe()
-
-    found = from_main(accelerator, first)
-    return mine[0] if mine else opened(found)
 
 
 def _figures(answer: Any) -> dict[str, float]:
