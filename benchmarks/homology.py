@@ -17,14 +17,14 @@ import torch
 from quantizer import Row, both, command, manifold, medians
 from torch import Tensor, nn
 
-from vq.pipeline.config import make_plan
-from vq.pipeline.model import VQModel, build_model
+from vq.config.run_config import resolve_config
+from vq.models.autoencoder import VQModel, build_model
 from vq_homology import backends, clouds, persistence
 from vq_homology import statistics as diagrams
 from vq_homology.regularizer import Homology
 from vqcore import VectorQuantizer
-from vqcore.latent import LatentBatch
-from vqcore.registry import default_registry
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.plugin.registry import default_registry
 
 BATCH, SHAPE = 128, (3, 32, 32)
 DIM = 64
@@ -33,14 +33,14 @@ TRAINING, TOKENS = 300, 4096  # steps of EMA, and vectors in each
 GIOTTO, GUDHI = "giotto-ph", "gudhi"
 
 
-# -- a training step ------------------------------------------------------------------------------------------
+# -- a training step --------------------------------------------------------
 
 
 def conv_model(k: int, dim: int) -> VQModel:
     """The pipeline's default model with K codes, for 32x32 pictures."""
     registry = default_registry()
-    plan = make_plan({"codebook_size": k, "dim": dim}, registry)
-    return build_model(plan, registry, SimpleNamespace(shape=SHAPE, likelihood="gaussian"))
+    config = resolve_config({"codebook_size": k, "dim": dim}, registry)
+    return build_model(config, registry, SimpleNamespace(shape=SHAPE, likelihood="gaussian"))
 
 
 def training_step(model: VQModel) -> Callable[[], None]:
@@ -85,10 +85,12 @@ def step(repeats: int) -> Iterator[Row]:
         for (name, (_, steps)), term in zip(cases.items(), terms, strict=True):
             what, term = f"{name}, K={k} D={dim}", term / steps
             yield Row(what, "5 ms", term / 5e-3, 1, False, f"{1000 * term:.2f} ms a step")
-            yield Row(what, "conv step 32x32, batch 128", term / whole, 0.1, False, both(term, whole))
+            yield Row(
+                what, "conv step 32x32, batch 128", term / whole, 0.1, False, both(term, whole)
+            )
 
 
-# -- the search -----------------------------------------------------------------------------------------------
+# -- the search -------------------------------------------------------------
 
 
 def patches() -> Tensor:
@@ -136,7 +138,9 @@ def search(repeats: int) -> Iterator[Row]:
             )
             for backend in (GIOTTO, GUDHI)
         }
-        full, *times = medians(repeats, lambda d=distances: ripser_parallel(d, **options), *ours.values())
+        full, *times = medians(
+            repeats, lambda d=distances: ripser_parallel(d, **options), *ours.values()
+        )
         for backend, time in zip(ours, times, strict=True):
             what = f"{name}, K={k} D={codes.shape[1]}, {backend}"
             yield Row(what, "giotto-ph, full", full / time, 4, True, both(time, full))
@@ -145,7 +149,7 @@ def search(repeats: int) -> Iterator[Row]:
         yield Row(what, "all edges", kept, 0.97, True, f"of {QUANTILE:.0%} of the edges")
 
 
-# -- the gradient ---------------------------------------------------------------------------------------------
+# -- the gradient -----------------------------------------------------------
 
 
 def gradient(repeats: int) -> Iterator[Row]:
@@ -162,7 +166,9 @@ def gradient(repeats: int) -> Iterator[Row]:
         def among_all(codes: Tensor = codes, found: clouds.Cloud = found) -> Tensor:
             lengths, loops = torch.cdist(codes, codes)[tuple(found.edges.T)], len(found.filled)
             h0, births, deaths = lengths.split([len(lengths) - 2 * loops, loops, loops])
-            return total(diagrams.Diagram(h0, births, torch.where(found.filled, deaths, deaths.detach())))
+            return total(
+                diagrams.Diagram(h0, births, torch.where(found.filled, deaths, deaths.detach()))
+            )
 
         built = chosen(), among_all()
         runs = [lambda value=value: value.backward(retain_graph=True) for value in built]
@@ -179,7 +185,7 @@ def total(diagram: diagrams.Diagram) -> Tensor:
     return diagram.h0.sum() + diagram.lives.sum()
 
 
-# -- clouds that are hard -------------------------------------------------------------------------------------
+# -- clouds that are hard ---------------------------------------------------
 
 
 def degenerate(repeats: int) -> Iterator[Row]:
@@ -195,13 +201,25 @@ def degenerate(repeats: int) -> Iterator[Row]:
         "huge": 1e37 * torch.randn(n, DIM),
     }
     for backend in (GIOTTO, GUDHI):
-        layers = [Homology(points="codebook", h1_weight=1.0, refresh=1, backend=backend) for _ in hard]
-        runs = [term_steps(layer, points[:8], points, 1) for layer, points in zip(layers, hard.values(), strict=True)]
+        layers = [
+            Homology(points="codebook", h1_weight=1.0, refresh=1, backend=backend) for _ in hard
+        ]
+        runs = [
+            term_steps(layer, points[:8], points, 1)
+            for layer, points in zip(layers, hard.values(), strict=True)
+        ]
         for name, seconds in zip(hard, medians(min(repeats, 3), *runs), strict=True):
-            yield Row(f"{name}, {n} points, {backend}", "0.5 s", seconds / 0.5, 1, False, f"{1000 * seconds:.0f} ms")
+            yield Row(
+                f"{name}, {n} points, {backend}",
+                "0.5 s",
+                seconds / 0.5,
+                1,
+                False,
+                f"{1000 * seconds:.0f} ms",
+            )
 
 
-# -- the command ----------------------------------------------------------------------------------------------
+# -- the command ------------------------------------------------------------
 
 SECTIONS = {"step": step, "search": search, "gradient": gradient, "degenerate": degenerate}
 

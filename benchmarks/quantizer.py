@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from vqcore import VectorQuantizer
-from vqcore.manifold import Manifold
-from vqcore.registry import default_registry
+from vqcore.interfaces.manifold import Manifold
+from vqcore.plugin.registry import default_registry
 
 DECAY, COMMITMENT = 0.99, 0.25
 TOKENS = 8192
@@ -46,12 +46,15 @@ class Row:
         return self.ratio >= self.asked if self.more_is_better else self.ratio <= self.asked
 
     def __str__(self) -> str:
-        sign, verdict = ">=" if self.more_is_better else "<=", "ok" if self.reached else "NOT REACHED"
+        sign, verdict = (
+            ">=" if self.more_is_better else "<=",
+            "ok" if self.reached else "NOT REACHED",
+        )
         asked = f"{sign} {self.asked:g}x"
         return f"{self.what:42} {self.against:30} {self.ratio:8.3g}x {asked:>9}  {verdict:11}  {self.detail}"
 
 
-# -- time -----------------------------------------------------------------------------------------------------
+# -- time -------------------------------------------------------------------
 
 
 def medians(repeats: int, *functions: Callable[[], object], warm_up: int = 1) -> list[float]:
@@ -81,7 +84,9 @@ def their_layer(d: int, k: int) -> nn.Module:
     """The same of vector-quantize-pytorch, which replaces no dead codes by default; ours does."""
     from vector_quantize_pytorch import VectorQuantize
 
-    return VectorQuantize(dim=d, codebook_size=k, decay=DECAY, commitment_weight=COMMITMENT, rotation_trick=False)
+    return VectorQuantize(
+        dim=d, codebook_size=k, decay=DECAY, commitment_weight=COMMITMENT, rotation_trick=False
+    )
 
 
 def our_step(layer: VectorQuantizer, z: Tensor) -> None:
@@ -114,7 +119,9 @@ def layer(repeats: int) -> Iterator[Row]:
     """Training steps of the whole layer."""
     for k, d, asked in ((1024, 256, 4), (512, 64, 3)):
         z, a, b = torch.randn(8, TOKENS // 8, d), our_layer(d, k), their_layer(d, k)
-        ours, theirs = medians(repeats, lambda a=a, z=z: our_step(a, z), lambda b=b, z=z: their_step(b, z))
+        ours, theirs = medians(
+            repeats, lambda a=a, z=z: our_step(a, z), lambda b=b, z=z: their_step(b, z)
+        )
         what = f"training step, EMA, K={k} D={d}"
         yield Row(what, "vector-quantize-pytorch", theirs / ours, asked, True, both(ours, theirs))
 
@@ -127,7 +134,14 @@ def encode(repeats: int) -> Iterator[Row]:
     what, peer = f"encode {n} tokens, K={k} D={d}", "vector-quantize-pytorch"
     yield Row(what, peer, theirs / ours, 5, True, both(ours, theirs))
     ours, theirs = peak("our_encode", n, k, d), peak("their_encode", n, k, d)
-    yield Row("  peak extra memory of it", peer, ours / theirs, 0.1, False, f"{ours:.0f} MB against {theirs:,.0f} MB")
+    yield Row(
+        "  peak extra memory of it",
+        peer,
+        ours / theirs,
+        0.1,
+        False,
+        f"{ours:.0f} MB against {theirs:,.0f} MB",
+    )
 
 
 def points(manifold: Manifold, n: int, d: int) -> Tensor:
@@ -145,22 +159,41 @@ def manifolds(repeats: int) -> Iterator[Row]:
     """The curved search against the flat one."""
     ball, flat = manifold("poincare"), manifold("euclidean")
     for k, d in SIZES:
-        x, codes, u, flat_codes = points(ball, TOKENS, d), points(ball, k, d), torch.randn(TOKENS, d), torch.randn(k, d)
+        x, codes, u, flat_codes = (
+            points(ball, TOKENS, d),
+            points(ball, k, d),
+            torch.randn(TOKENS, d),
+            torch.randn(k, d),
+        )
         curved, plain = medians(
             2 * repeats,
             lambda x=x, codes=codes: ball.nearest(x, codes),
             lambda u=u, flat_codes=flat_codes: flat.nearest(u, flat_codes),
         )
-        yield Row(f"poincare search, K={k} D={d}", "euclidean search", curved / plain, 1.15, False, both(curved, plain))
+        yield Row(
+            f"poincare search, K={k} D={d}",
+            "euclidean search",
+            curved / plain,
+            1.15,
+            False,
+            both(curved, plain),
+        )
 
 
 def broadcast(repeats: int) -> Iterator[Row]:
     """The search against all distances, N x K x D numbers of which geoopt holds at a time."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # geoopt scripts functions when it is imported
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning
+    )  # geoopt scripts functions when it is imported
     import geoopt
 
     ball, peer = manifold("poincare"), geoopt.PoincareBall()
-    for n, k, d in ((4096, 512, 16), (2048, 1024, 16), (1024, 512, 64), (512, 1024, 256)):  # what its memory allows
+    for n, k, d in (
+        (4096, 512, 16),
+        (2048, 1024, 16),
+        (1024, 512, 64),
+        (512, 1024, 256),
+    ):  # what its memory allows
         x, codes = points(ball, n, d), points(ball, k, d)
         ours, theirs = medians(
             repeats,
@@ -189,7 +222,7 @@ def index(repeats: int) -> Iterator[Row]:
         yield Row(what, "faiss IndexFlatL2", ours / theirs, asked, False, both(ours, theirs))
 
 
-# -- memory ---------------------------------------------------------------------------------------------------
+# -- memory -----------------------------------------------------------------
 
 
 def resident(name: str) -> float:
@@ -223,16 +256,31 @@ def memory(repeats: int) -> Iterator[Row]:
     d, (n, more_n), (k, more_k) = 16, (4096, 32768), (1024, 16384)
     scores = (more_n - n) * (more_k - k) * 4 / 2**20
     for what, case in (("search", "our_encode"), ("training step, EMA", "our_step")):
-        peaks = [peak(case, *size, d) for size in ((n, k), (n, more_k), (more_n, k), (more_n, more_k))]
+        peaks = [
+            peak(case, *size, d) for size in ((n, k), (n, more_k), (more_n, k), (more_n, more_k))
+        ]
         share = max(peaks[3] - peaks[2] - peaks[1] + peaks[0], 0) / scores
         detail = f"{peaks[0]:.0f} MB, more codes {peaks[1]:.0f}, tokens {peaks[2]:.0f}, both {peaks[3]:.0f}"
-        row = Row(f"extra memory, {what}", "tokens x codes", share, 0.02, False, f"{detail} (scores: {scores:,.0f})")
+        row = Row(
+            f"extra memory, {what}",
+            "tokens x codes",
+            share,
+            0.02,
+            False,
+            f"{detail} (scores: {scores:,.0f})",
+        )
         yield row
 
 
-# -- the command ----------------------------------------------------------------------------------------------
+# -- the command ------------------------------------------------------------
 
-SECTIONS = {"layer": layer, "encode": encode, "manifolds": manifolds, "broadcast": broadcast, "index": index}
+SECTIONS = {
+    "layer": layer,
+    "encode": encode,
+    "manifolds": manifolds,
+    "broadcast": broadcast,
+    "index": index,
+}
 SECTIONS["memory"] = memory
 
 
@@ -242,10 +290,14 @@ def single_thread() -> None:
     torch.manual_seed(0)
 
 
-def command(description: str, sections: Mapping[str, Callable[[int], Iterable[Row]]], repeats: int) -> None:
+def command(
+    description: str, sections: Mapping[str, Callable[[int], Iterable[Row]]], repeats: int
+) -> None:
     """A benchmark's command line: measure the sections and print one line a comparison."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=sections, default=list(sections), metavar="SECTION")
+    parser.add_argument(
+        "--only", nargs="+", choices=sections, default=list(sections), metavar="SECTION"
+    )
     parser.add_argument("--repeats", type=int, default=repeats)
     options = parser.parse_args()
     single_thread()

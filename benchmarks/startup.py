@@ -17,7 +17,7 @@ import sys
 
 USED = "import typer, rich.console, rich.table\nfrom pydantic import BaseModel"
 BARE = "import typer, rich, pydantic"
-VQ = "import sys; sys.argv[0] = 'vq'; from vq.app import main; main()"
+VQ = "import sys; sys.argv[0] = 'vq'; from vq.cli.app import main; main()"
 COMMANDS = {
     "vq --help": ["--help"],
     "vq train --help": ["train", "--help"],
@@ -36,7 +36,9 @@ def cpu_seconds(source: str, arguments: list[str], variables: dict[str, str]) ->
     """User and system time of one fresh interpreter that runs ``source``."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-c", source, *arguments]
-    process = subprocess.Popen(command, env=kept | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, env=kept | variables, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     errors = process.stderr.read()
     _, status, usage = os.wait4(process.pid, 0)
     if os.waitstatus_to_exitcode(status) != 0:
@@ -58,7 +60,9 @@ def main() -> None:
             if repeat:  # the first round fills the bytecode caches
                 times[name].append(seconds)
     median = {name: statistics.median(values) for name, values in times.items()}
-    print(f"imports used {1000 * median['used']:.0f} ms, bare imports {1000 * median['bare']:.0f} ms")
+    print(
+        f"imports used {1000 * median['used']:.0f} ms, bare imports {1000 * median['bare']:.0f} ms"
+    )
     print(f"{'command':34} {'ms':>5} {'/ used':>7} {'/ bare':>7}")
     for name in COMMANDS:
         ratios = [median[name] / median[base] for base in ("used", "bare")]

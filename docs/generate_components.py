@@ -13,8 +13,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from vqcore.component import KINDS, ComponentSpec
-from vqcore.registry import Registry
+from vqcore.plugin.component import KINDS, ComponentSpec
+from vqcore.plugin.registry import Registry
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "components.md"
@@ -44,7 +44,9 @@ def page() -> str:
     ours = [plugin for plugin in registry.plugins if plugin.package in packages]
     parts = [INTRO]
     for kind in KINDS:
-        found = [(plugin.package, spec) for plugin in ours for spec in plugin.provides.get(kind, ())]
+        found = [
+            (plugin.package, spec) for plugin in ours for spec in plugin.provides.get(kind, ())
+        ]
         found.sort(key=lambda each: each[1].name)
         parts.append(f"\n## {kind.capitalize()}s\n\n{overview(found)}")
         parts += [entry(kind, package, spec, registry) for package, spec in found]
@@ -59,7 +61,9 @@ def our_packages() -> set[str]:
 
 def overview(entries: list[tuple[str, ComponentSpec]]) -> str:
     """The table of one kind."""
-    rows = [(f"[{spec.name}](#{spec.name})", package, cell(spec.summary)) for package, spec in entries]
+    rows = [
+        (f"[{spec.name}](#{spec.name})", package, cell(spec.summary)) for package, spec in entries
+    ]
     return table(("name", "package", "what it is"), rows)
 
 
@@ -72,7 +76,12 @@ def entry(kind: str, package: str, spec: ComponentSpec, registry: Registry) -> s
         if source := source_of(spec):
             lines.append(f"Source: {source}.")
     options = registry.options(kind, f"{package}/{spec.name}")
-    return "\n" + "\n\n".join(lines) + "\n\n" + (option_table(options) if options else "It has no options.\n")
+    return (
+        "\n"
+        + "\n\n".join(lines)
+        + "\n\n"
+        + (option_table(options) if options else "It has no options.\n")
+    )
 
 
 def description(spec: ComponentSpec) -> tuple[list[str], str]:
@@ -87,7 +96,9 @@ def description(spec: ComponentSpec) -> tuple[list[str], str]:
             break
         (costs if paragraph.startswith("Cost: ") else paragraphs).append(markdown(paragraph))
     if len(costs) != 1:
-        raise SystemExit(f"{spec.target}: expected one paragraph 'Cost: ...' in the docstring, before Args")
+        raise SystemExit(
+            f"{spec.target}: expected one paragraph 'Cost: ...' in the docstring, before Args"
+        )
     return [text for text in paragraphs if text], costs[0].removeprefix("Cost: ")
 
 
@@ -119,7 +130,8 @@ def markdown(text: str) -> str:
 def option_table(options: list[dict[str, Any]]) -> str:
     """The options of a component."""
     rows = [
-        (f"`{each['name']}`", cell(each["type"]), cell(default_of(each)), cell(each["description"])) for each in options
+        (f"`{each['name']}`", cell(each["type"]), cell(default_of(each)), cell(each["description"]))
+        for each in options
     ]
     return table(("option", "type", "default", "what it does"), rows)
 
@@ -131,7 +143,9 @@ def default_of(option: dict[str, Any]) -> str:
         return "required"
     if isinstance(value, dict):
         return value["name"]
-    return str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+    return (
+        str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
+    )
 
 
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -18,5 +18,12 @@ class ShortCodes(Regularizer):
 @hookimpl
 def vq_regularizers() -> list[ComponentSpec]:
     """Say what this plugin provides."""
-    config, summary = "vqcore.config:RegularizerConfig", "keeps the chosen codes near the origin"
-    return [ComponentSpec(name="short-codes", target=f"{__name__}:ShortCodes", config=config, summary=summary)]
+    config, summary = (
+        "vqcore.plugin.component_config:RegularizerConfig",
+        "keeps the chosen codes near the origin",
+    )
+    return [
+        ComponentSpec(
+            name="short-codes", target=f"{__name__}:ShortCodes", config=config, summary=summary
+        )
+    ]

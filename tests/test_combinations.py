@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from vqcore import VectorQuantizer
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 STEPS = 20
 REGISTRY = default_registry()
@@ -18,7 +18,10 @@ OTHERS = [REGISTRY.names("quantizer"), REGISTRY.names("estimator"), SETS]
 #: Every quantizer x estimator x set of regularizers, on manifolds that take turns: every choice meets every other, and
 #: every two of them every third, at a quarter of what the whole product costs.
 COMBINATIONS = [
-    (MANIFOLDS[sum(places) % len(MANIFOLDS)], *(names[place] for names, place in zip(OTHERS, places, strict=True)))
+    (
+        MANIFOLDS[sum(places) % len(MANIFOLDS)],
+        *(names[place] for names, place in zip(OTHERS, places, strict=True)),
+    )
     for places in product(*(range(len(names)) for names in OTHERS))
 ]
 
@@ -99,14 +102,24 @@ def check(choices):
 @pytest.mark.parametrize(
     ("manifold", "quantizer", "estimator", "regularizers"),
     COMBINATIONS,
-    ids=["-".join((m, q, e, "all" if len(r) > 1 else "".join(r) or "none")) for m, q, e, r in COMBINATIONS],
+    ids=[
+        "-".join((m, q, e, "all" if len(r) > 1 else "".join(r) or "none"))
+        for m, q, e, r in COMBINATIONS
+    ],
 )
 def test_every_combination_is_a_valid_pipeline(manifold, quantizer, estimator, regularizers):
-    choices = {"manifold": manifold, "quantizer": quantizer, "estimator": estimator, "regularizers": regularizers}
+    choices = {
+        "manifold": manifold,
+        "quantizer": quantizer,
+        "estimator": estimator,
+        "regularizers": regularizers,
+    }
     check(choices)
 
 
 @pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))
-@pytest.mark.parametrize("quantizer", NESTED, ids=["grouped-residual-ema", "residual-grouped-codebook"])
+@pytest.mark.parametrize(
+    "quantizer", NESTED, ids=["grouped-residual-ema", "residual-grouped-codebook"]
+)
 def test_nested_quantizers_are_valid_pipelines(manifold, quantizer):
     check({"manifold": manifold, "quantizer": quantizer, "regularizers": REGULARIZERS})

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from vqcore.component import ComponentSpec
-from vqcore.registry import default_registry
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.registry import default_registry
 
 SCRIPT = Path(__file__).parent.parent / "docs" / "generate_components.py"
 REGISTRY = default_registry()
@@ -44,11 +44,18 @@ def test_every_component_of_the_repository_has_a_section_with_all_its_options(ge
 
 
 def test_a_class_that_does_not_state_its_cost_is_refused(generator):
-    spec = ComponentSpec(name="free", target="vqcore.component:ComponentSpec", summary="no cost")
-    with pytest.raises(SystemExit, match=r"vqcore.component:ComponentSpec: expected one paragraph 'Cost: ...'"):
+    spec = ComponentSpec(
+        name="free", target="vqcore.plugin.component:ComponentSpec", summary="no cost"
+    )
+    with pytest.raises(
+        SystemExit,
+        match=r"vqcore.plugin.component:ComponentSpec: expected one paragraph 'Cost: ...'",
+    ):
         generator.description(spec)
 
 
 def test_papers_are_links(generator):
-    spec = ComponentSpec(name="codebook", target="vqcore.builtin.codebook:GradientCodebook", summary="one")
+    spec = ComponentSpec(
+        name="codebook", target="vqcore.builtin.quantizers.codebook:GradientCodebook", summary="one"
+    )
     assert "[arXiv:1711.00937](https://arxiv.org/abs/1711.00937)" in generator.source_of(spec)

@@ -9,11 +9,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vq import app
-from vqcore import hooks
+from vq.cli import app
+from vqcore.plugin import hooks
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*/README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted(ROOT.glob("*/README.md")),
+]
 PAGES += sorted(ROOT.glob("plugins/*/README.md"))
 README_COMMANDS = (
     "pip install uv && uv run vq train --manifold poincare --regularizer homology",
@@ -25,16 +29,25 @@ def blocks(language):
     """(page, number, text) of each fenced block in a language."""
     found = []
     for page in PAGES:
-        fenced = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
-        found += [pytest.param(page, text, id=f"{page.relative_to(ROOT)}-{n}") for n, text in enumerate(fenced)]
+        fenced = re.findall(
+            rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S
+        )
+        found += [
+            pytest.param(page, text, id=f"{page.relative_to(ROOT)}-{n}")
+            for n, text in enumerate(fenced)
+        ]
     return found
 
 
 def commands():
-    lines = [(page.values[0], line) for page in blocks("sh") for line in page.values[1].splitlines()]
+    lines = [
+        (page.values[0], line) for page in blocks("sh") for line in page.values[1].splitlines()
+    ]
     plain = {(page, line.split("  #")[0].strip()) for page, line in lines}
     return [
-        pytest.param(c, id=f"{p.relative_to(ROOT)}: {c}") for p, c in sorted(plain) if c and c not in README_COMMANDS
+        pytest.param(c, id=f"{p.relative_to(ROOT)}: {c}")
+        for p, c in sorted(plain)
+        if c and c not in README_COMMANDS
     ]
 
 
@@ -68,10 +81,18 @@ def finished_run(tmp_path_factory):
 def test_every_command_is_accepted(command, finished_run, monkeypatch, capsys):
     monkeypatch.chdir(finished_run)
     (finished_run / "examples").mkdir(exist_ok=True)
-    (finished_run / "examples" / "my_plugin.py").write_text((ROOT / "examples" / "my_plugin.py").read_text())
-    command = re.sub(r"^(torchrun|accelerate launch) .* -m vq ", "vq ", command)  # each process runs the rest
+    (finished_run / "examples" / "my_plugin.py").write_text(
+        (ROOT / "examples" / "my_plugin.py").read_text()
+    )
+    command = re.sub(
+        r"^(torchrun|accelerate launch) .* -m vq ", "vq ", command
+    )  # each process runs the rest
     assert command.startswith("vq ")
-    if command.startswith(("vq train", "vq sweep")) and "--print-config" not in command and "--resume" not in command:
+    if (
+        command.startswith(("vq train", "vq sweep"))
+        and "--print-config" not in command
+        and "--resume" not in command
+    ):
         command += " --dry-run"
     if command.startswith("vq prior"):
         command += " --classes --epochs 1 --overwrite"  # another example draws from a class
@@ -105,7 +126,9 @@ HOOKS = sorted(name for name in vars(hooks) if name.startswith("vq_"))
 @pytest.mark.parametrize("name", HOOKS)
 def test_every_hook_is_a_heading_of_the_documentation(name):
     arguments = ", ".join(inspect.signature(getattr(hooks, name)).parameters)
-    assert f"\n### {name}({arguments})\n" in (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    assert f"\n### {name}({arguments})\n" in (ROOT / "docs" / "plugins.md").read_text(
+        encoding="utf-8"
+    )
     assert inspect.getdoc(getattr(hooks, name))
 
 

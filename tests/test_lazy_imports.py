@@ -16,7 +16,7 @@ import json, sys
 sys.argv[0] = "vq"
 code = 0
 try:
-    from vq.app import main
+    from vq.cli.app import main
     main()
 except SystemExit as end:
     code = end.code or 0
@@ -45,7 +45,9 @@ COMPLETIONS = {"vq tra": "train", "vq train --mani": "--manifold"}
 def run(arguments, **variables):
     """Exit code, top-level modules and output of ``vq`` in a fresh process."""
     command = [sys.executable, "-c", PROBE, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | variables, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | variables, check=False
+    )
     code, modules = json.loads(done.stderr.splitlines()[-1])
     return code, set(modules), done.stdout
 
@@ -56,7 +58,14 @@ def test_a_command_that_builds_nothing_imports_nothing_heavy(case):
     code, modules, out = run(arguments)
     assert code == EXIT_CODES.get(case, 0), out
     assert expected in out
-    assert {"vq", "vqcore", "vq_hyperbolic", "vq_homology", "vq_grouped", "vq_lookup_free"} <= modules
+    assert {
+        "vq",
+        "vqcore",
+        "vq_hyperbolic",
+        "vq_homology",
+        "vq_grouped",
+        "vq_lookup_free",
+    } <= modules
     assert not modules & HEAVY
 
 
@@ -77,7 +86,9 @@ def test_the_probe_sees_what_building_a_component_imports():
 
 
 def test_the_public_names_and_interfaces_of_a_plugin_import_nothing_heavy():
-    names = "vqcore, vqcore.component, vqcore.config, vqcore.errors, vqcore.hooks, vqcore.loader, vqcore.registry"
+    names = "vqcore, vqcore.plugin.component, vqcore.plugin.component_config, vqcore.errors, vqcore.plugin.hooks, vqcore.plugin.loader, vqcore.plugin.registry"
     source = f"import sys, {names}\nfrom vqcore import ComponentSpec, RegularizerConfig, hookimpl\nprint(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {name.partition(".")[0] for name in loaded} & HEAVY

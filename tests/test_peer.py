@@ -37,7 +37,9 @@ def autoencoder():
 
 def their_layer(codes, **options):
     """Theirs, started from the codes (K, D); no dead-code replacement is its default."""
-    layer = peer.VectorQuantize(dim=codes.shape[1], codebook_size=len(codes), **{"rotation_trick": False, **options})
+    layer = peer.VectorQuantize(
+        dim=codes.shape[1], codebook_size=len(codes), **{"rotation_trick": False, **options}
+    )
     layer._codebook.embed.data.copy_(codes)
     layer._codebook.embed_avg.copy_(codes)
     return layer
@@ -47,7 +49,9 @@ def our_layer(codes, quantizer="ema", estimator="straight-through", regularizers
     """Ours, started from the same codes, without dead-code replacement."""
     choice = {"name": quantizer, "dead_code_threshold": 0, **options}
     sizes = {"dim": codes.shape[1], "codebook_size": len(codes)}
-    layer = VectorQuantizer(**sizes, quantizer=choice, estimator=estimator, regularizers=regularizers)
+    layer = VectorQuantizer(
+        **sizes, quantizer=choice, estimator=estimator, regularizers=regularizers
+    )
     layer.quantizer.set_points(torch.ones(len(codes), dtype=torch.bool), codes)
     layer.quantizer.started = True
     return layer
@@ -71,7 +75,9 @@ def of_ours(layer):
 def trained(quantize, update, parameters=()):
     """The layer's loss (S,), the reconstruction loss (S,) and indices (S, N) of each of S training steps."""
     encoder, decoder, batches, _ = autoencoder()
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters(), *parameters], lr=1e-2)
+    optimizer = torch.optim.Adam(
+        [*encoder.parameters(), *decoder.parameters(), *parameters], lr=1e-2
+    )
     steps = []
     for x in batches:
         codes, indices, loss = quantize(encoder(x))
@@ -90,7 +96,7 @@ def smoothed(counts, epsilon):
     return (counts + epsilon) * total / (total + len(counts) * epsilon)
 
 
-# -- training -------------------------------------------------------------------------------------------------
+# -- training ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decay", [0.8, 0.99])
@@ -109,7 +115,9 @@ def test_fifty_ema_steps_are_the_same(decay):
     used = our_indices[-1].unique()
     torch.testing.assert_close(ours.codebook[used], theirs.codebook[used], **CLOSE)
     # of the codes that the last step did not use, theirs are the smoothed quotient too, ours are where they were
-    torch.testing.assert_close(mine.sums / smoothed(mine.counts, 1e-5).unsqueeze(1), theirs.codebook, **CLOSE)
+    torch.testing.assert_close(
+        mine.sums / smoothed(mine.counts, 1e-5).unsqueeze(1), theirs.codebook, **CLOSE
+    )
 
 
 def test_fifty_steps_of_a_learned_codebook_are_the_same_and_the_loss_is_twice_theirs():
@@ -155,10 +163,12 @@ def test_gradients_accumulate_into_one_ema_step_of_ours_and_into_one_for_each_fo
     assert (theirs.codebook - whole.codebook).abs().max() > 1e-3
 
 
-# -- gradients ------------------------------------------------------------------------------------------------
+# -- gradients --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("estimator", "rotation"), [("straight-through", False), ("rotation", True)])
+@pytest.mark.parametrize(
+    ("estimator", "rotation"), [("straight-through", False), ("rotation", True)]
+)
 def test_the_input_gets_the_same_gradient(estimator, rotation):
     codes = autoencoder()[3]
     theirs = their_layer(codes, rotation_trick=rotation, commitment_weight=0.25)
@@ -179,7 +189,9 @@ def test_synchronized_reaches_the_codes_in_ours_and_the_encoder_once_more_in_the
     codes, z = autoencoder()[3], torch.randn(TOKENS, D, requires_grad=True)
     settings = {"learnable_codebook": True, "ema_update": False, "commitment_weight": 0.0}
     theirs = their_layer(codes, sync_update_v=0.5, **settings)
-    ours = our_layer(codes, "codebook", synchronized=0.5, commitment_weight=0.0, codebook_weight=0.0)
+    ours = our_layer(
+        codes, "codebook", synchronized=0.5, commitment_weight=0.0, codebook_weight=0.0
+    )
     table = theirs._codebook.embed
     at_input, at_codes = torch.autograd.grad(theirs(z)[0].sum(), (z, table), allow_unused=True)
     assert at_input.unique().tolist() == [1.5]
@@ -190,27 +202,42 @@ def test_synchronized_reaches_the_codes_in_ours_and_the_encoder_once_more_in_the
 
 
 @pytest.mark.parametrize(("fraction", "expected"), [(0.0, 3.0), (1.0, 1.0)])
-def test_the_gradient_of_a_residual_quantizer_is_one_in_ours_whatever_the_stages(fraction, expected):
+def test_the_gradient_of_a_residual_quantizer_is_one_in_ours_whatever_the_stages(
+    fraction, expected
+):
     settings = {"dim": D, "num_quantizers": 3, "codebook_size": K, "rotation_trick": False}
     theirs = peer.ResidualVQ(**settings, quant_grad_frac=fraction)
-    ours = VectorQuantizer(dim=D, codebook_size=K, quantizer={"name": "residual", "stages": 3, "inner": "ema"})
+    ours = VectorQuantizer(
+        dim=D, codebook_size=K, quantizer={"name": "residual", "stages": 3, "inner": "ema"}
+    )
     z = torch.randn(1, TOKENS, D, requires_grad=True)
     quantized, _, stages = theirs(z)
     at_input = torch.autograd.grad(quantized.sum(), z, retain_graph=True)[0]
     torch.testing.assert_close(at_input, torch.full_like(z, expected))
-    torch.testing.assert_close(torch.autograd.grad(ours(z).quantized.sum(), z)[0], torch.ones_like(z))
-    if fraction == 1.0:  # what stops the gradient from growing also stops that of the later stages' losses
+    torch.testing.assert_close(
+        torch.autograd.grad(ours(z).quantized.sum(), z)[0], torch.ones_like(z)
+    )
+    if (
+        fraction == 1.0
+    ):  # what stops the gradient from growing also stops that of the later stages' losses
         assert not torch.autograd.grad(stages[1:].sum(), z)[0].any()
 
 
-# -- layouts, losses, masks -----------------------------------------------------------------------------------
+# -- layouts, losses, masks -------------------------------------------------
 
 
 def test_residual_indices_agree_and_our_loss_is_the_mean_of_their_stages():
     theirs = peer.ResidualVQ(
-        dim=D, num_quantizers=3, codebook_size=K, rotation_trick=False, decay=0.99, commitment_weight=0.25
+        dim=D,
+        num_quantizers=3,
+        codebook_size=K,
+        rotation_trick=False,
+        decay=0.99,
+        commitment_weight=0.25,
     )
-    ours = VectorQuantizer(dim=D, codebook_size=K, quantizer={"name": "residual", "stages": 3, "inner": "ema"})
+    ours = VectorQuantizer(
+        dim=D, codebook_size=K, quantizer={"name": "residual", "stages": 3, "inner": "ema"}
+    )
     for stage, codes in zip(ours.quantizer.inner, theirs.codebooks, strict=True):
         stage.set_points(torch.ones(K, dtype=torch.bool), codes)
         stage.started = True
@@ -222,13 +249,17 @@ def test_residual_indices_agree_and_our_loss_is_the_mean_of_their_stages():
     at_input = [torch.autograd.grad(loss, z)[0] for loss in (out.loss, losses.mean())]
     torch.testing.assert_close(*at_input, **CLOSE)  # of every stage, not of the first alone
     ours.update()  # theirs have moved in their forward: only now do both hold the same codes
-    torch.testing.assert_close(ours.lookup(out.indices).movedim(-2, 0), theirs.get_codes_from_indices(indices))
+    torch.testing.assert_close(
+        ours.lookup(out.indices).movedim(-2, 0), theirs.get_codes_from_indices(indices)
+    )
 
 
 def test_groups_of_stages_are_first_in_their_indices_and_before_the_stages_in_ours():
     theirs = peer.GroupedResidualVQ(dim=D, groups=2, num_quantizers=3, codebook_size=K)
     inner = {"name": "residual", "stages": 3, "inner": "ema"}
-    ours = VectorQuantizer(dim=D, codebook_size=K, quantizer={"name": "grouped", "groups": 2, "inner": inner})
+    ours = VectorQuantizer(
+        dim=D, codebook_size=K, quantizer={"name": "grouped", "groups": 2, "inner": inner}
+    )
     z = torch.randn(5, 16, D)
     assert theirs(z)[1].shape == (2, 5, 16, 3)
     assert ours(z).indices.shape == (5, 16, 2, 3)
@@ -236,7 +267,9 @@ def test_groups_of_stages_are_first_in_their_indices_and_before_the_stages_in_ou
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_heads_are_groups_of_a_projected_latent(shared):
-    theirs = peer.VectorQuantize(dim=D, codebook_size=K, heads=2, separate_codebook_per_head=not shared)
+    theirs = peer.VectorQuantize(
+        dim=D, codebook_size=K, heads=2, separate_codebook_per_head=not shared
+    )
     choice = {"name": "grouped", "groups": 2, "shared": shared, "inner": "ema"}
     ours = VectorQuantizer(dim=D, codebook_size=K, code_dim=2 * D, quantizer=choice)
     assert theirs.project_in.weight.shape == ours.project_in.weight.shape == (2 * D, D)
@@ -305,7 +338,9 @@ def test_a_frozen_codebook_is_a_quantizer_in_eval():
 
 def test_a_sphere_that_clips_every_latent_to_one_angle_searches_as_their_cosine_similarity_does():
     theirs = peer.VectorQuantize(dim=D, codebook_size=K, use_cosine_sim=True, rotation_trick=False)
-    ours = VectorQuantizer(dim=D, codebook_size=K, manifold={"name": "sphere", "gain": 1000}, quantizer="ema")
+    ours = VectorQuantizer(
+        dim=D, codebook_size=K, manifold={"name": "sphere", "gain": 1000}, quantizer="ema"
+    )
     length = ours.manifold.max_angle
     points = ours.manifold.expmap0(length * theirs.codebook)
     ours.quantizer.set_points(torch.ones(K, dtype=torch.bool), points)
@@ -318,20 +353,26 @@ def test_a_sphere_that_clips_every_latent_to_one_angle_searches_as_their_cosine_
 
 def test_orthogonality_is_a_mean_over_pairs_in_ours_and_over_all_entries_in_theirs():
     codes = autoencoder()[3]
-    theirs = their_layer(codes, orthogonal_reg_weight=1.0, learnable_codebook=True, ema_update=False)
+    theirs = their_layer(
+        codes, orthogonal_reg_weight=1.0, learnable_codebook=True, ema_update=False
+    )
     ours = our_layer(codes, "codebook", regularizers=["orthogonal"])
     z = torch.randn(16, D)
     term = theirs(z, return_loss_breakdown=True)[3].orthogonal_reg
-    torch.testing.assert_close(ours(z).losses["orthogonal"], term * K / (K - 1), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        ours(z).losses["orthogonal"], term * K / (K - 1), rtol=1e-5, atol=1e-6
+    )
 
 
-# -- quantizers without a table of codes ----------------------------------------------------------------------
+# -- quantizers without a table of codes ------------------------------------
 
 
 def test_fsq_gives_the_same_codes_indices_and_gradient():
     levels = [8, 5, 5, 4]
     theirs = peer.FSQ(levels)
-    ours = VectorQuantizer(dim=4, codebook_size=math.prod(levels), quantizer={"name": "fsq", "levels": levels})
+    ours = VectorQuantizer(
+        dim=4, codebook_size=math.prod(levels), quantizer={"name": "fsq", "levels": levels}
+    )
     z = torch.randn(2, 64, 4, requires_grad=True)
     weight = torch.randn(2, 64, 4)
     (codes, indices), out = theirs(z), ours(z)
@@ -343,10 +384,16 @@ def test_fsq_gives_the_same_codes_indices_and_gradient():
 
 
 @pytest.mark.parametrize(("name", "spherical"), [("lfq", False), ("bsq", True)])
-def test_sign_quantizers_give_the_same_codes_with_the_bits_of_an_index_the_other_way_round(name, spherical):
+def test_sign_quantizers_give_the_same_codes_with_the_bits_of_an_index_the_other_way_round(
+    name, spherical
+):
     bits = 6
     theirs = peer.LFQ(
-        dim=bits, codebook_size=2**bits, spherical=spherical, commitment_loss_weight=0.25, entropy_loss_weight=0.1
+        dim=bits,
+        codebook_size=2**bits,
+        spherical=spherical,
+        commitment_loss_weight=0.25,
+        entropy_loss_weight=0.1,
     )
     magnitude = bits**-0.5 if spherical else 1.0
     choice = {
@@ -367,7 +414,9 @@ def test_sign_quantizers_give_the_same_codes_with_the_bits_of_an_index_the_other
 
 def test_simvq_has_the_same_loss_from_the_same_codes():
     theirs = peer.SimVQ(dim=D, codebook_size=K, rotation_trick=False)
-    ours = VectorQuantizer(dim=D, codebook_size=K, quantizer={"name": "simvq", "commitment_weight": 0.25})
+    ours = VectorQuantizer(
+        dim=D, codebook_size=K, quantizer={"name": "simvq", "commitment_weight": 0.25}
+    )
     ours.quantizer.frozen.copy_(theirs.frozen_codebook)
     ours.quantizer.weight.data.copy_(theirs.code_transform.weight)
     ours.quantizer.started = True
@@ -379,10 +428,21 @@ def test_simvq_has_the_same_loss_from_the_same_codes():
 
 
 @pytest.mark.parametrize(
-    "name", ["VectorQuantize", "ResidualVQ", "GroupedResidualVQ", "FSQ", "LFQ", "SimVQ", "RandomProjectionQuantizer"]
+    "name",
+    [
+        "VectorQuantize",
+        "ResidualVQ",
+        "GroupedResidualVQ",
+        "FSQ",
+        "LFQ",
+        "SimVQ",
+        "RandomProjectionQuantizer",
+    ],
 )
 def test_the_page_names_every_argument_of_theirs(name):
-    page = "self, x, z, " + (Path(__file__).parent.parent / "docs" / "migrating.md").read_text(encoding="utf-8")
+    page = "self, x, z, " + (Path(__file__).parent.parent / "docs" / "migrating.md").read_text(
+        encoding="utf-8"
+    )
     for method in ("__init__", "forward"):
         arguments = inspect.signature(getattr(getattr(peer, name), method)).parameters.values()
         named = [each.name for each in arguments if each.kind is not each.VAR_KEYWORD]

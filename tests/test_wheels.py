@@ -17,8 +17,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECTS = [ROOT, ROOT / "vqcore", ROOT / "cli", *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml"))]
-SETTINGS = {project: tomllib.loads((project / "pyproject.toml").read_text()) for project in PROJECTS}
+PROJECTS = [
+    ROOT,
+    ROOT / "vqcore",
+    ROOT / "cli",
+    *sorted(path.parent for path in ROOT.glob("plugins/*/pyproject.toml")),
+]
+SETTINGS = {
+    project: tomllib.loads((project / "pyproject.toml").read_text()) for project in PROJECTS
+}
 FOLDERS = {settings["project"]["name"]: project for project, settings in SETTINGS.items()}
 MEMBERS = sorted(set(FOLDERS) - {"vq-all"})
 UV = os.environ.get("UV") or shutil.which("uv")
@@ -34,7 +41,9 @@ def normal(name):
 
 def package_of(name):
     """The import package of a distribution of ours: its folder below src."""
-    (package,) = [path for path in (FOLDERS[name] / "src").iterdir() if (path / "__init__.py").exists()]
+    (package,) = [
+        path for path in (FOLDERS[name] / "src").iterdir() if (path / "__init__.py").exists()
+    ]
     return package
 
 
@@ -42,7 +51,9 @@ OURS = {package_of(name).name: name for name in MEMBERS}
 
 
 def uv(*arguments):
-    done = subprocess.run([UV, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [UV, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -53,7 +64,9 @@ class Wheel:
         self.path = path
         with zipfile.ZipFile(path) as archive:
             self.files = set(archive.namelist())
-            self.texts = {name.rpartition("/")[2]: archive.read(name).decode() for name in self._about()}
+            self.texts = {
+                name.rpartition("/")[2]: archive.read(name).decode() for name in self._about()
+            }
         self.metadata = email.message_from_string(self.texts["METADATA"])
 
     def _about(self):
@@ -71,19 +84,32 @@ class Wheel:
     def requires(self, *, extras):
         """Names of the distributions it depends on, with or without those of its extras."""
         lines = self.metadata.get_all("Requires-Dist") or []
-        return {normal(re.match(r"[\w.-]+", line)[0]) for line in lines if extras or "extra ==" not in line}
+        return {
+            normal(re.match(r"[\w.-]+", line)[0])
+            for line in lines
+            if extras or "extra ==" not in line
+        }
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory):
     """Every distribution of the workspace, built: name -> wheel."""
     folder = tmp_path_factory.mktemp("wheels")
-    uv("build", "--quiet", "--all-packages", "--wheel", "--python", sys.executable, "--out-dir", folder)
+    uv(
+        "build",
+        "--quiet",
+        "--all-packages",
+        "--wheel",
+        "--python",
+        sys.executable,
+        "--out-dir",
+        folder,
+    )
     built = [Wheel(path) for path in folder.glob("*.whl")]
     return {wheel.metadata["Name"]: wheel for wheel in built}
 
 
-# -- what the wheels hold -----------------------------------------------------------------------------------------
+# -- what the wheels hold ---------------------------------------------------
 
 
 def test_every_distribution_of_the_workspace_builds(wheels):
@@ -93,7 +119,9 @@ def test_every_distribution_of_the_workspace_builds(wheels):
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_wheel_holds_its_package_and_nothing_else(name, wheels):
     package = package_of(name)
-    files = [path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [
+        path for path in package.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    ]
     assert wheels[name].modules() == {path.relative_to(package.parent).as_posix() for path in files}
 
 
@@ -118,7 +146,7 @@ def test_every_wheel_says_which_python_it_runs_on(name, wheels):
     assert wheels[name].metadata["Requires-Python"] == ">=3.11"
 
 
-# -- dependencies -------------------------------------------------------------------------------------------------
+# -- dependencies -----------------------------------------------------------
 
 
 def imported(name):
@@ -143,7 +171,9 @@ def test_a_wheel_depends_on_what_its_code_imports(name, wheels):
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_a_wheel_depends_on_nothing_that_its_code_does_not_import(name, wheels):
-    assert wheels[name].requires(extras=False) - imported(name) == set(), "declared and not imported"
+    assert wheels[name].requires(extras=False) - imported(name) == set(), (
+        "declared and not imported"
+    )
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -153,15 +183,15 @@ def test_every_dependency_has_a_floor_and_a_cap(name, wheels):
         assert "<" in line, line
 
 
-# -- installed alone ----------------------------------------------------------------------------------------------
+# -- installed alone --------------------------------------------------------
 
 RUN = """
 import json, sys
 given = json.loads(sys.argv[1])
 sys.path[:0] = given["paths"]
 import importlib.util
-from vqcore.registry import Registry
-from vqcore.component import KINDS
+from vqcore.plugin.registry import Registry
+from vqcore.plugin.component import KINDS
 registry = Registry()
 report = {
     "seen": [name for name in given["ours"] if importlib.util.find_spec(name)],
@@ -185,7 +215,7 @@ for manifold in ("euclidean", "poincare"):
 """
 COMMAND = """
 sys.argv = ["vq", "train", "--dry-run"]
-from vq.app import main
+from vq.cli.app import main
 try:
     main()
 except SystemExit as end:
@@ -231,7 +261,9 @@ def alone(installed, third_party):
         given = json.dumps({"paths": paths, "ours": sorted(OURS)})
         command = [sys.executable, "-I", "-S", "-c", RUN + script + TELL, given]
         variables = {key: value for key, value in os.environ.items() if not key.startswith("VQ_")}
-        done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=folder, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=variables, cwd=folder, check=False
+        )
         assert done.returncode == 0, done.stderr
         report = json.loads(done.stdout.splitlines()[-1])
         assert report["at"].startswith(paths[0])
@@ -251,7 +283,7 @@ def test_the_links_lead_to_no_distribution_of_ours(third_party):
 def test_vqcore_alone_has_euclidean_and_no_poincare_until_hyperbolic_is_installed(alone):
     core = alone(["vqcore"], LAYER)
     assert core["names"]["manifold"] == ["euclidean", "sphere"]
-    assert core["euclidean"] == ["vqcore.builtin.euclidean", True]
+    assert core["euclidean"] == ["vqcore.builtin.manifolds.euclidean", True]
     code, text = core["poincare"]
     assert code == 3
     assert text.startswith("manifold = 'poincare': no plugin provides it")
@@ -273,7 +305,9 @@ def test_vqcore_alone_has_euclidean_and_no_poincare_until_hyperbolic_is_installe
 )
 def test_a_plugin_installed_beside_vqcore_adds_its_own(name, provided, alone):
     without, beside = alone(["vqcore"], "")["names"], alone(["vqcore", name], "")["names"]
-    assert {(kind, each) for kind in beside for each in set(beside[kind]) - set(without[kind])} == provided
+    assert {
+        (kind, each) for kind in beside for each in set(beside[kind]) - set(without[kind])
+    } == provided
 
 
 def test_the_command_line_needs_no_plugin(alone, tmp_path):

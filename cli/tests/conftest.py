@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from vq.app import main
+from vq.cli.app import main
 
 #: A run of a tenth of a second, most of it not pictures.
 TINY = ("--set", "backbone.hidden=8", "--set", "log_every=4", "--codebook-size", "16")
@@ -28,7 +28,11 @@ class Result:
 def run_vq(*arguments):
     """Run ``vq`` as its entry point does. An exception that main() lets through is a traceback to a user."""
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
         patch.setattr(sys, "argv", ["vq", *map(str, arguments)])
         patch.setenv("COLUMNS", "140")
         code = 0
@@ -67,7 +71,11 @@ class TrainedRun:
 
     def contents(self):
         """Every file with its bytes: equal before and after what must change nothing."""
-        return {str(p.relative_to(self.path)): p.read_bytes() for p in self.path.rglob("*") if p.is_file()}
+        return {
+            str(p.relative_to(self.path)): p.read_bytes()
+            for p in self.path.rglob("*")
+            if p.is_file()
+        }
 
 
 @pytest.fixture
@@ -80,10 +88,10 @@ def vq(tmp_path, monkeypatch):
 @pytest.fixture
 def without_pictures(monkeypatch):
     """A run without its two plots: drawing takes far longer than training does here."""
-    from vq.pipeline import pictures
+    from vq_report import plots
 
     for name in ("save_curves", "save_codebook"):
-        monkeypatch.setattr(pictures, name, lambda *_args: None)
+        monkeypatch.setattr(plots, name, lambda *_args: None)
 
 
 @pytest.fixture
@@ -119,7 +127,9 @@ def plugin_file(tmp_path):
     def write(name, source):
         folder.mkdir(exist_ok=True)
         path = folder / f"{name}.py"
-        path.write_text(f"from vqcore import ComponentSpec, Regularizer, hookimpl\nVQ_API = 1\n{source}")
+        path.write_text(
+            f"from vqcore import ComponentSpec, Regularizer, hookimpl\nVQ_API = 1\n{source}"
+        )
         return path
 
     yield write
@@ -132,8 +142,19 @@ def plugin_file(tmp_path):
 def complete_run(tmp_path_factory):
     """One run with everything in it, for tests that only read."""
     path = tmp_path_factory.mktemp("complete") / "run"
-    choices = ("--manifold", "poincare", "--quantizer", "ema", "--estimator", "rotation", "--regularizer", "entropy")
-    often = [part for name in ("eval", "sample", "checkpoint") for part in ("--set", f"{name}_every=4")]
+    choices = (
+        "--manifold",
+        "poincare",
+        "--quantizer",
+        "ema",
+        "--estimator",
+        "rotation",
+        "--regularizer",
+        "entropy",
+    )
+    often = [
+        part for name in ("eval", "sample", "checkpoint") for part in ("--set", f"{name}_every=4")
+    ]
     result = run_vq("train", *TINY, *choices, *often, "--max-steps", 12, "--run-dir", path)
     assert result.code == 0, result
     return TrainedRun(path, result)

@@ -23,15 +23,28 @@ import matplotlib.figure  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch
 
-import vq.pipeline.training.launch  # noqa: F401
+import vq.training.launch  # noqa: F401
 import vq_homology.regularizer  # noqa: F401
 import vq_hyperbolic.poincare  # noqa: F401
-from vq.app import main as run_vq
-from vq.pipeline import checkpoint
+from vq.checkpoints import checkpoint
+from vq.cli.app import main as run_vq
 
 #: Saving, evaluating and picturing often, so that many of the kills fall into it.
-OFTEN = [part for name in ("log", "eval", "sample", "checkpoint") for part in ("--set", f"{name}_every={4}")]
-COMMON = ("--set", "backbone.hidden=8", "--codebook-size", "16", "--quantizer", "ema", "--manifold", "poincare")
+OFTEN = [
+    part
+    for name in ("log", "eval", "sample", "checkpoint")
+    for part in ("--set", f"{name}_every={4}")
+]
+COMMON = (
+    "--set",
+    "backbone.hidden=8",
+    "--codebook-size",
+    "16",
+    "--quantizer",
+    "ema",
+    "--manifold",
+    "poincare",
+)
 CHOICES = (*COMMON, "--regularizer", "homology", "--set", "quantizer.init=kmeans", *OFTEN)
 KILLED = -signal.SIGKILL
 
@@ -60,7 +73,9 @@ def check_readable(run: Path) -> int:
     return checkpoint.load_trainer(path)["step"]
 
 
-def kill_and_resume(folder: Path, kills: int, steps: int, longest: float = 2.0, seed: int = 0) -> dict[str, int]:
+def kill_and_resume(
+    folder: Path, kills: int, steps: int, longest: float = 2.0, seed: int = 0
+) -> dict[str, int]:
     """Do it in this folder.
 
     Args:
@@ -86,7 +101,9 @@ def kill_and_resume(folder: Path, kills: int, steps: int, longest: float = 2.0, 
         time.sleep(moments.uniform(0.1, longest))
         process.kill()
         process.join()
-        assert process.exitcode in (KILLED, 0), f"kill {done}: going on ended with {process.exitcode}"
+        assert process.exitcode in (KILLED, 0), (
+            f"kill {done}: going on ended with {process.exitcode}"
+        )
         if process.exitcode == 0:
             break
         reached = check_readable(run)
@@ -94,9 +111,13 @@ def kill_and_resume(folder: Path, kills: int, steps: int, longest: float = 2.0, 
     process = start("train", *_how(run, steps))
     process.join()
     assert process.exitcode == 0
-    steps_logged = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps_logged = [
+        json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()
+    ]
     assert steps_logged == sorted(set(steps_logged)) == list(range(4, steps + 1, 4))
-    one, other = (checkpoint.latest(path / "checkpoints") / checkpoint.WEIGHTS for path in (run, whole))
+    one, other = (
+        checkpoint.latest(path / "checkpoints") / checkpoint.WEIGHTS for path in (run, whole)
+    )
     assert one.read_bytes() == other.read_bytes()
     assert not list((run / "checkpoints").glob(".*"))
     return {"kills": done, "saved": saved, "steps": steps}

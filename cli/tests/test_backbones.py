@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from vq.pipeline.backbones.base import Backbone, LevelBackbone
-from vq.pipeline.backbones.conv import Conv
-from vq.pipeline.backbones.hierarchical import Hierarchical
-from vq.pipeline.backbones.mlp import MLP
-from vq.pipeline.backbones.patches import Patches
-from vq.pipeline.config import make_plan
-from vq.pipeline.data.source import SampleSpec
-from vq.pipeline.model import build_model
+from vq.config.run_config import resolve_config
+from vq.models.autoencoder import build_model
+from vq.models.backbones.conv import Conv
+from vq.models.backbones.hierarchical import Hierarchical
+from vq.models.backbones.mlp import MLP
+from vq.models.backbones.patches import Patches
 from vqcore.errors import SettingError
-from vqcore.registry import default_registry
+from vqcore.interfaces.backbone import Backbone, LevelBackbone
+from vqcore.interfaces.dataset import SampleSpec
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 
@@ -22,9 +22,13 @@ def check(backbone, shape, dim):
     x = torch.randn(2, *shape, requires_grad=True)
     several = isinstance(backbone, LevelBackbone)
     z = latents_of(backbone, x) if several else (backbone.encode(x),)
-    for one, positions in zip(z, backbone.latent_shapes if several else (backbone.latent_shape,), strict=True):
+    for one, positions in zip(
+        z, backbone.latent_shapes if several else (backbone.latent_shape,), strict=True
+    ):
         assert one.shape[1 if backbone.channel_first else -1] == (backbone.dim or dim)
-        assert tuple(one.shape[2:] if backbone.channel_first else one.shape[1:-1]) == tuple(positions)
+        assert tuple(one.shape[2:] if backbone.channel_first else one.shape[1:-1]) == tuple(
+            positions
+        )
     decoded = backbone.decode(z if several else z[0])
     assert decoded.shape == x.shape
     decoded.square().mean().backward()
@@ -70,8 +74,13 @@ def test_conv_leaves_a_few_positions_a_side(shape, latent_shape):
 def test_sides_that_would_leave_hundreds_of_positions_are_refused(side):
     with pytest.raises(SettingError) as caught:
         Conv(shape=(3, side, side), dim=6)
-    assert f"expected a side that halves to 16 or less, found {side}; resize the pictures" in str(caught.value)
-    assert Conv(shape=(3, side, side), dim=6, hidden=4, downsamplings=0).latent_shape == (side, side)
+    assert f"expected a side that halves to 16 or less, found {side}; resize the pictures" in str(
+        caught.value
+    )
+    assert Conv(shape=(3, side, side), dim=6, hidden=4, downsamplings=0).latent_shape == (
+        side,
+        side,
+    )
 
 
 @pytest.mark.parametrize(("downsamplings", "side"), [(0, 32), (1, 16), (2, 8), (3, 4), (5, 1)])
@@ -88,12 +97,16 @@ def test_sides_that_cannot_be_halved_so_often(shape, downsamplings):
     with pytest.raises(SettingError) as caught:
         Conv(shape=shape, dim=6, downsamplings=downsamplings)
     expected = f"sides {shape[1]} x {shape[2]} divisible by {2**downsamplings}"
-    assert str(caught.value).startswith(f"downsamplings = {downsamplings}: expected {expected}; lower it")
+    assert str(caught.value).startswith(
+        f"downsamplings = {downsamplings}: expected {expected}; lower it"
+    )
 
 
 @pytest.mark.parametrize("shape", [(64,), (8, 8)])
 def test_conv_takes_pictures_only(shape):
-    with pytest.raises(SettingError, match=r"backbone = 'conv': expected pictures, .*; set backbone to mlp"):
+    with pytest.raises(
+        SettingError, match=r"backbone = 'conv': expected pictures, .*; set backbone to mlp"
+    ):
         Conv(shape=shape, dim=6)
 
 
@@ -104,7 +117,9 @@ def test_conv_options_are_used():
     assert size(hidden=8, residual_hidden=8) == size(hidden=8)
     assert size(hidden=8) - size(hidden=8, residual_hidden=2) == 4 * 6 * (8 * 9 + 1 + 8)
     assert size(hidden=16) > size(hidden=8)
-    assert size(hidden=8, residual_blocks=3) - size(hidden=8, residual_blocks=2) == 2 * (8 * 8 * 9 + 8 + 8 * 8 + 8)
+    assert size(hidden=8, residual_blocks=3) - size(hidden=8, residual_blocks=2) == 2 * (
+        8 * 8 * 9 + 8 + 8 * 8 + 8
+    )
     far = 100 * torch.randn(2, 6, 4, 4)
     with torch.no_grad():
         assert Conv(shape=(1, 8, 8), dim=6, hidden=8, output="tanh").decode(far).abs().max() <= 1
@@ -140,7 +155,7 @@ def test_mlp_options_are_used():
         assert [type(layer) for layer in layers[1::2]] == [kind] * 3
 
 
-# -- several levels -----------------------------------------------------------------------------------------------
+# -- several levels ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -161,13 +176,15 @@ def test_each_coarser_level_has_half_the_sides(shape, options, latent_shapes):
 
 
 def test_more_levels_than_sides_can_be_halved():
-    with pytest.raises(SettingError, match=r"levels = 4: expected sides 8 x 8 divisible by 16; lower it"):
+    with pytest.raises(
+        SettingError, match=r"levels = 4: expected sides 8 x 8 divisible by 16; lower it"
+    ):
         Hierarchical(shape=(1, 8, 8), dim=6, levels=4)
     with pytest.raises(SettingError, match=r"backbone = 'hierarchical': expected pictures"):
         Hierarchical(shape=(15,), dim=6)
 
 
-# -- no network ---------------------------------------------------------------------------------------------------
+# -- no network -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
@@ -194,8 +211,13 @@ def test_what_patches_refuse():
 @pytest.mark.parametrize("quantizer", ["ema", "grouped"])
 def test_patches_come_back_in_the_datas_range_from_any_manifold(manifold, quantizer):
     """With a code for each latent there is nothing to lose; a curved space's scaling is undone."""
-    settings = {"backbone": "patches", "manifold": manifold, "quantizer": quantizer, "codebook_size": 32}
-    model = build_model(make_plan(settings, REGISTRY), REGISTRY, SampleSpec((1, 8, 8)))
+    settings = {
+        "backbone": "patches",
+        "manifold": manifold,
+        "quantizer": quantizer,
+        "codebook_size": 32,
+    }
+    model = build_model(resolve_config(settings, REGISTRY), REGISTRY, SampleSpec((1, 8, 8)))
     x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert torch.allclose(model(x).reconstruction, x, atol=1e-4)
 
@@ -203,9 +225,11 @@ def test_patches_come_back_in_the_datas_range_from_any_manifold(manifold, quanti
 @pytest.mark.parametrize("bottleneck", ["vq", "gaussian", "none"])
 def test_the_blocks_set_the_dimension(bottleneck):
     def build(**more):
-        plan = make_plan({"backbone": "patches", "bottleneck": bottleneck, **more}, REGISTRY)
-        return build_model(plan, REGISTRY, SampleSpec((1, 8, 8)))
+        config = resolve_config({"backbone": "patches", "bottleneck": bottleneck, **more}, REGISTRY)
+        return build_model(config, REGISTRY, SampleSpec((1, 8, 8)))
 
     assert build().bottleneck.dim == build(dim=16).bottleneck.dim == 16
-    with pytest.raises(SettingError, match=r"dim = 12: expected 16, which the backbone's own structure sets"):
+    with pytest.raises(
+        SettingError, match=r"dim = 12: expected 16, which the backbone's own structure sets"
+    ):
         build(dim=12)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from vq.pipeline.bottlenecks.continuous import Autoencoder, unit
-from vq.pipeline.bottlenecks.gaussian import Gaussian, moved, normal_kl, wrapped_log_density
-from vq.pipeline.config import make_plan
-from vq.pipeline.data.source import SampleSpec
-from vq.pipeline.model import build_model
+from vq.config.run_config import resolve_config
+from vq.models.autoencoder import build_model
+from vq.models.bottlenecks.continuous import Autoencoder, unit
+from vq.models.bottlenecks.gaussian import Gaussian, moved, normal_kl, wrapped_log_density
 from vqcore.errors import SettingError
-from vqcore.registry import default_registry
+from vqcore.interfaces.dataset import SampleSpec
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 MANIFOLDS = REGISTRY.names("manifold")
@@ -28,14 +28,18 @@ def manifold_of(name, **options):
 
 def model_of(samples=DIGITS, backbone="conv", **settings):
     options = {"name": backbone, **(SMALL if backbone in ("conv", "hierarchical") else {})}
-    return build_model(make_plan({"backbone": options, "codebook_size": 16, **settings}, REGISTRY), REGISTRY, samples)
+    return build_model(
+        resolve_config({"backbone": options, "codebook_size": 16, **settings}, REGISTRY),
+        REGISTRY,
+        samples,
+    )
 
 
 def digits(count=8):
     return torch.rand(count, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-# -- without codes ------------------------------------------------------------------------------------------------
+# -- without codes ----------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["none", "gaussian"])
@@ -49,13 +53,23 @@ def test_a_baseline_trains_and_has_no_codes(kind, name, backbone):
     assert torch.allclose(out.loss, sum(out.losses.values()))
     assert (model.has_codes, model.codebook_size, model.index_shape) == (False, 0, (0,))
     shown = out.bottleneck
-    assert (shown.counts.numel(), shown.errors.numel(), shown.sizes.numel(), shown.metrics) == (0, 0, 0, {})
+    assert (shown.counts.numel(), shown.errors.numel(), shown.sizes.numel(), shown.metrics) == (
+        0,
+        0,
+        0,
+        {},
+    )
     if out.loss.requires_grad:
         out.loss.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     model.bottleneck.update()
-    for refused in (lambda: model.encode(digits()), lambda: model.decode(torch.zeros(8, 0, dtype=torch.int64))):
-        with pytest.raises(SettingError, match=f"bottleneck = '{kind}': expected vq: this run has no codes"):
+    for refused in (
+        lambda: model.encode(digits()),
+        lambda: model.decode(torch.zeros(8, 0, dtype=torch.int64)),
+    ):
+        with pytest.raises(
+            SettingError, match=f"bottleneck = '{kind}': expected vq: this run has no codes"
+        ):
             refused()
 
 
@@ -68,9 +82,15 @@ def test_no_bottleneck_hands_on_what_the_manifold_makes_of_the_latents():
 
 
 def test_code_dim_narrows_a_baseline():
-    wide, narrow = (model_of(bottleneck="none", **more).bottleneck for more in ({}, {"code_dim": 2}))
+    wide, narrow = (
+        model_of(bottleneck="none", **more).bottleneck for more in ({}, {"code_dim": 2})
+    )
     assert isinstance(wide.project_in, nn.Identity)
-    assert (narrow.dim, narrow.project_in.out_features, narrow.project_out.out_features) == (2, 2, 8)
+    assert (narrow.dim, narrow.project_in.out_features, narrow.project_out.out_features) == (
+        2,
+        2,
+        8,
+    )
 
 
 def test_evaluating_a_baseline_draws_no_random_number_and_repeats_itself():
@@ -92,7 +112,7 @@ def test_a_baseline_computes_in_full_precision():
     assert out.loss.dtype == torch.float32
 
 
-# -- the wrapped normal -------------------------------------------------------------------------------------------
+# -- the wrapped normal -----------------------------------------------------
 
 CENTRE = torch.tensor([0.5, -0.3], dtype=torch.float64)
 SIGMA = torch.tensor([0.5, 0.35], dtype=torch.float64)
@@ -135,10 +155,14 @@ def test_the_divergence_is_the_integral_of_q_log_q_over_p(name):
     raw = torch.log(torch.expm1(SIGMA / layer.prior_scale - 1e-4))
     scale = unit(manifold.tangent, 2)
     torch.manual_seed(0)
-    drawn = layer(torch.cat([CENTRE / scale, raw]).expand(40_000, 4), inputs=torch.zeros(40_000, 1)).losses["kl"]
+    drawn = layer(
+        torch.cat([CENTRE / scale, raw]).expand(40_000, 4), inputs=torch.zeros(40_000, 1)
+    ).losses["kl"]
     u, area = grid(name)
     log_q = log_density(manifold, u, CENTRE.expand_as(u), SIGMA)
-    log_p = wrapped_log_density(manifold, u, torch.full((2,), layer.prior_scale, dtype=torch.float64))
+    log_p = wrapped_log_density(
+        manifold, u, torch.full((2,), layer.prior_scale, dtype=torch.float64)
+    )
     integral = (log_q.exp() * (log_q - log_p) * manifold.log_volume(u).exp() * area).sum()
     assert integral > 0.1
     assert drawn.item() == pytest.approx(integral.item(), rel=0.02)
@@ -149,7 +173,9 @@ def test_flat_space_has_the_closed_form_and_the_drawn_one_agrees():
     torch.manual_seed(0)
     v = SIGMA * torch.randn(100_000, 2, dtype=torch.float64)
     u = moved(manifold, CENTRE.expand_as(v), v)
-    drawn = wrapped_log_density(manifold, v, SIGMA) - wrapped_log_density(manifold, u, torch.ones_like(u))
+    drawn = wrapped_log_density(manifold, v, SIGMA) - wrapped_log_density(
+        manifold, u, torch.ones_like(u)
+    )
     normal = torch.distributions.Normal
     exact = torch.distributions.kl_divergence(normal(CENTRE, SIGMA), normal(0.0, 1.0)).sum()
     assert normal_kl(CENTRE, SIGMA).item() == pytest.approx(exact.item(), rel=1e-12)
@@ -186,7 +212,9 @@ def test_the_loss_is_the_evidence_lower_bound_per_value():
     out = model(x)
     mean, raw = model.backbone.encode(x).chunk(2, -1)
     divergence = normal_kl(mean, nn.functional.softplus(raw) + 1e-4).flatten(1).sum(1)
-    likelihood = -nn.functional.binary_cross_entropy_with_logits(out.reconstruction, x, reduction="none").sum(1)
+    likelihood = -nn.functional.binary_cross_entropy_with_logits(
+        out.reconstruction, x, reduction="none"
+    ).sum(1)
     bound = (likelihood - divergence).mean()
     assert out.loss.item() == pytest.approx(-bound.item() / 15, rel=1e-5)
 
@@ -202,11 +230,13 @@ def test_the_weight_of_the_divergence():
 
 
 def test_regularizers_of_codes_are_refused_without_codes():
-    with pytest.raises(SettingError, match=r"regularizers = 'entropy': expected none with bottleneck = 'gaussian'"):
-        make_plan({"bottleneck": "gaussian", "regularizers": ["entropy"]}, REGISTRY)
+    with pytest.raises(
+        SettingError, match=r"regularizers = 'entropy': expected none with bottleneck = 'gaussian'"
+    ):
+        resolve_config({"bottleneck": "gaussian", "regularizers": ["entropy"]}, REGISTRY)
 
 
-# -- several levels -----------------------------------------------------------------------------------------------
+# -- several levels ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("quantizer", ["codebook", "grouped", "residual", "fsq"])
@@ -214,8 +244,11 @@ def test_regularizers_of_codes_are_refused_without_codes():
 def test_levels_are_one_sequence_of_tokens(quantizer, levels):
     model = model_of(backbone="hierarchical", quantizer=quantizer)
     if levels == 3:
-        settings = {"backbone": {"name": "hierarchical", "levels": 3, **SMALL}, "quantizer": quantizer}
-        model = build_model(make_plan(settings, REGISTRY), REGISTRY, DIGITS)
+        settings = {
+            "backbone": {"name": "hierarchical", "levels": 3, **SMALL},
+            "quantizer": quantizer,
+        }
+        model = build_model(resolve_config(settings, REGISTRY), REGISTRY, DIGITS)
     x = digits()
     model(x)  # codes start with the first training batch
     model.bottleneck.update()
@@ -231,7 +264,9 @@ def test_levels_are_one_sequence_of_tokens(quantizer, levels):
     assert torch.equal(model.decode(indices), out.reconstruction)
     found = model.bottleneck.inspect(model.backbone.encode(x))
     assert torch.equal(found.indices, indices)
-    assert torch.equal(torch.stack([use.counts for use in found.uses]), out.bottleneck.counts)
+    assert torch.equal(
+        torch.stack([use.counts for use in found.assignments]), out.bottleneck.counts
+    )
     assert out.bottleneck.counts.sum() == indices.numel()
 
 
@@ -255,14 +290,18 @@ def test_figures_of_levels_are_those_of_all_codebooks():
     assert out.sizes.tolist() == [16, 16]
     assert out.metrics["codes_used"] == (out.counts > 0).sum(1).double().mean()
     share = out.counts.sum(1) / out.counts.sum()
-    assert out.metrics["quantization_error"].item() == pytest.approx((out.errors * share).sum().item(), rel=1e-5)
+    assert out.metrics["quantization_error"].item() == pytest.approx(
+        (out.errors * share).sum().item(), rel=1e-5
+    )
 
 
 def test_a_finer_level_depends_on_the_codes_of_the_coarser_ones():
     model = model_of(backbone="hierarchical")
     features = model.backbone.encode(digits())
     top = model.backbone.refine(0, features[0], ())
-    fine = [model.backbone.refine(1, features[1], (codes,)) for codes in (top, torch.zeros_like(top))]
+    fine = [
+        model.backbone.refine(1, features[1], (codes,)) for codes in (top, torch.zeros_like(top))
+    ]
     assert not torch.allclose(*fine)
     decoded = [model.backbone.decode((codes, fine[0])) for codes in (top, torch.zeros_like(top))]
     assert not torch.allclose(*decoded)
@@ -289,6 +328,14 @@ def test_inspecting_leaves_the_mode_as_it_was():
 
 def test_latents_in_words():
     assert model_of().describe_latents() == "4 x 4 tokens of 16 codes"
-    assert model_of(backbone="hierarchical").describe_latents() == "2 x 2 + 4 x 4 tokens of 16 codes"
-    assert model_of(backbone="patches", bottleneck="none").describe_latents() == "2 x 2 latents of 16 dimensions"
-    assert model_of(BITS, "mlp", bottleneck="gaussian", dim=3).describe_latents() == "1 latents of 3 dimensions"
+    assert (
+        model_of(backbone="hierarchical").describe_latents() == "2 x 2 + 4 x 4 tokens of 16 codes"
+    )
+    assert (
+        model_of(backbone="patches", bottleneck="none").describe_latents()
+        == "2 x 2 latents of 16 dimensions"
+    )
+    assert (
+        model_of(BITS, "mlp", bottleneck="gaussian", dim=3).describe_latents()
+        == "1 latents of 3 dimensions"
+    )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from vq.pipeline import checkpoint
+from vq.checkpoints import checkpoint
 from vqcore import VectorQuantizer
 from vqcore.errors import RunError
 
@@ -23,11 +23,15 @@ def model(seed=0):
 
 
 def save(folder, step, module=None, keep=2, **state):
-    return checkpoint.save(folder, step, module or model(step), {"optimizer": {"lr": 0.5}, **state}, keep)
+    return checkpoint.save(
+        folder, step, module or model(step), {"optimizer": {"lr": 0.5}, **state}, keep
+    )
 
 
 def same(one, other):
-    return all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+    return all(
+        torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
+    )
 
 
 def names(folder):
@@ -85,7 +89,7 @@ def test_a_step_may_be_saved_again(tmp_path):
     assert same(fresh, model(2))
 
 
-# -- atomic -------------------------------------------------------------------------------------------------------
+# -- atomic -----------------------------------------------------------------
 
 
 def full(*_args, **_kwargs):
@@ -93,7 +97,15 @@ def full(*_args, **_kwargs):
 
 
 @pytest.mark.parametrize(
-    "broken", ["torch.save", "vq.pipeline.checkpoint.to_safetensors", "os.fsync", "os.rename", "os.mkdir", "os.replace"]
+    "broken",
+    [
+        "torch.save",
+        "vq.checkpoints.checkpoint.to_safetensors",
+        "os.fsync",
+        "os.rename",
+        "os.mkdir",
+        "os.replace",
+    ],
 )
 def test_a_failure_in_the_middle_keeps_the_one_before(tmp_path, monkeypatch, broken):
     before = save(tmp_path, 1)
@@ -108,7 +120,11 @@ def test_a_failure_in_the_middle_keeps_the_one_before(tmp_path, monkeypatch, bro
     checkpoint.load_weights(before, fresh)
     assert same(fresh, model(1))
     assert checkpoint.load_trainer(before)["step"] == 1
-    assert {"latest", "step-00000001"} <= set(names(tmp_path)) <= {"latest", "step-00000001", "step-00000002"}
+    assert (
+        {"latest", "step-00000001"}
+        <= set(names(tmp_path))
+        <= {"latest", "step-00000001", "step-00000002"}
+    )
     assert checkpoint.latest(tmp_path) != save(tmp_path, 3) == checkpoint.latest(tmp_path)
 
 
@@ -142,7 +158,7 @@ def test_a_second_ctrl_c_in_the_middle_keeps_the_one_before(tmp_path, monkeypatc
     assert checkpoint.latest(tmp_path) == before
 
 
-# -- reading ------------------------------------------------------------------------------------------------------
+# -- reading ----------------------------------------------------------------
 
 
 class Payload:
@@ -166,9 +182,16 @@ def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
 
 def test_the_random_state_of_every_library_is_restored(tmp_path):
     def draw():
-        return [random.random(), random.gauss(0, 1), *np.random.randn(3).tolist(), *torch.randn(3).tolist()]
+        return [
+            random.random(),
+            random.gauss(0, 1),
+            *np.random.randn(3).tolist(),
+            *torch.randn(3).tolist(),
+        ]
 
-    random.gauss(0, 1)  # each library keeps the second of a pair of normal numbers for the next call
+    random.gauss(
+        0, 1
+    )  # each library keeps the second of a pair of normal numbers for the next call
     np.random.randn(1)
     path = save(tmp_path, 1, nn.Linear(2, 2), rng=checkpoint.random_state())
     first = draw()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vq.pipeline.training.collapse import collapse_warning
+from vq.training.collapse import collapse_warning
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,13 @@ def test_below_five_percent_of_the_codes(line, size, told):
     if told:
         assert text.startswith("step 300: ")
         assert told in text
-        for remedy in ("init kmeans", "dead_code_threshold", "--quantizer ema", "--regularizer entropy", "--lr"):
+        for remedy in (
+            "init kmeans",
+            "dead_code_threshold",
+            "--quantizer ema",
+            "--regularizer entropy",
+            "--lr",
+        ):
             assert remedy in text
 
 
@@ -35,18 +41,30 @@ def test_below_five_percent_of_the_codes(line, size, told):
 def test_a_run_that_collapses_says_so_once(train, plugin_file, watched):
     """An encoder that gives the same latent everywhere uses one code; evaluations end windows too."""
     source = """
-from vq.pipeline.backbones.conv import Conv
+from vq.models.backbones.conv import Conv
 class Constant(Conv):
     def encode(self, x):
         return super().encode(x) * 0
 @hookimpl
 def vq_backbones():
-    config = "vq.pipeline.backbones.config:ConvConfig"
+    config = "vq.models.backbones.backbone_config:ConvConfig"
     return [ComponentSpec(name="constant", target=__name__ + ":Constant", config=config, summary="a mistake")]
 """
-    choices = ("--plugin-file", plugin_file("a_constant_encoder", source), "--set", "warmup_steps=4")
+    choices = (
+        "--plugin-file",
+        plugin_file("a_constant_encoder", source),
+        "--set",
+        "warmup_steps=4",
+    )
     run = train(
-        *choices, *watched, "--backbone", "constant", "--set", "quantizer.dead_code_threshold=0", "--max-steps", 16
+        *choices,
+        *watched,
+        "--backbone",
+        "constant",
+        "--set",
+        "quantizer.dead_code_threshold=0",
+        "--max-steps",
+        16,
     )
     assert run.result.out.count("collapses: perplexity 1.00 of 16 codes") == 1
     assert "step 8: the codebook collapses" in (run.path / "log.txt").read_text()

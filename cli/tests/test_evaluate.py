@@ -7,17 +7,33 @@ from collections import Counter
 import pytest
 import torch
 
-from vq.pipeline import checkpoint
-from vq.pipeline.config import make_plan, read_config
-from vq.pipeline.evaluation.held_out import evaluate
-from vq.pipeline.model import build_model, build_source
-from vqcore.registry import default_registry
+from vq.checkpoints import checkpoint
+from vq.config.run_config import read_config, resolve_config
+from vq.evaluation.held_out import evaluate
+from vq.models.autoencoder import build_model, build_source
+from vqcore.plugin.registry import default_registry
 
 COMPOSITIONS = {
     "plain": (),
-    "residual": ("--manifold", "poincare", "--quantizer", "residual", "--set", "quantizer.stages=3"),
+    "residual": (
+        "--manifold",
+        "poincare",
+        "--quantizer",
+        "residual",
+        "--set",
+        "quantizer.stages=3",
+    ),
     "grouped": ("--manifold", "lorentz", "--quantizer", "grouped", "--set", "quantizer.inner=ema"),
-    "bits": ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3"),
+    "bits": (
+        "--dataset",
+        "trees",
+        "--set",
+        "dataset.depth=5",
+        "--backbone",
+        "mlp",
+        "--set",
+        "backbone.tokens=3",
+    ),
 }
 FIGURES = (
     "psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error", "codebook_size", "codebooks",
@@ -32,9 +48,9 @@ def run(request, train):
 
 def load(run):
     """The trained model in eval mode, its data and all its held-out samples."""
-    plan = make_plan(read_config(run.path / "config.yaml"), default_registry())
-    source = build_source(plan, default_registry())
-    model = build_model(plan, default_registry(), source).eval()
+    config = resolve_config(read_config(run.path / "config.yaml"), default_registry())
+    source = build_source(config, default_registry())
+    model = build_model(config, default_registry(), source).eval()
     checkpoint.load_weights(checkpoint.latest(run.path / "checkpoints"), model)
     split = source.split("test")
     whole = next(split.batches([torch.arange(len(split))], torch.device("cpu")))
@@ -47,7 +63,16 @@ def test_evaluate_repeats_the_figures_of_the_run_exactly(run, vq):
     assert result.code == 0, result
     figures, summary = json.loads(result.out), run.json("summary")
     assert {name: figures[name] for name in FIGURES} == {name: summary[name] for name in FIGURES}
-    more = {"dataset", "shape", "value_range", "checkpoint", "split", "versions", "seconds", "usage"}
+    more = {
+        "dataset",
+        "shape",
+        "value_range",
+        "checkpoint",
+        "split",
+        "versions",
+        "seconds",
+        "usage",
+    }
     pictures = {"ssim", "ssim_window", "index_bits_per_pixel", "entropy_bits_per_pixel"}
     vectors = {"index_bits_per_value", "entropy_bits_per_value"}
     assert set(figures) == {*FIGURES, *more, *(pictures if len(figures["shape"]) == 3 else vectors)}
@@ -71,7 +96,11 @@ def test_figures_by_hand(run):
     assert summary["psnr"] == -10 * math.log10(summary["mse"])
     assert summary["samples"] == len(x)
     positions = indices.ndim - len(model.bottleneck.quantizer.index_shape)
-    books = indices.flatten(0, positions - 1).flatten(1).T if indices.ndim > positions else indices.reshape(1, -1)
+    books = (
+        indices.flatten(0, positions - 1).flatten(1).T
+        if indices.ndim > positions
+        else indices.reshape(1, -1)
+    )
     assert summary["codebooks"] == len(books)
     perplexities, used = [], []
     for book in books.tolist():
@@ -90,7 +119,11 @@ def test_encode_and_decode_give_the_reconstruction_of_the_forward_pass(run):
     forward = model.to_values(model(x).reconstruction)
     indices = model.encode(x)
     assert indices.dtype == torch.int64
-    assert indices.shape == (len(x), *model.backbone.latent_shape, *model.bottleneck.quantizer.index_shape)
+    assert indices.shape == (
+        len(x),
+        *model.backbone.latent_shape,
+        *model.bottleneck.quantizer.index_shape,
+    )
     assert torch.equal(model.decode(indices), forward)
 
 
@@ -171,8 +204,8 @@ def test_a_run_knows_its_plugin_files(train, vq, plugin_file):
     source = """
 @hookimpl
 def vq_regularizers():
-    config = "vqcore.builtin.config:SmoothnessConfig"
-    target = "vqcore.builtin.smoothness:DecoderSmoothness"
+    config = "vqcore.builtin.builtin_config:SmoothnessConfig"
+    target = "vqcore.builtin.regularizers.smoothness:DecoderSmoothness"
     return [ComponentSpec(name="smooth-too", target=target, config=config, summary="the same again")]
 """
     path = plugin_file("a_smoother", source)

@@ -6,23 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from vq.commands.common import registry_for
-from vq.pipeline import extras
-from vq.pipeline.config import make_plan
-from vq.pipeline.data.source import SampleSpec
-from vq.pipeline.export import write
-from vq.pipeline.export.check import check
-from vq.pipeline.export.formats import FORMATS
-from vq.pipeline.export.programs import export_programs
-from vq.pipeline.load import load_run
-from vq.pipeline.model import build_model
-from vqcore.registry import default_registry
+from vq import optional_dependencies
+from vq.cli.arguments import registry_for
+from vq.config.run_config import resolve_config
+from vq.exports import write
+from vq.exports.check import check
+from vq.exports.formats import FORMATS
+from vq.exports.programs import export_programs
+from vq.models.autoencoder import build_model
+from vq.runs.trained_run import load_run
+from vqcore.interfaces.dataset import SampleSpec
+from vqcore.plugin.registry import default_registry
 
 STAGES = {"name": "residual", "stages": 2}
 COMPOSITIONS = {
     "codebook": {},
     "ema-poincare": {"manifold": "poincare", "quantizer": "ema"},
-    "grouped-residual-poincare": {"manifold": "poincare", "quantizer": {"name": "grouped", "inner": STAGES}},
+    "grouped-residual-poincare": {
+        "manifold": "poincare",
+        "quantizer": {"name": "grouped", "inner": STAGES},
+    },
     "fsq": {"quantizer": "fsq", "codebook_size": 240},
     "lfq": {"quantizer": "lfq", "codebook_size": 32},
 }
@@ -35,7 +38,9 @@ def model_of(values):
     """An untrained model of vectors: tracing takes a fraction of what convolutions need."""
     backbone = {"name": "mlp", "hidden": 16, "tokens": 6}
     settings = {"codebook_size": 32, "backbone": backbone, **values}
-    return build_model(make_plan(settings, default_registry()), default_registry(), SampleSpec(SHAPE)).eval()
+    return build_model(
+        resolve_config(settings, default_registry()), default_registry(), SampleSpec(SHAPE)
+    ).eval()
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
@@ -70,14 +75,28 @@ def test_a_trained_run_in_onnx_runtime(complete_run, vq, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "out" / "encoder.onnx")
     assert session.get_inputs()[0].name == "samples"
     assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
-    assert np.array_equal(session.run(["indices"], {"samples": samples.numpy()})[0], indices.numpy())
+    assert np.array_equal(
+        session.run(["indices"], {"samples": samples.numpy()})[0], indices.numpy()
+    )
     session = onnxruntime.InferenceSession(tmp_path / "out" / "decoder.onnx")
     decoded = session.run(["samples"], {"indices": indices.numpy()})[0]
     assert np.allclose(decoded, run.model.decode(indices).numpy(), atol=1e-5)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"encoder.onnx", "decoder.onnx", "export.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "encoder.onnx",
+        "decoder.onnx",
+        "export.json",
+    }
     about = json.loads((tmp_path / "out" / "export.json").read_text())
-    assert (about["encoder"], about["decoder"], about["format"]) == ("encoder.onnx", "decoder.onnx", 1)
-    assert (about["sample_shape"], about["index_shape"], about["codebook_size"]) == ([1, 8, 8], [4, 4], 16)
+    assert (about["encoder"], about["decoder"], about["format"]) == (
+        "encoder.onnx",
+        "decoder.onnx",
+        1,
+    )
+    assert (about["sample_shape"], about["index_shape"], about["codebook_size"]) == (
+        [1, 8, 8],
+        [4, 4],
+        16,
+    )
     assert (about["value_range"], about["model"]["checkpoint"]) == ([-1.0, 1.0], "step-00000012")
     assert about["checked"]["differing_indices"] == 0
     assert {"torch", "onnx"} <= set(about["versions"])
@@ -85,7 +104,14 @@ def test_a_trained_run_in_onnx_runtime(complete_run, vq, tmp_path):
 
 def test_levels_are_exported_as_one_sequence_for_torch_alone(train, vq, tmp_path):
     run = train(
-        "--dataset", "photos", "--backbone", "hierarchical", "--set", "backbone.residual_blocks=0", "--max-steps", 1
+        "--dataset",
+        "photos",
+        "--backbone",
+        "hierarchical",
+        "--set",
+        "backbone.residual_blocks=0",
+        "--max-steps",
+        1,
     )
     result = vq("export", run.path, "-o", "out")
     assert result.code == 0, result
@@ -96,7 +122,9 @@ def test_levels_are_exported_as_one_sequence_for_torch_alone(train, vq, tmp_path
     indices = torch.randint(16, (3, *model.index_shape), generator=torch.Generator().manual_seed(0))
     samples = torch.export.load(tmp_path / "out" / "decoder.pt2").module()(indices)
     torch.testing.assert_close(samples, model.decode(indices), rtol=0, atol=1e-5)
-    assert torch.equal(torch.export.load(tmp_path / "out" / "encoder.pt2").module()(samples), model.encode(samples))
+    assert torch.equal(
+        torch.export.load(tmp_path / "out" / "encoder.pt2").module()(samples), model.encode(samples)
+    )
 
 
 def test_a_folder_with_something_in_it_is_left_alone(complete_run, vq, tmp_path):
@@ -108,13 +136,17 @@ def test_a_folder_with_something_in_it_is_left_alone(complete_run, vq, tmp_path)
 
 
 def test_a_missing_extra_is_named(complete_run, vq, tmp_path, monkeypatch):
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnxscript" else object())
+    monkeypatch.setattr(
+        optional_dependencies, "find_spec", lambda name: None if name == "onnxscript" else object()
+    )
     result = vq("export", complete_run.path, "-o", "out", "--format", "onnx")
     assert result.code == 2
     assert "--format onnx needs onnxscript: pip install 'vq-cli[onnx]'" in result.err
 
 
-def test_a_model_that_cannot_be_traced_leaves_nothing_behind(complete_run, vq, tmp_path, monkeypatch):
+def test_a_model_that_cannot_be_traced_leaves_nothing_behind(
+    complete_run, vq, tmp_path, monkeypatch
+):
     def refuse(model, shape):
         raise ValueError("data-dependent")
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from vq.pipeline import history
-from vq.pipeline.backbones.base import Backbone
-from vq.pipeline.data.splits import ArraySplit
-from vq.pipeline.model import VQModel
+from vq.data.splits import ArraySplit
+from vq.models.autoencoder import VQModel
+from vq.runs import history
 from vqcore import VectorQuantizer
+from vqcore.interfaces.backbone import Backbone
 
 
 def layer(**choices):

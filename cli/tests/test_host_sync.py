@@ -3,10 +3,18 @@
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vq.pipeline.training.run import Run
+from vq.training.trainer import Run
 
 #: Operators whose result, or its shape, the host must know.
-READING = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero", "equal", "item")
+READING = (
+    "_local_scalar_dense",
+    "nonzero",
+    "masked_select",
+    "unique",
+    "is_nonzero",
+    "equal",
+    "item",
+)
 
 
 class CountReads(TorchDispatchMode):
@@ -45,11 +53,22 @@ def reads(monkeypatch):
         (),
         ("--quantizer", "ema", "--manifold", "poincare", "--estimator", "rotation"),
         ("--quantizer", "residual", "--regularizer", "entropy", "--set", "accumulate=2"),
-        ("--quantizer", "grouped", "--manifold", "lorentz", "--estimator", "transport", "--regularizer", "smoothness"),
+        (
+            "--quantizer",
+            "grouped",
+            "--manifold",
+            "lorentz",
+            "--estimator",
+            "transport",
+            "--regularizer",
+            "smoothness",
+        ),
         ("--quantizer", "fsq", "--dim", 3),
     ],
 )
 def test_no_training_step_reads_from_the_device(train, reads, choices):
     train(*choices, "--max-steps", 24, "--set", "log_every=100")
     assert len(reads) == 24
-    assert {step: names for step, names in reads.items() if names and step > 1} == {}  # the first step starts the codes
+    assert {
+        step: names for step, names in reads.items() if names and step > 1
+    } == {}  # the first step starts the codes

@@ -8,11 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vq import from_pretrained
-from vq.commands.common import registry_for
-from vq.pipeline import extras
-from vq.pipeline.hub import load as hub_load
-from vq.pipeline.load import load_run
+from vq import from_pretrained, optional_dependencies
+from vq.cli.arguments import registry_for
+from vq.hub import load as hub_load
+from vq.runs.trained_run import load_run
 from vqcore.errors import ComponentError, RunError, SettingError, UsageError
 
 
@@ -26,11 +25,13 @@ def pushed(complete_run, vq, tmp_path):
 
 def same_model(one, two, samples):
     indices = one.encode(samples)
-    return torch.equal(indices, two.encode(samples)) and torch.equal(one.decode(indices), two.decode(indices))
+    return torch.equal(indices, two.encode(samples)) and torch.equal(
+        one.decode(indices), two.decode(indices)
+    )
 
 
 def test_a_folder_gives_the_runs_model_without_its_data(pushed, complete_run, monkeypatch):
-    from vq.pipeline.data.digits import Digits
+    from vq.data.digits import Digits
 
     run = load_run(complete_run.path, registry_for)
     monkeypatch.setattr(Digits, "__init__", None)
@@ -46,7 +47,11 @@ def test_a_folder_gives_the_runs_model_without_its_data(pushed, complete_run, mo
 def test_the_config_is_the_runs_and_the_figures_are_on_the_card(pushed, complete_run):
     import yaml
 
-    assert {path.name for path in pushed.iterdir()} == {"config.json", "model.safetensors", "README.md"}
+    assert {path.name for path in pushed.iterdir()} == {
+        "config.json",
+        "model.safetensors",
+        "README.md",
+    }
     config, summary = json.loads((pushed / "config.json").read_text()), complete_run.json("summary")
     resolved = yaml.safe_load((complete_run.path / "config.yaml").read_text())
     del resolved["plugin_files"]
@@ -71,10 +76,17 @@ class Counting(Regularizer):
         return batch.z.square().mean()
 @hookimpl
 def vq_regularizers():
-    config = "vqcore.config:RegularizerConfig"
+    config = "vqcore.plugin.component_config:RegularizerConfig"
     return [ComponentSpec(name="counting", target=f"{__name__}:Counting", config=config, summary="has a buffer")]
 """
-    run = train("--plugin-file", plugin_file("counts", source), "--regularizer", "counting", "--max-steps", 2)
+    run = train(
+        "--plugin-file",
+        plugin_file("counts", source),
+        "--regularizer",
+        "counting",
+        "--max-steps",
+        2,
+    )
     assert any("regularizers" in name for name in load_file(run.checkpoint / "model.safetensors"))
     assert vq("push", run.path, "--to-folder", "model").code == 0
     assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
@@ -84,7 +96,7 @@ def vq_regularizers():
 
 
 def test_absolute_paths_of_the_machine_stay_on_it():
-    from vq.pipeline.hub.folder import _shareable
+    from vq.hub.folder import _shareable
 
     config = {
         "dataset": {"name": "image-folder", "root": "/home/somebody/faces", "image_size": 8},
@@ -110,7 +122,9 @@ def test_a_run_without_codes_can_be_pushed_too(train, vq, tmp_path):
     assert vq("push", run.path, "--to-folder", "model").code == 0
     card = (tmp_path / "model" / "README.md").read_text()
     assert "no codes (bottleneck none)" in card
-    assert "latents = model.backbone.encode(samples)  # float32 (B, 1, 8, 8) in [-1, 1]\n```" in card
+    assert (
+        "latents = model.backbone.encode(samples)  # float32 (B, 1, 8, 8) in [-1, 1]\n```" in card
+    )
     assert not from_pretrained("model").has_codes
 
 
@@ -120,7 +134,11 @@ def test_a_run_without_codes_can_be_pushed_too(train, vq, tmp_path):
         ({"format": 99}, RunError, "format 99: this version reads 1"),
         ({"samples": {}}, RunError, "damaged or not from vq push"),
         ({"config": {"manifold": "flat-earth"}}, ComponentError, "flat-earth"),
-        ({"config": {"codebook_size": 8}}, RunError, "holds another model than the config describes"),
+        (
+            {"config": {"codebook_size": 8}},
+            RunError,
+            "holds another model than the config describes",
+        ),
     ],
 )
 def test_what_cannot_be_loaded_says_why(change, error, expected, pushed):
@@ -134,10 +152,14 @@ def test_what_cannot_be_loaded_says_why(change, error, expected, pushed):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(SettingError, match=r"a folder with a config\.json from vq push, or a run folder"):
+    with pytest.raises(
+        SettingError, match=r"a folder with a config\.json from vq push, or a run folder"
+    ):
         from_pretrained(tmp_path)
     for name in ("nowhere", "./no/where", "/no/where", "a/b/c"):
-        with pytest.raises(SettingError, match="a folder that is there, or a repository of the hub"):
+        with pytest.raises(
+            SettingError, match="a folder that is there, or a repository of the hub"
+        ):
             from_pretrained(name)
 
 
@@ -166,7 +188,9 @@ def test_a_repository_gets_the_folder_and_gives_it_back(complete_run, vq, tmp_pa
     hub = Hub(tmp_path / "remote")
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda **_: hub)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: str(hub.folder))
-    assert vq("push", complete_run.path, "somebody/tokens", "--private", "--revision", "v1").code == 0
+    assert (
+        vq("push", complete_run.path, "somebody/tokens", "--private", "--revision", "v1").code == 0
+    )
     assert hub.calls[0] == ("somebody/tokens", {"private": True, "exist_ok": True})
     assert (hub.calls[1]["repo_id"], hub.calls[1]["revision"]) == ("somebody/tokens", "v1")
     assert "from_pretrained('somebody/tokens')" in (hub.folder / "README.md").read_text()
@@ -201,7 +225,7 @@ def test_push_says_what_it_expects(arguments, expected, complete_run, vq):
 
 
 def test_a_missing_extra_is_named(complete_run, vq, monkeypatch):
-    monkeypatch.setattr(extras, "find_spec", lambda _: None)
+    monkeypatch.setattr(optional_dependencies, "find_spec", lambda _: None)
     result = vq("push", complete_run.path, "a/b")
     assert result.code == 2
     assert "vq push needs huggingface_hub: pip install 'vq-cli[hub]'" in result.err
@@ -218,5 +242,7 @@ def test_a_run_that_never_finished_has_no_figures_to_show(copied_run, vq):
 
 def test_importing_vq_costs_nothing():
     source = "import sys, vq\nassert 'from_pretrained' in vq.__all__\nprint(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.split()
+    loaded = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert not {"torch", "numpy", "safetensors", "pydantic", "huggingface_hub"} & set(loaded)

@@ -8,9 +8,18 @@ import threading
 
 import pytest
 
-from vq.pipeline.interrupt import Interrupt
+from vq.interrupt import Interrupt
 
-ENDLESS = ("--epochs", 10_000, "--backbone.hidden", 8, "--set", "log_every=2", "--set", "checkpoint_every=1000000")
+ENDLESS = (
+    "--epochs",
+    10_000,
+    "--backbone.hidden",
+    8,
+    "--set",
+    "log_every=2",
+    "--set",
+    "checkpoint_every=1000000",
+)
 TWICE = """
 import os, signal
 @hookimpl
@@ -21,17 +30,26 @@ def vq_step_end(run, step, losses):
 """
 
 
-# -- real processes -----------------------------------------------------------------------------------------------
+# -- real processes ---------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """Two processes started together, each sent one signal as soon as it has logged: folder, exit code and output."""
     folder = tmp_path_factory.mktemp("interrupted")
-    command = [sys.executable, "-c", "from vq.app import main; main()", "train", *map(str, ENDLESS), "--run-dir"]
+    command = [
+        sys.executable,
+        "-c",
+        "from vq.cli.app import main; main()",
+        "train",
+        *map(str, ENDLESS),
+        "--run-dir",
+    ]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     numbers = (signal.SIGINT, signal.SIGTERM)
-    started = {number: subprocess.Popen([*command, folder / number.name], **pipes) for number in numbers}
+    started = {
+        number: subprocess.Popen([*command, folder / number.name], **pipes) for number in numbers
+    }
     watchdog = threading.Timer(240, lambda: [process.kill() for process in started.values()])
     watchdog.start()
     try:
@@ -72,7 +90,7 @@ def test_a_signal_saves_and_ends_the_run(interrupted, complete_run, resume, numb
     assert again.steps[-1] == last
 
 
-# -- the flag -----------------------------------------------------------------------------------------------------
+# -- the flag ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -4,15 +4,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from vq.pipeline import pictures
-from vq.pipeline.config import make_plan
-from vq.pipeline.reporter import Reporter
-from vq.pipeline.run_folder import RunFolder
-from vq.pipeline.training.launch import execute
-from vq.pipeline.training.processes import make_accelerator
-from vq.pipeline.training.run import Run
+from vq.config.run_config import resolve_config
+from vq.runs.folder import RunFolder
+from vq.training.distributed import make_accelerator
+from vq.training.launch import execute
+from vq.training.reporter import Reporter
+from vq.training.trainer import Run
+from vq_report import plots
 from vqcore import VectorQuantizer
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 TOTALS = """
 @hookimpl
@@ -29,11 +29,15 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_twelve_epochs_learn_digits(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
-    monkeypatch.setattr(pictures, "save_codebook", lambda *_: None)
-    plan = make_plan({"epochs": 12, "device": "cpu", **SETTINGS[name]}, default_registry())
-    run = Run(plan, default_registry(), Reporter(Console(quiet=True)), make_accelerator("cpu", "no"))
-    status, figures, code = execute(run, RunFolder.create(tmp_path / "run", plan.title()), [], resumed=False)
+    monkeypatch.setattr(plots, "save_curves", lambda *_: None)
+    monkeypatch.setattr(plots, "save_codebook", lambda *_: None)
+    config = resolve_config({"epochs": 12, "device": "cpu", **SETTINGS[name]}, default_registry())
+    run = Run(
+        config, default_registry(), Reporter(Console(quiet=True)), make_accelerator("cpu", "no")
+    )
+    status, figures, code = execute(
+        run, RunFolder.create(tmp_path / "run", config.title()), [], resumed=False
+    )
     assert (status, code) == ("done", 0)
     assert figures["psnr"] > MEAN_IMAGE + 7
     assert figures["perplexity"] > figures["codebook_size"] / 2
@@ -47,7 +51,9 @@ def test_a_pass_sees_every_sample_once_in_an_order_of_its_own(train, plugin_file
     run = train("--plugin-file", path, "--batch-size", 500, "--epochs", 3, "--set", "log_every=1")
     assert [line["epoch"] for line in run.metrics] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [line["count"] for line in run.metrics] == [500, 500, 438] * 3
-    totals = [[line["total"] for line in run.metrics if line["epoch"] == epoch] for epoch in range(3)]
+    totals = [
+        [line["total"] for line in run.metrics if line["epoch"] == epoch] for epoch in range(3)
+    ]
     assert sum(totals[0]) == pytest.approx(sum(totals[1])) == pytest.approx(sum(totals[2]))
     assert len({first for first, _, _ in totals}) == 3
 

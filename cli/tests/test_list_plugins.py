@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from vq.app import main
-from vq.pipeline.config import make_plan
-from vqcore.component import KINDS
-from vqcore.registry import Registry, default_registry
+from vq.cli.app import main
+from vq.config.run_config import resolve_config
+from vqcore.plugin.component import KINDS
+from vqcore.plugin.registry import Registry, default_registry
 
 KEYS = ["plugin", "package", "version", "api", "status", "error", "provides"]
 OURS = {"vqcore", "vq-cli", "vqcore-ema", "vqcore-grouped", "vqcore-homology", "vqcore-hyperbolic"}
@@ -102,7 +102,7 @@ def rows_by_package(text):
     return {row["package"]: row for row in rows}
 
 
-# -- the list -----------------------------------------------------------------------------------------------------
+# -- the list ---------------------------------------------------------------
 
 
 def test_json_has_exactly_the_promised_shape(vq):
@@ -139,19 +139,23 @@ def test_kind_leaves_only_that_kind(vq):
     code, out, _ = vq("list-plugins", "--json", "--kind", "manifold")
     assert code == 0
     for package, row in rows_by_package(out).items():
-        assert row["provides"] == [item for item in whole[package]["provides"] if item["kind"] == "manifold"]
+        assert row["provides"] == [
+            item for item in whole[package]["provides"] if item["kind"] == "manifold"
+        ]
     assert "euclidean" in vq("list-plugins", "--kind", "manifold")[1]
     assert "codebook" not in vq("list-plugins", "--kind", "manifold")[1]
 
 
-@pytest.mark.parametrize("command", [("list-plugins", "--kind", "manifolds"), ("show", "manifolds", "euclidean")])
+@pytest.mark.parametrize(
+    "command", [("list-plugins", "--kind", "manifolds"), ("show", "manifolds", "euclidean")]
+)
 def test_a_wrong_kind_is_a_usage_error(command, vq):
     code, out, err = vq(*command)
     assert (code, out) == (2, "")
     assert "'manifolds': did you mean 'manifold'?" in err
 
 
-# -- one component ------------------------------------------------------------------------------------------------
+# -- one component ----------------------------------------------------------
 
 
 def test_show_prints_a_components_options_as_json(vq):
@@ -178,8 +182,13 @@ def test_show_prints_every_option_of_every_component(vq):
             lines = [f"{' '.join(line.split())} " for line in out.splitlines()]
             for option in json.loads(vq(*chosen, "--json")[1])["options"]:
                 assert option["description"], (chosen, option)
-                (line,) = [each for each in lines if each.startswith(f"{option['name']} {option['type']} ")]
-                assert line.endswith(f" {' '.join(option['description'].split())} "), (chosen, option)
+                (line,) = [
+                    each for each in lines if each.startswith(f"{option['name']} {option['type']} ")
+                ]
+                assert line.endswith(f" {' '.join(option['description'].split())} "), (
+                    chosen,
+                    option,
+                )
 
 
 def test_show_refuses_an_unknown_name(vq):
@@ -188,7 +197,7 @@ def test_show_refuses_an_unknown_name(vq):
     assert "did you mean 'poincare'?" in err
 
 
-# -- a broken plugin among them -----------------------------------------------------------------------------------
+# -- a broken plugin among them ---------------------------------------------
 
 
 def test_a_broken_plugin_is_listed_with_its_cause(vq, install):
@@ -210,7 +219,10 @@ def test_a_broken_plugin_is_listed_with_its_cause(vq, install):
     assert {row["status"] for row in rows.values()} == {"ok"}
     code, out, _ = vq("list-plugins")
     assert code == 0
-    assert re.search(r"fancy +broken-pkg +1.0 +error +ModuleNotFoundError: No module named 'nobody_has_this'", out)
+    assert re.search(
+        r"fancy +broken-pkg +1.0 +error +ModuleNotFoundError: No module named 'nobody_has_this'",
+        out,
+    )
 
 
 def test_a_broken_plugin_stops_only_who_asks_for_it(vq, install):
@@ -221,7 +233,9 @@ def test_a_broken_plugin_stops_only_who_asks_for_it(vq, install):
         for command in (("train", "--dry-run", "--manifold", name), ("show", "manifold", name)):
             code, out, err = vq(*command)
             assert (code, out) == (3, ""), command
-            assert "plugin fancy of broken-pkg is not loaded (error): RuntimeError: [b]no[/b]" in err
+            assert (
+                "plugin fancy of broken-pkg is not loaded (error): RuntimeError: [b]no[/b]" in err
+            )
 
 
 @pytest.mark.parametrize("action", ["1 / 0", "exit(5)"])
@@ -246,7 +260,7 @@ def test_a_broken_target_stops_only_who_builds_it(vq, install):
 def test_a_name_that_two_packages_provide_leaves_the_defaults_alone(vq, install):
     for kind, name in (("manifold", "euclidean"), ("quantizer", "codebook"), ("dataset", "digits")):
         install(f"rival-{kind}", plugin(name, kind=kind))
-    chosen = make_plan({}, Registry()).components
+    chosen = resolve_config({}, Registry()).components
     assert {kind: chosen[kind].package for kind in ("manifold", "quantizer", "dataset")} == {
         "manifold": "vqcore",
         "quantizer": "vqcore",
@@ -274,14 +288,22 @@ def test_a_disabled_plugin_is_listed_and_told_about(vq, monkeypatch):
 
 def test_from_outside_a_broken_plugin_ends_with_its_cause_and_no_traceback(tmp_path):
     folder = distribution(tmp_path, "broken-pkg", plugin("fancy") + "import sys\nsys.exit(0)\n")
-    command = [sys.executable, "-c", "from vq.app import main; main()", "train", "--dry-run", "--manifold", "fancy"]
+    command = [
+        sys.executable,
+        "-c",
+        "from vq.cli.app import main; main()",
+        "train",
+        "--dry-run",
+        "--manifold",
+        "fancy",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=seeing(folder), check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert "plugin fancy of broken-pkg is not loaded (error): SystemExit: 0" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-# -- --check ------------------------------------------------------------------------------------------------------
+# -- --check ----------------------------------------------------------------
 
 
 def test_check_builds_every_component(vq, monkeypatch):
@@ -296,7 +318,9 @@ def test_check_builds_every_component(vq, monkeypatch):
     code, out, err = vq("list-plugins", "--check", "--json")
     assert (code, err) == (0, "")
     rows = json.loads(out)
-    provided = {(item["kind"], row["package"], item["name"]) for row in rows for item in row["provides"]}
+    provided = {
+        (item["kind"], row["package"], item["name"]) for row in rows for item in row["provides"]
+    }
     assert provided <= built
     built.clear()
     assert vq("list-plugins", "--check", "--kind", "estimator")[0] == 0
@@ -316,11 +340,13 @@ def test_check_fails_where_a_component_cannot_be_built(vq, install):
     code, out, err = vq("list-plugins", "--check", "--kind", "estimator", "--json")
     assert code == 1
     assert rows_by_package(out)["broken-pkg"]["status"] == "ok"
-    assert err.startswith("broken: estimator 'fancy' is broken: nobody_has_this:Fancy cannot be imported")
+    assert err.startswith(
+        "broken: estimator 'fancy' is broken: nobody_has_this:Fancy cannot be imported"
+    )
     assert len(err.splitlines()) == 1
 
 
-# -- --plugin-file ------------------------------------------------------------------------------------------------
+# -- --plugin-file ----------------------------------------------------------
 
 
 def test_a_plugin_file_is_listed_and_shown(vq, tmp_path):
@@ -329,7 +355,12 @@ def test_a_plugin_file_is_listed_and_shown(vq, tmp_path):
     code, out, _ = vq("list-plugins", "--json", "--plugin-file", "doubled.py")
     row = rows_by_package(out)[str(file)]
     assert code == 0
-    assert (row["plugin"], row["version"], row["api"], row["status"]) == ("doubled", "file", 1, "ok")
+    assert (row["plugin"], row["version"], row["api"], row["status"]) == (
+        "doubled",
+        "file",
+        1,
+        "ok",
+    )
     assert row["provides"] == [{"kind": "manifold", "name": "doubled", "summary": "flat, twice"}]
     code, out, _ = vq("show", "manifold", "doubled", "--plugin-file", "doubled.py")
     assert code == 0
@@ -337,7 +368,9 @@ def test_a_plugin_file_is_listed_and_shown(vq, tmp_path):
     assert vq("show", "manifold", "doubled")[0] == 3
 
 
-@pytest.mark.parametrize(("source", "cause"), [(None, "no such plugin file"), ("1 / 0", "ZeroDivisionError")])
+@pytest.mark.parametrize(
+    ("source", "cause"), [(None, "no such plugin file"), ("1 / 0", "ZeroDivisionError")]
+)
 def test_a_plugin_file_that_does_not_load_is_listed_and_else_refused(source, cause, vq, tmp_path):
     file = tmp_path / "mine.py"
     if source:
@@ -357,10 +390,22 @@ def test_a_manifold_of_15_lines_trains_beside_a_broken_plugin(tmp_path):
     assert len(DOUBLED.splitlines()) == 15
     (tmp_path / "doubled.py").write_text(DOUBLED)
     folder = distribution(tmp_path / "site", "broken-pkg", plugin("fancy") + "1 / 0\n")
-    command = [sys.executable, "-c", "from vq.app import main; main()", "train", "--max-steps", "2"]
+    command = [
+        sys.executable,
+        "-c",
+        "from vq.cli.app import main; main()",
+        "train",
+        "--max-steps",
+        "2",
+    ]
     command += ["--plugin-file", "doubled.py", "--manifold", "doubled", "--run-dir", "run"]
-    done = subprocess.run(command, capture_output=True, text=True, env=seeing(folder), cwd=tmp_path, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=seeing(folder), cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 2
     assert str(tmp_path / "doubled.py") in (tmp_path / "run" / "config.yaml").read_text()
-    assert rows_by_package((tmp_path / "run" / "plugins.json").read_text())["broken-pkg"]["status"] == "error"
+    assert (
+        rows_by_package((tmp_path / "run" / "plugins.json").read_text())["broken-pkg"]["status"]
+        == "error"
+    )

@@ -20,7 +20,16 @@ from safetensors.torch import load_file
 HELPERS = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
 run_vq, TrainedRun = HELPERS["run_vq"], HELPERS["TrainedRun"]
 #: A large eps: with the usual one Adam moves a weight whose gradient is rounding error by a whole step.
-COMMON = ("--set", "optimizer.eps=1e-3", "--codebook-size", 16, "--set", "log_every=1", "--set", "warmup_steps=0")
+COMMON = (
+    "--set",
+    "optimizer.eps=1e-3",
+    "--codebook-size",
+    16,
+    "--set",
+    "log_every=1",
+    "--set",
+    "warmup_steps=0",
+)
 #: Six steps a pass; the last of a pass has 3 samples in all, of which two parts on two processes leave one empty.
 SHORT = ("--batch-size", 287, "--max-steps", 8)
 #: Figures that the first process takes alone, of its own part of the batch or rounded.
@@ -30,14 +39,23 @@ CASES = {
     "plain": ("--max-steps", 12, "--manifold", "poincare", "--regularizer", "homology"),
     "accumulated": (*SHORT, "--set", "accumulate=2", "--quantizer", "ema", *NO_REVIVAL),
     "late term": (*SHORT, "--quantizer", "residual", "--set", "regularizers.homology.every=3"),
-    "no network": ("--max-steps", 4, "--backbone", "patches", "--quantizer", "ema", "--dataset", "photos"),
+    "no network": (
+        "--max-steps",
+        4,
+        "--backbone",
+        "patches",
+        "--quantizer",
+        "ema",
+        "--dataset",
+        "photos",
+    ),
     "vectors": ("--max-steps", 4, "--dataset", "trees", "--backbone", "mlp", "--batch-size", 63),
 }
 #: A backbone as anybody may write it: it fails on empty batches, has layers that it does not use, kernels of five
 #: axes, and running statistics that each process gathers by itself.
 BORROWED = """
 from torch import nn
-from vq.pipeline.backbones.base import Backbone
+from vqcore.interfaces.backbone import Backbone
 from vqcore import ComponentSpec, hookimpl
 VQ_API = 1
 class Borrowed(Backbone):
@@ -75,7 +93,11 @@ def free_port():
 
 def in_processes(script, folder, *arguments, world=2):
     """Start this file once for each rank as a launcher would; the exit codes and what each wrote."""
-    environment = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "WORLD_SIZE": str(world),
+        "MASTER_ADDR": "127.0.0.1",
+        "OMP_NUM_THREADS": "1",
+    }
     started = []
     ports = json.dumps([free_port() for _ in range(len(CASES) + 5)])
     for rank in range(world):
@@ -96,16 +118,37 @@ def vq_on_port(*arguments):
 
 def train_all(folder):
     """Every case, then a run that one process began and one that it will go on with."""
-    ends = {name: vq_on_port("train", *COMMON, *choices, "--run-dir", folder / name) for name, choices in CASES.items()}
+    ends = {
+        name: vq_on_port("train", *COMMON, *choices, "--run-dir", folder / name)
+        for name, choices in CASES.items()
+    }
     ends["begun"] = vq_on_port(
-        "train", *COMMON, "--set", "schedule=constant", "--max-steps", 4, "--run-dir", folder / "begun"
+        "train",
+        *COMMON,
+        "--set",
+        "schedule=constant",
+        "--max-steps",
+        4,
+        "--run-dir",
+        folder / "begun",
     )
     ends["goes on"] = vq_on_port("train", "--resume", folder / "goes on", "--max-steps", 8)
-    borrowed = ("--backbone", "borrowed", "--plugin-file", folder / "borrowed.py", "--set", "accumulate=2")
-    ends["borrowed"] = vq_on_port("train", *COMMON, *SHORT, *borrowed, "--run-dir", folder / "borrowed")
+    borrowed = (
+        "--backbone",
+        "borrowed",
+        "--plugin-file",
+        folder / "borrowed.py",
+        "--set",
+        "accumulate=2",
+    )
+    ends["borrowed"] = vq_on_port(
+        "train", *COMMON, *SHORT, *borrowed, "--run-dir", folder / "borrowed"
+    )
     ends["wrong"] = vq_on_port("train", "--run-dir", folder / "plain")
     lost = ("--plugin-file", folder / "lost.py", "--run-dir", folder / "lost")
-    ends["lost"] = vq_on_port("train", *COMMON, "--max-steps", 8, *lost)  # the last: it leaves the group as it is
+    ends["lost"] = vq_on_port(
+        "train", *COMMON, "--max-steps", 8, *lost
+    )  # the last: it leaves the group as it is
     told = {name: [end.code, end.out, end.err] for name, end in ends.items()}
     (folder / f"ends-{os.environ['RANK']}.json").write_text(json.dumps(told))
 

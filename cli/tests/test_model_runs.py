@@ -7,25 +7,48 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vq.commands.common import registry_for
-from vq.pipeline.data.splits import ArraySplit
-from vq.pipeline.load import load_run
-from vq.pipeline.pictures.codebook import save_codebook
+from vq.cli.arguments import registry_for
+from vq.data.splits import ArraySplit
+from vq.runs.trained_run import load_run
+from vq_report.plots.codebook import save_codebook
 
 MODELS = {
     "autoencoder": ("--bottleneck", "none", "--backbone.hidden", 8),
     "poincare-vae": ("--bottleneck", "gaussian", "--manifold", "poincare", "--backbone.hidden", 8),
     "classical": ("--backbone", "patches", "--quantizer", "ema"),
-    "hierarchical": ("--backbone", "hierarchical", "--backbone.hidden", 8, "--regularizer", "homology"),
-    "hierarchical-vae": ("--backbone", "hierarchical", "--backbone.hidden", 8, "--bottleneck", "gaussian"),
+    "hierarchical": (
+        "--backbone",
+        "hierarchical",
+        "--backbone.hidden",
+        8,
+        "--regularizer",
+        "homology",
+    ),
+    "hierarchical-vae": (
+        "--backbone",
+        "hierarchical",
+        "--backbone.hidden",
+        8,
+        "--bottleneck",
+        "gaussian",
+    ),
 }
-SHORT = ("--codebook-size", 16, "--set", "schedule=constant", "--set", "log_every=2", "--batch-size", 512)
+SHORT = (
+    "--codebook-size",
+    16,
+    "--set",
+    "schedule=constant",
+    "--set",
+    "log_every=2",
+    "--batch-size",
+    512,
+)
 
 
 @pytest.fixture(params=MODELS)
 def parts(request, vq, without_pictures, monkeypatch, tmp_path):
     """The folder of a run in one part, and of the same run stopped on the way."""
-    monkeypatch.setattr("vq_homology.pictures.save", lambda *_: None)
+    monkeypatch.setattr("vq_homology.plots.save", lambda *_: None)
     for name, steps in (("whole", 5), ("parts", 3)):
         given = (*MODELS[request.param], *SHORT, "--max-steps", steps, "--run-dir", tmp_path / name)
         result = vq("train", *given)
@@ -36,7 +59,9 @@ def parts(request, vq, without_pictures, monkeypatch, tmp_path):
 
 
 def test_a_run_in_two_parts_is_the_run_in_one_and_can_be_taken_up(vq, parts, tmp_path):
-    whole, other = (load_file(path / "checkpoints" / "step-00000005" / "model.safetensors") for path in parts)
+    whole, other = (
+        load_file(path / "checkpoints" / "step-00000005" / "model.safetensors") for path in parts
+    )
     assert whole.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in whole.items())
     run = load_run(parts[1], registry_for)
@@ -52,15 +77,27 @@ def test_a_run_in_two_parts_is_the_run_in_one_and_can_be_taken_up(vq, parts, tmp
 
 def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_pictures, tmp_path):
     """Full batches, no memory (decay 0): each step puts a code at the mean of the blocks that chose it before."""
-    settings = ("--quantizer.decay", 0, "--quantizer.dead_code_threshold", 0, "--quantizer.epsilon", 1e-9)
+    settings = (
+        "--quantizer.decay",
+        0,
+        "--quantizer.dead_code_threshold",
+        0,
+        "--quantizer.epsilon",
+        1e-9,
+    )
     given = (*MODELS["classical"], *SHORT, *settings, "--batch-size", 5000, "--codebook-size", 4)
     errors = {}
     for steps in (1, 2, 8):
-        assert vq("train", *given, "--max-steps", steps, "--run-dir", tmp_path / str(steps)).code == 0
+        assert (
+            vq("train", *given, "--max-steps", steps, "--run-dir", tmp_path / str(steps)).code == 0
+        )
         run = load_run(tmp_path / str(steps), registry_for)
         split = run.source.split("train")
         (x,) = split.batches([torch.arange(len(split))], run.device)
-        codes, blocks = run.model.bottleneck.codebook, run.model.backbone.encode(x).movedim(1, -1).flatten(0, -2)
+        codes, blocks = (
+            run.model.bottleneck.codebook,
+            run.model.backbone.encode(x).movedim(1, -1).flatten(0, -2),
+        )
         if steps == 1:
             before = codes
         chosen = torch.cdist(blocks, codes).argmin(1)
@@ -77,8 +114,18 @@ def test_the_documented_backbone_is_a_component(vq, without_pictures, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     (tmp_path / "rows.py").write_text(code, encoding="utf-8")
-    given = ("--plugin-file", tmp_path / "rows.py", "--backbone", "rows", "--manifold", "poincare", *SHORT)
-    result = vq("train", *given, "--backbone.hidden", 8, "--max-steps", 2, "--run-dir", tmp_path / "run")
+    given = (
+        "--plugin-file",
+        tmp_path / "rows.py",
+        "--backbone",
+        "rows",
+        "--manifold",
+        "poincare",
+        *SHORT,
+    )
+    result = vq(
+        "train", *given, "--backbone.hidden", 8, "--max-steps", 2, "--run-dir", tmp_path / "run"
+    )
     assert result.code == 0, result
     run = load_run(tmp_path / "run", registry_for)
     assert run.model.index_shape == (8,)

@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from vq.pipeline.config import make_plan, merge
-from vq.pipeline.presets import PRESETS, read_preset
+from vq.config.presets import PRESETS, read_preset
+from vq.config.run_config import merge, resolve_config
 from vqcore.errors import UsageError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 
@@ -46,25 +46,36 @@ def test_every_preset_has_its_paper():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_a_whole_valid_config_that_says_what_the_paper_says(name):
     values = read_preset(name)
-    dumped = make_plan(values, REGISTRY).dump()
+    dumped = resolve_config(values, REGISTRY).dump()
     assert {path: at(dumped, path) for path in STATED[name]} == STATED[name]
-    assert {"backbone", "quantizer", "optimizer", "dim", "codebook_size", "batch_size", "epochs"} <= set(values)
+    assert {
+        "backbone",
+        "quantizer",
+        "optimizer",
+        "dim",
+        "codebook_size",
+        "batch_size",
+        "epochs",
+    } <= set(values)
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_trains_on_digits(vq, tmp_path, without_pictures, monkeypatch, name):
-    monkeypatch.setattr("vq_homology.pictures.save", lambda *_: None)
+    monkeypatch.setattr("vq_homology.plots.save", lambda *_: None)
     settings = ("--dataset", "digits", "--max-steps", 2, "--batch-size", 16, "--set", "log_every=1")
     result = vq("train", "--preset", name, *settings, "--run-dir", tmp_path / name)
     assert result.code == 0, result
     assert (
-        yaml.safe_load((tmp_path / name / "config.yaml").read_text())["codebook_size"] == STATED[name]["codebook_size"]
+        yaml.safe_load((tmp_path / name / "config.yaml").read_text())["codebook_size"]
+        == STATED[name]["codebook_size"]
     )
 
 
 def test_a_config_and_options_win_over_a_preset(vq, tmp_path):
     (tmp_path / "mine.yaml").write_text("epochs: 3\ndim: 5\nquantizer: {commitment_weight: 0.5}\n")
-    result = vq("train", "--preset", "vq-vae", "--config", "mine.yaml", "--dim", 7, "--print-config")
+    result = vq(
+        "train", "--preset", "vq-vae", "--config", "mine.yaml", "--dim", 7, "--print-config"
+    )
     found = yaml.safe_load(result.out)
     assert (found["epochs"], found["dim"], found["codebook_size"]) == (3, 7, 512)
     assert found["quantizer"]["commitment_weight"] == 0.5
@@ -73,13 +84,14 @@ def test_a_config_and_options_win_over_a_preset(vq, tmp_path):
 
 def test_another_component_drops_the_options_of_the_presets():
     over = merge(read_preset("hyperbolic-vqvae"), {"dataset": "digits", "manifold": "lorentz"})
-    plan = make_plan(over, REGISTRY)
-    assert plan.components["dataset"].spec.name == "digits"
-    assert plan.components["manifold"].spec.name == "lorentz"
+    config = resolve_config(over, REGISTRY)
+    assert config.components["dataset"].spec.name == "digits"
+    assert config.components["manifold"].spec.name == "lorentz"
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("vqvae", "did you mean 'vq-vae'?"), ("zzz", "expected one of hc-vq, hyperbolic-vqvae,")]
+    ("name", "hint"),
+    [("vqvae", "did you mean 'vq-vae'?"), ("zzz", "expected one of hc-vq, hyperbolic-vqvae,")],
 )
 def test_an_unknown_preset(vq, name, hint):
     with pytest.raises(UsageError, match=f"--preset = '{name}'"):

@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from vq.pipeline.reporter import Reporter
-from vq.pipeline.training.progress import TrainingProgress
+from vq.training.progress import TrainingProgress
+from vq.training.reporter import Reporter
 
 LINE = {
     "step": 40,
@@ -35,7 +35,9 @@ def shown(tmp_path):
     return show
 
 
-TEXT = "step 40/60  loss 0.1235  reconstruction 0.1  perplexity 51.5  test_psnr 20.25  100 samples/s\n"
+TEXT = (
+    "step 40/60  loss 0.1235  reconstruction 0.1  perplexity 51.5  test_psnr 20.25  100 samples/s\n"
+)
 
 
 def test_a_line_where_there_is_no_terminal(shown):
@@ -54,7 +56,10 @@ def test_a_bar_on_a_terminal(shown):
 
 def test_a_run_logs_the_same_lines(train):
     out = train("--max-steps", 8).result.out
-    assert [line.split("  ")[0] for line in out.splitlines() if line.startswith("step ")] == ["step 4/8", "step 8/8"]
+    assert [line.split("  ")[0] for line in out.splitlines() if line.startswith("step ")] == [
+        "step 4/8",
+        "step 8/8",
+    ]
     assert "\x1b" not in out
 
 
@@ -65,4 +70,6 @@ def test_warnings_are_printed_and_kept(tmp_path):
     reporter.keep(tmp_path / "log.txt")
     reporter.warn("a [text] longer than the console is wide")
     assert out.getvalue().splitlines()[1] == "warning: a [text] longer than the console is wide"
-    assert (tmp_path / "log.txt").read_text() == "warning: a [text] longer than the console is wide\n"
+    assert (
+        tmp_path / "log.txt"
+    ).read_text() == "warning: a [text] longer than the console is wide\n"

@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 import torch
 
-from vq.pipeline import extras
-from vq.pipeline.evaluation.bits import Bits
-from vq.pipeline.evaluation.perceptual import Fid, Lpips
-from vq.pipeline.evaluation.structural import Ssim
-from vqcore.output import Output
+from vq import optional_dependencies
+from vq.evaluation.bits import Bits
+from vq.evaluation.perceptual import Fid, Lpips
+from vq.evaluation.structural import Ssim
+from vqcore.interfaces.output import Output
 
 CPU = torch.device("cpu")
 
 
 def pictures(count, side, seed=0, channels=3):
-    return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+    return (
+        torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(seed)) * 2
+        - 1
+    )
 
 
 def usage(counts, sizes):
@@ -35,18 +38,33 @@ def evaluated(vq, run, *arguments):
 def test_pictures_have_similarity_bits_and_an_origin(complete_run, vq):
     figures = evaluated(vq, complete_run)
     assert figures["dataset"]["name"] == "digits"
-    assert (figures["shape"], figures["value_range"], figures["samples"]) == ([1, 8, 8], [-1.0, 1.0], 359)
+    assert (figures["shape"], figures["value_range"], figures["samples"]) == (
+        [1, 8, 8],
+        [-1.0, 1.0],
+        359,
+    )
     assert {"vqcore", "torch", "torchmetrics"} <= set(figures["versions"])
     assert figures["usage"] == figures["codes_used"] / 16
     assert figures["index_bits_per_pixel"] == pytest.approx(16 * 4 / 64)
-    assert figures["entropy_bits_per_pixel"] == pytest.approx(16 * math.log2(figures["perplexity"]) / 64)
+    assert figures["entropy_bits_per_pixel"] == pytest.approx(
+        16 * math.log2(figures["perplexity"]) / 64
+    )
     assert (figures["ssim_window"], -1 < figures["ssim"] < 1) == (7, True)
     again = evaluated(vq, complete_run)
     assert {**again, "seconds": 0} == {**figures, "seconds": 0}
 
 
 def test_vectors_have_bits_a_value_and_no_similarity(train, vq):
-    trees = ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3")
+    trees = (
+        "--dataset",
+        "trees",
+        "--set",
+        "dataset.depth=5",
+        "--backbone",
+        "mlp",
+        "--set",
+        "backbone.tokens=3",
+    )
     run = train(*trees, "--max-steps", 1)
     figures = evaluated(vq, run)
     assert figures["index_bits_per_value"] == pytest.approx(3 * 4 / 31)
@@ -54,7 +72,10 @@ def test_vectors_have_bits_a_value_and_no_similarity(train, vq):
     for option in ("--fid", "--lpips"):
         result = vq("evaluate", run.path, option, "weights.pth")
         assert result.code == 2
-        assert f"{option} = 'weights.pth': expected a run on pictures; its samples have shape (31,)" in result.err
+        assert (
+            f"{option} = 'weights.pth': expected a run on pictures; its samples have shape (31,)"
+            in result.err
+        )
 
 
 def test_a_run_without_codes_has_no_figures_on_them(train, vq):
@@ -100,7 +121,7 @@ def test_similarity_is_computed_in_double_precision():
     assert found[0] == found[1]
 
 
-# -- perceptual: the files' true format, with random weights in it --------------------------------------------------
+# -- perceptual: the files' true format, with random weights in it ----------
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +144,11 @@ def weights_of(tmp_path_factory):
 
 @pytest.mark.parametrize(("name", "network"), [("alexnet", "alex"), ("squeezenet1_1", "squeeze")])
 def test_lpips_is_known_by_its_weights_and_grows_with_the_difference(name, network, weights_of):
-    path, x, noise = weights_of(name), pictures(3, 40, channels=1), pictures(3, 40, seed=1, channels=1)
+    path, x, noise = (
+        weights_of(name),
+        pictures(3, 40, channels=1),
+        pictures(3, 40, seed=1, channels=1),
+    )
     found = []
     for share in (0.0, 0.2, 0.8):
         lpips = Lpips(path, (1, 40, 40), (-1.0, 1.0), CPU)
@@ -153,7 +178,10 @@ def inception(tmp_path_factory):
         torch.manual_seed(0)
         state = module.FeatureExtractorInceptionV3("inception", ["2048"]).state_dict()
     path = tmp_path_factory.mktemp("weights") / "inception.pth"
-    torch.save({key: value * 6**0.5 if "conv.weight" in key else value for key, value in state.items()}, path)
+    torch.save(
+        {key: value * 6**0.5 if "conv.weight" in key else value for key, value in state.items()},
+        path,
+    )
     return path
 
 
@@ -166,7 +194,9 @@ def frechet(one, two):
 
 def test_fid_is_the_frechet_distance_of_the_features(inception):
     fid, x, passes = Fid(inception, (-1.0, 1.0), CPU), pictures(2, 16), []
-    fid.metric.inception.register_forward_hook(lambda _, given, features: passes.append((*given, features)))
+    fid.metric.inception.register_forward_hook(
+        lambda _, given, features: passes.append((*given, features))
+    )
     fid.add(x, 0.3 * x, None)
     for part, (given, _) in zip((x, 0.3 * x), passes, strict=True):
         assert torch.equal(given, ((part + 1) / 2 * 255).round().byte())
@@ -176,8 +206,12 @@ def test_fid_is_the_frechet_distance_of_the_features(inception):
 
 
 @pytest.mark.parametrize("option", ["--fid", "--lpips"])
-@pytest.mark.parametrize("content", [None, b"no weights", {"features.0.weight": torch.zeros(3)}, [1, 2]])
-def test_a_file_of_something_else_is_refused_with_how_to_get_the_right_one(option, content, complete_run, vq, tmp_path):
+@pytest.mark.parametrize(
+    "content", [None, b"no weights", {"features.0.weight": torch.zeros(3)}, [1, 2]]
+)
+def test_a_file_of_something_else_is_refused_with_how_to_get_the_right_one(
+    option, content, complete_run, vq, tmp_path
+):
     path = tmp_path / "weights.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -199,7 +233,11 @@ def test_pictures_too_small_for_a_network(complete_run, vq, weights_of):
 
 
 def test_a_missing_extra_is_named(complete_run, vq, monkeypatch):
-    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "torch_fidelity" else object())
+    monkeypatch.setattr(
+        optional_dependencies,
+        "find_spec",
+        lambda name: None if name == "torch_fidelity" else object(),
+    )
     result = vq("evaluate", complete_run.path, "--fid", "weights.pth")
     assert result.code == 2
     assert "--fid needs torch_fidelity: pip install 'vq-cli[perceptual]'" in result.err

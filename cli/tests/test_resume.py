@@ -11,16 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vq.pipeline import pictures
+from vq_report import plots
 from vqcore.errors import RunError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 #: Six steps a pass over the data, the last with a short batch; stops fall into the second and third pass.
 PASSES = ("--batch-size", 256, "--set", "log_every=2", "--set", "warmup_steps=3")
 CONSTANT = ("--set", "schedule=constant")
 SPACE = ("--manifold", "poincare", "--regularizer", "entropy", "--regularizer", "homology")
 #: Whatever is registered, so that a new quantizer is covered the day it is added.
-QUANTIZERS = sorted(spec.name for plugin in default_registry().plugins for spec in plugin.provides.get("quantizer", ()))
+QUANTIZERS = sorted(
+    spec.name
+    for plugin in default_registry().plugins
+    for spec in plugin.provides.get("quantizer", ())
+)
 STOP = """
 import os, signal
 @hookimpl
@@ -60,19 +64,33 @@ def untimed(lines):
     return [{name: value for name, value in line.items() if name not in TIMED} for line in lines]
 
 
-# -- to the bit ---------------------------------------------------------------------------------------------------
+# -- to the bit -------------------------------------------------------------
 
 
 def hardest(quantizer):
     """Options under which a quantizer holds as much state as it can: k-means codes, and many that are replaced."""
     known = {option["name"] for option in default_registry().options("quantizer", quantizer)}
     wanted = {"init": "kmeans", "dead_code_threshold": 0.5, "usage_decay": 0.5}
-    return [part for name in wanted if name in known for part in ("--set", f"quantizer.{name}={wanted[name]}")]
+    return [
+        part
+        for name in wanted
+        if name in known
+        for part in ("--set", f"quantizer.{name}={wanted[name]}")
+    ]
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
-    choices = (*PASSES, *CONSTANT, *SPACE, "--quantizer", quantizer, *hardest(quantizer), "--set", "eval_every=2")
+    choices = (
+        *PASSES,
+        *CONSTANT,
+        *SPACE,
+        "--quantizer",
+        quantizer,
+        *hardest(quantizer),
+        "--set",
+        "eval_every=2",
+    )
     whole = train(*choices, "--max-steps", 14, run="whole")
     first = train(*choices, "--max-steps", 8, run="parts")
     assert first.weights != whole.weights
@@ -84,10 +102,14 @@ def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
 
 
 @pytest.mark.parametrize(("name", "number"), [("SIGINT", 2), ("SIGTERM", 15)])
-def test_a_run_interrupted_by_a_signal_goes_on_along_its_cosine(train, resume, plugin_file, name, number):
+def test_a_run_interrupted_by_a_signal_goes_on_along_its_cosine(
+    train, resume, plugin_file, name, number
+):
     whole = train(*PASSES, "--max-steps", 14, run="whole")
     stopper = plugin_file(f"stop_at_nine_by_{name.lower()}", STOP.format(step=9, signal=name))
-    first = train(*PASSES, "--max-steps", 14, "--plugin-file", stopper, run="parts", code=128 + number)
+    first = train(
+        *PASSES, "--max-steps", 14, "--plugin-file", stopper, run="parts", code=128 + number
+    )
     assert first.json("status") == first.json("status") | {"status": "interrupted", "step": 9}
     assert first.json("summary")["steps"] == 9
     assert "test_psnr" not in first.metrics[-1]  # it saves before it evaluates
@@ -96,7 +118,9 @@ def test_a_run_interrupted_by_a_signal_goes_on_along_its_cosine(train, resume, p
     parts = resume(first)
     assert_same_run(whole, parts)
     assert parts.steps == [2, 4, 6, 8, 9, 10, 12, 14]
-    assert [line["lr"] for line in parts.metrics if line["step"] % 2 == 0] == [line["lr"] for line in whole.metrics]
+    assert [line["lr"] for line in parts.metrics if line["step"] % 2 == 0] == [
+        line["lr"] for line in whole.metrics
+    ]
     assert parts.json("status")["status"] == "done"
 
 
@@ -114,7 +138,15 @@ def test_a_schedule_may_be_prolonged(train, resume):
 
 
 def test_a_crash_between_checkpoints_costs_the_steps_since_the_last(train, resume):
-    choices = (*PASSES, "--set", "checkpoint_every=4", "--set", "keep_checkpoints=9", "--max-steps", 12)
+    choices = (
+        *PASSES,
+        "--set",
+        "checkpoint_every=4",
+        "--set",
+        "keep_checkpoints=9",
+        "--max-steps",
+        12,
+    )
     whole = train(*choices, run="whole")
     crashed = train(*choices)
     checkpoints = crashed.path / "checkpoints"
@@ -134,7 +166,7 @@ def test_a_run_that_failed_at_its_last_pictures_is_finished(train, resume, monke
         raise RunError("curves.png cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "save_curves", refuse)
+        patch.setattr(plots, "save_curves", refuse)
         run = train(code=1)
     assert "curves.png cannot be written" in run.json("status")["error"]
     again = resume(run)
@@ -143,7 +175,7 @@ def test_a_run_that_failed_at_its_last_pictures_is_finished(train, resume, monke
     assert again.steps == [4, 8]
 
 
-# -- refused ------------------------------------------------------------------------------------------------------
+# -- refused ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -169,7 +201,9 @@ def test_a_run_that_has_begun_cannot_change(complete_run, resume, arguments, nam
 
 
 def test_saying_again_what_a_run_has_is_no_change(copied_run, resume):
-    result = resume(copied_run, "--seed", 0, "--manifold", "poincare", "--regularizer", "entropy").result
+    result = resume(
+        copied_run, "--seed", 0, "--manifold", "poincare", "--regularizer", "entropy"
+    ).result
     assert "is complete at step 12" in result.out
 
 
@@ -193,7 +227,15 @@ def test_resume_has_its_own_folder_and_config(complete_run, resume, other):
 
 
 def test_what_may_change_does(train, resume):
-    run = resume(train("--max-steps", 4), "--max-steps", 8, "--set", "log_every=1", "--set", "keep_checkpoints=1")
+    run = resume(
+        train("--max-steps", 4),
+        "--max-steps",
+        8,
+        "--set",
+        "log_every=1",
+        "--set",
+        "keep_checkpoints=1",
+    )
     assert run.steps == [4, 5, 6, 7, 8]
     assert [path.name for path in (run.path / "checkpoints").glob("step-*")] == ["step-00000008"]
 
@@ -243,11 +285,20 @@ DAMAGES = {
     "state is text": (put("trainer.pt", b"no state"), "damaged or not a checkpoint"),
     "weights are gone": (put("model.safetensors", None), "damaged or not a checkpoint"),
     "state is gone": (put("trainer.pt", None), "damaged or not a checkpoint"),
-    "state of a later format": (put("trainer.pt", {"format": 3}), "checkpoint format 3: this version reads 2"),
+    "state of a later format": (
+        put("trainer.pt", {"format": 3}),
+        "checkpoint format 3: this version reads 2",
+    ),
     "state is a list": (put("trainer.pt", [1, 2]), "checkpoint format 'list'"),
     "state is somebody's": (put("trainer.pt", {"epoch": 3}), "checkpoint format None"),
-    "state is incomplete": (put("trainer.pt", {"format": 2}), "not the state of this run: KeyError: 'optimizer'"),
-    "weights of another model": (swap("model.safetensors"), "holds another model than the config describes"),
+    "state is incomplete": (
+        put("trainer.pt", {"format": 2}),
+        "not the state of this run: KeyError: 'optimizer'",
+    ),
+    "weights of another model": (
+        swap("model.safetensors"),
+        "holds another model than the config describes",
+    ),
     "state of another model": (swap("trainer.pt"), "not the state of this run"),
 }
 

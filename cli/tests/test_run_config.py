@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
-from vq.pipeline.config import RunConfig, assign, make_plan, merge, parse_value, read_config
+from vq.config.run_config import RunConfig, assign, merge, parse_value, read_config, resolve_config
 from vqcore.errors import UsageError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 COMPOSITIONS = {
     "defaults": (),
@@ -45,7 +45,7 @@ def file(tmp_path):
     return write
 
 
-# -- precedence ---------------------------------------------------------------------------------------------------
+# -- precedence -------------------------------------------------------------
 
 
 def test_defaults_are_those_of_the_model(config):
@@ -96,7 +96,9 @@ def test_what_a_level_does_not_name_comes_from_the_one_below(config, file):
     assert (found["quantizer"]["decay"], found["quantizer"]["init"]) == (0.25, "normal")
 
 
-@pytest.mark.parametrize("written", [("--quantizer.inner.decay", "0.5"), ("--quantizer.inner.decay=0.5",)])
+@pytest.mark.parametrize(
+    "written", [("--quantizer.inner.decay", "0.5"), ("--quantizer.inner.decay=0.5",)]
+)
 def test_a_dotted_option_is_the_same_as_set(config, written):
     base = ("--quantizer", "grouped", "--set", "quantizer.inner.name=ema")
     dotted = config(*base, *written, "--seed", "4")
@@ -139,7 +141,7 @@ def test_compile_is_a_switch(config):
     assert config("--no-compile")["compile"] is False
 
 
-# -- files --------------------------------------------------------------------------------------------------------
+# -- files ------------------------------------------------------------------
 
 IN_FORMATS = {
     "a.yaml": "seed: 3\noptimizer: {lr: 1e-4}\nquantizer:\n  name: grouped\n  inner: ema\n",
@@ -152,7 +154,9 @@ IN_FORMATS = {
 @pytest.mark.parametrize("name", IN_FORMATS)
 def test_a_config_file_is_yaml_toml_or_json(config, file, name):
     found = config("--config", file(IN_FORMATS[name], name))
-    assert found == config("--seed", 3, "--lr", 1e-4, "--quantizer", "grouped", "--set", "quantizer.inner.name=ema")
+    assert found == config(
+        "--seed", 3, "--lr", 1e-4, "--quantizer", "grouped", "--set", "quantizer.inner.name=ema"
+    )
 
 
 def test_a_number_that_yaml_reads_as_text_becomes_a_float(config, file):
@@ -181,7 +185,7 @@ def test_a_printed_config_gives_itself(config, file, arguments, suffix):
     assert first != config() or not arguments
 
 
-# -- components ---------------------------------------------------------------------------------------------------
+# -- components -------------------------------------------------------------
 
 
 def test_quantizers_nest(config):
@@ -195,22 +199,32 @@ def test_options_without_a_name_are_the_default_components(config, file):
     assert config("--set", "quantizer.codebook_weight=2")["quantizer"]["codebook_weight"] == 2
     found = config("--config", file({"quantizer": {"codebook_weight": 2}}))["quantizer"]
     assert (found["name"], found["codebook_weight"]) == ("codebook", 2)
-    inner = config("--quantizer", "grouped", "--set", "quantizer.inner.codebook_weight=2")["quantizer"]["inner"]
+    inner = config("--quantizer", "grouped", "--set", "quantizer.inner.codebook_weight=2")[
+        "quantizer"
+    ]["inner"]
     assert (inner["name"], inner["codebook_weight"]) == ("codebook", 2)
 
 
-@pytest.mark.parametrize("settings", [{"name": "ema", "decay": 0.5, "init": "uniform"}, {"init": "uniform"}])
+@pytest.mark.parametrize(
+    "settings", [{"name": "ema", "decay": 0.5, "init": "uniform"}, {"init": "uniform"}]
+)
 def test_another_choice_drops_the_options_of_the_one_before(config, file, settings):
     path = file({"quantizer": settings})
     assert config("--config", path)["quantizer"]["init"] == "uniform"
-    found = config("--config", path, "--quantizer", "residual", "--set", "quantizer.stages=2")["quantizer"]
+    found = config("--config", path, "--quantizer", "residual", "--set", "quantizer.stages=2")[
+        "quantizer"
+    ]
     assert found == config("--quantizer", "residual", "--set", "quantizer.stages=2")["quantizer"]
 
 
-@pytest.mark.parametrize("settings", [{"name": "ema", "init": "uniform"}, {"name": "codebook", "init": "uniform"}])
+@pytest.mark.parametrize(
+    "settings", [{"name": "ema", "init": "uniform"}, {"name": "codebook", "init": "uniform"}]
+)
 def test_the_same_choice_keeps_its_options(config, file, settings):
     path = file({"quantizer": settings})
-    assert config("--config", path, "--quantizer", settings["name"])["quantizer"]["init"] == "uniform"
+    assert (
+        config("--config", path, "--quantizer", settings["name"])["quantizer"]["init"] == "uniform"
+    )
 
 
 def test_naming_the_default_component_keeps_options_without_a_name(config, file):
@@ -219,17 +233,37 @@ def test_naming_the_default_component_keeps_options_without_a_name(config, file)
 
 
 def test_another_inner_choice_drops_the_options_of_the_one_before(config, file):
-    path = file({"quantizer": {"name": "grouped", "groups": 4, "inner": {"name": "ema", "init": "uniform"}}})
+    path = file(
+        {"quantizer": {"name": "grouped", "groups": 4, "inner": {"name": "ema", "init": "uniform"}}}
+    )
     found = config("--config", path, "--set", "quantizer.inner=codebook")["quantizer"]
-    assert (found["groups"], found["inner"]["name"], found["inner"]["init"]) == (4, "codebook", "data")
+    assert (found["groups"], found["inner"]["name"], found["inner"]["init"]) == (
+        4,
+        "codebook",
+        "data",
+    )
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--quantizer.inner.decay", "0.5", "--quantizer.inner.name", "ema", "--quantizer.name", "grouped"),
+        (
+            "--quantizer.inner.decay",
+            "0.5",
+            "--quantizer.inner.name",
+            "ema",
+            "--quantizer.name",
+            "grouped",
+        ),
         ("--set", "quantizer.inner.decay=0.5", "--set", "quantizer={name: grouped, inner: ema}"),
-        ("--set", "quantizer.inner={decay: 0.5}", "--set", "quantizer.inner.name=ema", "--quantizer", "grouped"),
+        (
+            "--set",
+            "quantizer.inner={decay: 0.5}",
+            "--set",
+            "quantizer.inner.name=ema",
+            "--quantizer",
+            "grouped",
+        ),
     ],
 )
 def test_the_order_of_a_choice_and_its_options_does_not_matter(config, arguments):
@@ -244,7 +278,14 @@ def test_lr_holds_for_an_optimizer_that_set_chooses(config):
 def test_regularizers_are_a_list_or_a_mapping(config, file):
     as_list = file("regularizers: [smoothness, {name: entropy, weight: 3}]", "list.yaml")
     as_mapping = file("regularizers: {smoothness: , entropy: {weight: 3}}", "mapping.yaml")
-    by_option = ("--regularizer", "smoothness", "--regularizer", "entropy", "--set", "regularizers.entropy.weight=3")
+    by_option = (
+        "--regularizer",
+        "smoothness",
+        "--regularizer",
+        "entropy",
+        "--set",
+        "regularizers.entropy.weight=3",
+    )
     found = config("--config", as_list)
     assert list(found["regularizers"]) == ["smoothness", "entropy"]
     assert found["regularizers"]["entropy"]["weight"] == 3
@@ -269,14 +310,23 @@ def test_regularizer_may_be_said_for_regularizers(config):
 
 
 def test_dry_run_checks_and_names_the_composition(vq, tmp_path):
-    result = vq("train", "--dry-run", "--manifold", "poincare", "--estimator", "rotation", "--regularizer", "entropy")
+    result = vq(
+        "train",
+        "--dry-run",
+        "--manifold",
+        "poincare",
+        "--estimator",
+        "rotation",
+        "--regularizer",
+        "entropy",
+    )
     assert (result.code, result.err) == (0, "")
     assert result.out.strip() == "config is valid: digits-poincare-codebook-rotation-entropy"
     assert vq("train", "--dry-run", "--set", "dim=0").code == 2
     assert not list(tmp_path.iterdir())
 
 
-# -- merge, assign, parse_value, read_config ----------------------------------------------------------------------
+# -- merge, assign, parse_value, read_config --------------------------------
 
 
 @pytest.mark.parametrize(
@@ -302,30 +352,48 @@ def test_merge(base, over, expected):
 
 
 def test_assign_nests_key_paths():
-    pairs = [("seed", 1), ("quantizer.inner.name", "ema"), ("quantizer.name", "grouped"), ("seed", 2)]
+    pairs = [
+        ("seed", 1),
+        ("quantizer.inner.name", "ema"),
+        ("quantizer.name", "grouped"),
+        ("seed", 2),
+    ]
     assert assign(pairs) == {"seed": 2, "quantizer": {"name": "grouped", "inner": {"name": "ema"}}}
-    assert assign([("regularizer.entropy.weight", 2)]) == {"regularizers": {"entropy": {"weight": 2}}}
+    assert assign([("regularizer.entropy.weight", 2)]) == {
+        "regularizers": {"entropy": {"weight": 2}}
+    }
     assert assign([]) == {}
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("3", 3), ("0.5", 0.5), ("true", True), ("null", None), ("[1, 2]", [1, 2]), ("{a: 1}", {"a": 1}), ("ema", "ema")],
+    [
+        ("3", 3),
+        ("0.5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("[1, 2]", [1, 2]),
+        ("{a: 1}", {"a": 1}),
+        ("ema", "ema"),
+    ],
 )
 def test_a_value_is_read_as_yaml(text, value):
     assert parse_value(text) == value
 
 
 def test_a_plan_from_plain_values_needs_no_command(tmp_path):
-    plan = make_plan({"quantizer": {"name": "ema", "decay": "0.5"}, "regularizers": ["entropy"]}, default_registry())
-    assert plan.components["quantizer"].options.decay == 0.5
-    assert list(plan.regularizers) == ["entropy"]
-    path = tmp_path / "plan.json"
-    path.write_text(json.dumps(plan.dump()))
-    assert make_plan(read_config(path), default_registry()).dump() == plan.dump()
+    config = resolve_config(
+        {"quantizer": {"name": "ema", "decay": "0.5"}, "regularizers": ["entropy"]},
+        default_registry(),
+    )
+    assert config.components["quantizer"].options.decay == 0.5
+    assert list(config.regularizers) == ["entropy"]
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.dump()))
+    assert resolve_config(read_config(path), default_registry()).dump() == config.dump()
 
 
 @pytest.mark.parametrize("listed", [1, {"weight": 2}, {"name": 3}, ["entropy"]])
 def test_a_listed_regularizer_needs_a_name(listed):
     with pytest.raises(UsageError, match="expected the name of one"):
-        make_plan({"regularizers": [listed]}, default_registry())
+        resolve_config({"regularizers": [listed]}, default_registry())

@@ -17,14 +17,15 @@ import yaml
 from matplotlib.patches import Circle
 from PIL import Image
 
-from vq.pipeline import checkpoint, pictures
-from vq.pipeline.config import make_plan, read_config
-from vq.pipeline.model import build_model, build_source
-from vq.pipeline.run_folder import RunFolder
-from vq.pipeline.training import launch
-from vq.pipeline.training import run as trainer
+from vq.checkpoints import checkpoint
+from vq.config.run_config import read_config, resolve_config
+from vq.models.autoencoder import build_model, build_source
+from vq.runs.folder import RunFolder
+from vq.training import launch
+from vq.training import trainer as trainer
+from vq_report import plots
 from vqcore.errors import RunError, SettingError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 SUMMARY = {
     "psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error", "codebook_size", "codebooks",
@@ -34,9 +35,9 @@ SUMMARY = {
 
 def load(run):
     """The trained model of a run in eval mode, and its data."""
-    plan = make_plan(read_config(run.path / "config.yaml"), default_registry())
-    source = build_source(plan, default_registry())
-    model = build_model(plan, default_registry(), source).eval()
+    config = resolve_config(read_config(run.path / "config.yaml"), default_registry())
+    source = build_source(config, default_registry())
+    model = build_model(config, default_registry(), source).eval()
     checkpoint.load_weights(checkpoint.latest(run.path / "checkpoints"), model)
     return model, source
 
@@ -48,7 +49,7 @@ def held_out(source, count):
     return next(split.batches([order], torch.device("cpu")))
 
 
-# -- the files ----------------------------------------------------------------------------------------------------
+# -- the files --------------------------------------------------------------
 
 
 def test_every_file_is_there_and_no_other(complete_run):
@@ -65,7 +66,12 @@ def test_every_file_is_there_and_no_other(complete_run):
 def test_the_summary_holds_the_held_out_figures(complete_run):
     summary = complete_run.json("summary")
     assert set(summary) == SUMMARY
-    assert (summary["steps"], summary["samples"], summary["codebook_size"], summary["codebooks"]) == (12, 359, 16, 1)
+    assert (
+        summary["steps"],
+        summary["samples"],
+        summary["codebook_size"],
+        summary["codebooks"],
+    ) == (12, 359, 16, 1)
     assert 0 < summary["mse"] < 1
     assert summary["psnr"] == -10 * math.log10(summary["mse"])
     assert 1 <= summary["perplexity"] <= summary["codes_used"] <= 16
@@ -76,7 +82,16 @@ def test_the_summary_holds_the_held_out_figures(complete_run):
 def test_metrics_are_a_line_a_log_step(complete_run):
     assert complete_run.steps == [4, 8, 12]
     for line in complete_run.metrics:
-        expected = {"loss", "reconstruction", "commitment", "entropy", "perplexity", "codes_used", "bad_tokens", "lr"}
+        expected = {
+            "loss",
+            "reconstruction",
+            "commitment",
+            "entropy",
+            "perplexity",
+            "codes_used",
+            "bad_tokens",
+            "lr",
+        }
         assert expected <= set(line)
         terms = line["reconstruction"] + line["commitment"] + line["entropy"]
         assert line["loss"] == pytest.approx(terms, rel=1e-6)
@@ -102,7 +117,11 @@ def test_losses_are_means_over_the_window(train):
 
 def test_watching_a_run_changes_nothing_of_it(train):
     """Evaluating, drawing and saving after every step leave the weights that none of it leaves."""
-    often = [part for name in ("log", "eval", "sample", "checkpoint") for part in ("--set", f"{name}_every=1")]
+    often = [
+        part
+        for name in ("log", "eval", "sample", "checkpoint")
+        for part in ("--set", f"{name}_every=1")
+    ]
     for quantizer in ("codebook", "ema"):
         plain = train("--quantizer", quantizer, run=f"{quantizer}-plain")
         watched = train("--quantizer", quantizer, *often, run=f"{quantizer}-watched")
@@ -131,9 +150,13 @@ def test_the_config_repeats_the_run_to_the_bit(complete_run, vq, without_picture
     assert result.code == 0, result
     again = type(complete_run)("again", result)
     assert again.weights == complete_run.weights
-    assert (again.path / "config.yaml").read_text() == (complete_run.path / "config.yaml").read_text()
+    assert (again.path / "config.yaml").read_text() == (
+        complete_run.path / "config.yaml"
+    ).read_text()
     fixed = [name for name in SUMMARY if name not in ("seconds", "images_per_second")]
-    assert [again.json("summary")[n] for n in fixed] == [complete_run.json("summary")[n] for n in fixed]
+    assert [again.json("summary")[n] for n in fixed] == [
+        complete_run.json("summary")[n] for n in fixed
+    ]
 
 
 def test_another_seed_is_another_run(train):
@@ -162,12 +185,17 @@ def test_status_plugins_and_environment(complete_run, vq):
 
 def test_the_log_holds_what_was_printed(complete_run):
     log = (complete_run.path / "log.txt").read_text()
-    for text in ("digits-poincare-ema-rotation-entropy: 1438 samples", "step 8/12  loss", "psnr", "run folder:"):
+    for text in (
+        "digits-poincare-ema-rotation-entropy: 1438 samples",
+        "step 8/12  loss",
+        "psnr",
+        "run folder:",
+    ):
         assert text in log
         assert text in complete_run.result.out
 
 
-# -- pictures -----------------------------------------------------------------------------------------------------
+# -- pictures ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["curves.png", "codebook.png", "samples/step-00000004.png"])
@@ -197,7 +225,9 @@ def test_samples_show_inputs_beside_reconstructions(complete_run):
 
 
 def test_vectors_are_shown_as_rows(train):
-    run = train("--dataset", "trees", "--set", "dataset.depth=4", "--backbone", "mlp", "--max-steps", 2)
+    run = train(
+        "--dataset", "trees", "--set", "dataset.depth=4", "--backbone", "mlp", "--max-steps", 2
+    )
     with Image.open(run.path / "samples/step-00000002.png") as picture:
         pixels = np.asarray(picture.convert("L"))
     bits = held_out(load(run)[1], 15)  # all there are
@@ -210,9 +240,9 @@ def test_vectors_are_shown_as_rows(train):
 def built(*settings):
     """A model with random weights after one forward pass in training, so that its codes come from latents."""
     values = {"backbone": {"hidden": 8}, "codebook_size": 16}
-    plan = make_plan(values | dict(settings), default_registry())
-    source = build_source(plan, default_registry())
-    model = build_model(plan, default_registry(), source).train()
+    config = resolve_config(values | dict(settings), default_registry())
+    source = build_source(config, default_registry())
+    model = build_model(config, default_registry(), source).train()
     model(next(source.split("train").batches([torch.arange(64)], torch.device("cpu"))))
     return model, source
 
@@ -221,7 +251,7 @@ def built(*settings):
 def drawn(monkeypatch):
     """The figures that would have been rendered."""
     figures = []
-    for module in (pictures.codebook, pictures.curves):
+    for module in (plots.codebook, plots.curves):
         monkeypatch.setattr(module, "save", lambda figure, _path: figures.append(figure))
     return figures
 
@@ -238,7 +268,7 @@ def drawn(monkeypatch):
 )
 def test_codes_are_drawn_on_the_disk_where_there_is_one(drawn, manifold, quantizer, books):
     model, source = built(("manifold", manifold), ("quantizer", quantizer))
-    pictures.save_codebook(None, model, source.split("test"), torch.device("cpu"))
+    plots.save_codebook(None, model, source.split("test"), torch.device("cpu"))
     planes = drawn[0].axes[::2]
     assert len(planes) == books
     assert model.training
@@ -258,7 +288,7 @@ def test_codes_are_drawn_on_the_disk_where_there_is_one(drawn, manifold, quantiz
 def test_a_code_lies_on_the_disk_at_half_its_distance_from_the_origin(drawn):
     """The ball's radius of a tangent vector u is tanh |u|: projecting on the plane keeps each length."""
     model, source = built(("manifold", "poincare"))
-    pictures.save_codebook(None, model, source.split("test"), torch.device("cpu"))
+    plots.save_codebook(None, model, source.split("test"), torch.device("cpu"))
     _, *codes = drawn[0].axes[0].collections
     found = np.concatenate([np.linalg.norm(one.get_offsets(), axis=1) for one in codes])
     lengths = model.bottleneck.codebook.detach().norm(dim=1).numpy()
@@ -266,7 +296,7 @@ def test_a_code_lies_on_the_disk_at_half_its_distance_from_the_origin(drawn):
 
 
 def test_curves_show_every_loss_term_and_the_held_out_figures(drawn, complete_run):
-    pictures.save_curves(None, complete_run.metrics)
+    plots.save_curves(None, complete_run.metrics)
     losses, quality, usage = drawn[0].axes
     lines = {line.get_label(): line.get_xydata() for line in losses.lines}
     assert set(lines) == {"reconstruction", "commitment", "entropy"}
@@ -275,11 +305,14 @@ def test_curves_show_every_loss_term_and_the_held_out_figures(drawn, complete_ru
     held = [[line["step"], line["test_psnr"]] for line in complete_run.metrics]
     assert quality.lines[0].get_xydata().tolist() == held
     assert len(usage.lines) == 3
-    pictures.save_curves(None, [{"step": 1, "loss": 1.0, "reconstruction": 1.0, "grad_norm": 1.0}])
-    assert [axes.get_title("left") for axes in drawn[1].axes] == ["loss terms, weighted", "PSNR, dB"]  # no codes
+    plots.save_curves(None, [{"step": 1, "loss": 1.0, "reconstruction": 1.0, "grad_norm": 1.0}])
+    assert [axes.get_title("left") for axes in drawn[1].axes] == [
+        "loss terms, weighted",
+        "PSNR, dB",
+    ]  # no codes
 
 
-# -- a place of its own -------------------------------------------------------------------------------------------
+# -- a place of its own -----------------------------------------------------
 
 
 @pytest.mark.parametrize("held", ["a run", "a file", "the path is a file"])
@@ -293,7 +326,9 @@ def test_a_folder_with_anything_in_it_is_never_written_into(train, vq, tmp_path,
     else:
         target.write_text("do not lose")
     before = run.contents() if held == "a run" else None
-    monkeypatch.setattr(launch, "launch", lambda *_: pytest.fail("said only after torch was imported"))
+    monkeypatch.setattr(
+        launch, "launch", lambda *_: pytest.fail("said only after torch was imported")
+    )
     result = vq("train", "--run-dir", target, "--max-steps", 1)
     assert result.code == 2
     assert f"--run-dir = '{target}': expected a new or empty folder" in result.err
@@ -313,12 +348,24 @@ def test_an_empty_folder_may_be_chosen(train, tmp_path):
 def test_runs_of_the_same_second_lie_side_by_side(vq, without_pictures, tmp_path, monkeypatch):
     now = time.strftime("%Y%m%d-%H%M%S")
     monkeypatch.setattr(time, "strftime", lambda *_: now)
-    arguments = ("--set", "backbone.hidden=8", "--max-steps", 1, "--quantizer", "ema", "--estimator", "rotation")
+    arguments = (
+        "--set",
+        "backbone.hidden=8",
+        "--max-steps",
+        1,
+        "--quantizer",
+        "ema",
+        "--estimator",
+        "rotation",
+    )
     for _ in range(2):
         result = vq("train", *arguments)
         assert result.code == 0, result
     found = sorted(path.name for path in (tmp_path / "runs").iterdir())
-    assert found == [f"{now}-digits-euclidean-ema-rotation", f"{now}-digits-euclidean-ema-rotation-2"]
+    assert found == [
+        f"{now}-digits-euclidean-ema-rotation",
+        f"{now}-digits-euclidean-ema-rotation-2",
+    ]
     assert re.fullmatch(r"\d{8}-\d{6}", now)
     assert f"run folder: runs/{found[1]}" in result.out
 
@@ -336,7 +383,9 @@ def test_runs_of_the_same_moment_do_not_share_a_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [("--run-dir", "place/run"), ()])
-def test_a_place_that_cannot_be_written_is_said_before_anything_is_done(vq, tmp_path, monkeypatch, arguments):
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_done(
+    vq, tmp_path, monkeypatch, arguments
+):
     def read_only(path, *_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
@@ -352,7 +401,10 @@ def test_a_folder_below_a_file_cannot_be(vq, tmp_path):
     (tmp_path / "file").write_text("here")
     result = vq("train", "--run-dir", "file/run", "--max-steps", 1)
     assert result.code == 2
-    assert "--run-dir = 'file/run': expected a place that can be written: Not a directory" in result.err
+    assert (
+        "--run-dir = 'file/run': expected a place that can be written: Not a directory"
+        in result.err
+    )
 
 
 REFUSING = """
@@ -390,7 +442,7 @@ def test_a_run_that_failed_says_so(train):
     assert not (run.path / "summary.json").exists()
 
 
-# -- RunFolder ----------------------------------------------------------------------------------------------------
+# -- RunFolder --------------------------------------------------------------
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -403,7 +455,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     for broken in ("fsync", "replace"):
         with monkeypatch.context() as patch:
             patch.setattr(os, broken, full)
-            with pytest.raises(RunError, match=r"summary.json cannot be written: No space left on device"):
+            with pytest.raises(
+                RunError, match=r"summary.json cannot be written: No space left on device"
+            ):
                 folder.write_json(folder.summary, {"psnr": 2})
         assert json.loads(folder.summary.read_text()) == {"psnr": 1}
         assert sorted(path.name for path in folder.path.iterdir()) == ["summary.json"]
@@ -426,7 +480,9 @@ def test_only_a_run_folder_opens(tmp_path):
         RunFolder.open(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "done"), [('{"status": "done"}', 1), ('{"status": "failed"}', 0), ("[]", 0)])
+@pytest.mark.parametrize(
+    ("text", "done"), [('{"status": "done"}', 1), ('{"status": "failed"}', 0), ("[]", 0)]
+)
 def test_whether_a_run_is_done(tmp_path, text, done):
     folder = RunFolder.create(tmp_path / "run", "title")
     assert not folder.is_done()

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from vq.pipeline.sweep import execute
-from vq.pipeline.sweep.folder import SweepFolder, SweepRun
-from vq.pipeline.sweep.grid import Options, points, read_axes, split_values
-from vq.pipeline.sweep.summary import groups, rows
+from vq.sweeps import execute
+from vq.sweeps.folder import SweepFolder, SweepRun
+from vq.sweeps.grid import Options, points, read_axes, split_values
+from vq.sweeps.summary import groups, rows
 
-OPTIONS = Options(frozenset(("--compile", "--no-compile")), frozenset(("--config",)), {"--lr": "optimizer.lr"})
+OPTIONS = Options(
+    frozenset(("--compile", "--no-compile")), frozenset(("--config",)), {"--lr": "optimizer.lr"}
+)
 SHORT = ("--max-steps", 4, "--set", "backbone.hidden=8", "--codebook-size", 16)
 ONCE = """
 import os, pathlib, signal
@@ -52,7 +54,7 @@ def read(folder):
     return json.loads((Path(folder) / "sweep.json").read_text())
 
 
-# -- words --------------------------------------------------------------------------------------------------------
+# -- words ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -71,14 +73,33 @@ def test_where_one_value_ends(text, values):
 
 
 def test_every_combination_the_last_fastest():
-    words = ["--lr", "1,2", "--compile", "--set", "quantizer.decay=0.9,0.99", "--config", "a,b.yaml", "--seed=0,1"]
+    words = [
+        "--lr",
+        "1,2",
+        "--compile",
+        "--set",
+        "quantizer.decay=0.9,0.99",
+        "--config",
+        "a,b.yaml",
+        "--seed=0,1",
+    ]
     found = points(read_axes(words, OPTIONS))
     assert [point.name for point in found[:3]] == ["lr=1,decay=0.9,seed=0", "lr=1,decay=0.9,seed=1",
                                                    "lr=1,decay=0.99,seed=0"]  # fmt: skip
     assert len({point.name for point in found}) == len(found) == 8
     assert found[5].settings == {"optimizer.lr": "2", "quantizer.decay": "0.9"}
     assert found[5].seed == "1"
-    told = ["--lr", "2", "--compile", "--set", "quantizer.decay=0.9", "--config", "a,b.yaml", "--seed", "1"]
+    told = [
+        "--lr",
+        "2",
+        "--compile",
+        "--set",
+        "quantizer.decay=0.9",
+        "--config",
+        "a,b.yaml",
+        "--seed",
+        "1",
+    ]
     assert found[5].words == told
 
 
@@ -91,30 +112,67 @@ def test_names_are_told_apart():
 
 def test_options_of_vq_train_are_all_swept(vq):
     result = vq(
-        "sweep", "--dry-run", "--quantizer", "codebook,ema", "--dim", "4,8", "--regularizer", "entropy,homology"
+        "sweep",
+        "--dry-run",
+        "--quantizer",
+        "codebook,ema",
+        "--dim",
+        "4,8",
+        "--regularizer",
+        "entropy,homology",
     )
     assert result.code == 0, result
-    assert result.out.startswith("8 runs, all configs valid:\nquantizer=codebook,dim=4,regularizers=entropy\n")
+    assert result.out.startswith(
+        "8 runs, all configs valid:\nquantizer=codebook,dim=4,regularizers=entropy\n"
+    )
     assert not Path("sweeps").exists()
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ((), 2, "nothing to sweep: give several values of something, as in --set quantizer.commitment_weight=0.1,0.25"),
+        (
+            (),
+            2,
+            "nothing to sweep: give several values of something, as in --set quantizer.commitment_weight=0.1,0.25",
+        ),
         (("--lr", "1e-3"), 2, "nothing to sweep"),
         (("--lr", "1e-3,,2e-3"), 2, "optimizer.lr = '1e-3,,2e-3': an empty value among several"),
         (("--dim", "4,4"), 2, "dim = '4,4': a value given twice"),
-        (("--dim", "4,8", "--set", "dim=2,3"), 2, "dim: given several times; give all values at once, as in dim=a,b"),
+        (
+            ("--dim", "4,8", "--set", "dim=2,3"),
+            2,
+            "dim: given several times; give all values at once, as in dim=a,b",
+        ),
         (("--seeds", "0,1", "--seed", "2"), 2, "--seed and --seeds: choose one"),
         (("--seeds", "0,-1"), 2, "seed = -1: expected greater than or equal to 0"),
-        (("--quantizer", "ema,emma"), 3, "quantizer = 'emma': no plugin provides it; did you mean 'ema'?"),
+        (
+            ("--quantizer", "ema,emma"),
+            3,
+            "quantizer = 'emma': no plugin provides it; did you mean 'ema'?",
+        ),
         (("--dim", "4,four"), 2, "'four' is not a valid int"),
-        (("--quantiser", "ema,codebook"), 2, "--quantiser: no such option or argument; did you mean '--quantizer'?"),
-        (("--dim", "4,8", "--print-config"), 2, "--print-config: not an option of a single run here"),
+        (
+            ("--quantiser", "ema,codebook"),
+            2,
+            "--quantiser: no such option or argument; did you mean '--quantizer'?",
+        ),
+        (
+            ("--dim", "4,8", "--print-config"),
+            2,
+            "--print-config: not an option of a single run here",
+        ),
         (("--dim",), 2, "--dim: expected a value after it"),
-        (("--resume", "none"), 2, "--resume = 'none': expected the folder of a sweep, with a sweep.json in it"),
-        (("--resume", "none", "--dim", "4,8"), 2, "--resume goes on with the runs that the sweep was made of"),
+        (
+            ("--resume", "none"),
+            2,
+            "--resume = 'none': expected the folder of a sweep, with a sweep.json in it",
+        ),
+        (
+            ("--resume", "none", "--dim", "4,8"),
+            2,
+            "--resume goes on with the runs that the sweep was made of",
+        ),
     ],
 )
 def test_a_mistake_is_said_before_anything_starts(vq, arguments, code, message):
@@ -129,16 +187,29 @@ def test_every_config_is_checked_before_the_first_run(vq):
     assert not Path("there").exists()
 
 
-# -- runs ---------------------------------------------------------------------------------------------------------
+# -- runs -------------------------------------------------------------------
 
 
 def test_a_failed_run_does_not_stop_the_others(in_process):
-    result = in_process("sweep", "--quantizer", "grouped", "--dim", "9,8", "--seeds", "0,1", *SHORT, "--run-dir", "s")
+    result = in_process(
+        "sweep",
+        "--quantizer",
+        "grouped",
+        "--dim",
+        "9,8",
+        "--seeds",
+        "0,1",
+        *SHORT,
+        "--run-dir",
+        "s",
+    )
     assert result.code == 1, result
     assert "2 of 4 runs are not done; try again with: vq sweep --resume s" in result.out
     found = read("s")
     assert [run["status"] for run in found["runs"]] == ["failed", "failed", "done", "done"]
-    assert found["runs"][0]["error"].startswith("quantizer.groups = 2: expected a divisor of dim = 9")
+    assert found["runs"][0]["error"].startswith(
+        "quantizer.groups = 2: expected a divisor of dim = 9"
+    )
     for run in found["runs"][2:]:
         folder = Path("s/runs") / run["name"]
         assert run["figures"] == json.loads((folder / "summary.json").read_text())
@@ -166,14 +237,19 @@ def test_going_on(in_process, plugin_file, tmp_path):
     assert "2 runs, 1 of them done: s" in again.out
     assert [run["status"] for run in read("s")["runs"]] == ["done", "done"]
     assert Path("s/runs/seed=1/status.json").read_bytes() == before
-    assert [json.loads(line)["step"] for line in Path("s/runs/seed=0/metrics.jsonl").read_text().splitlines()] == [
+    assert [
+        json.loads(line)["step"]
+        for line in Path("s/runs/seed=0/metrics.jsonl").read_text().splitlines()
+    ] == [
         2,
         3,
         4,
     ]
     refused = in_process("sweep", "--seeds", "0,1", "--run-dir", "s")
     assert refused.code == 2
-    assert "a new or empty folder; choose another, or go on with: vq sweep --resume s" in refused.err
+    assert (
+        "a new or empty folder; choose another, or go on with: vq sweep --resume s" in refused.err
+    )
 
 
 def test_what_a_run_is_started_with(tmp_path):
@@ -181,7 +257,13 @@ def test_what_a_run_is_started_with(tmp_path):
     folder = SweepFolder.create(tmp_path / "s", "title", [run], [{"seed": 0}])
     path = folder.run(run)
     (path / "checkpoints").mkdir(parents=True)
-    assert folder.command(run) == ["train", "--config", str(folder.config(run)), "--run-dir", str(path)]
+    assert folder.command(run) == [
+        "train",
+        "--config",
+        str(folder.config(run)),
+        "--run-dir",
+        str(path),
+    ]
     assert not path.exists()  # what was in it says nothing, and a new run wants an empty folder
     path.mkdir()
     (path / "config.yaml").write_text("seed: 0\n")
@@ -192,7 +274,10 @@ def test_a_damaged_list_of_runs(vq, tmp_path):
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "sweep.json").write_text('{"format": 1, "runs": [{"nam')
     result = vq("sweep", "--resume", "s")
-    assert (result.code, "sweep.json: damaged or not the file of a sweep" in result.err) == (1, True)
+    assert (result.code, "sweep.json: damaged or not the file of a sweep" in result.err) == (
+        1,
+        True,
+    )
 
 
 #: In place of ``vq train``, whose answer to a signal test_interrupt.py shows: counts signals, then ends as that does.
@@ -234,7 +319,11 @@ def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
     thread.join()
     assert result.code == 130, result
     assert f"interrupted; go on with: vq sweep --resume {folder}" in result.out
-    assert [run["status"] for run in read(folder)["runs"]] == ["interrupted", "interrupted", "waiting"]
+    assert [run["status"] for run in read(folder)["runs"]] == [
+        "interrupted",
+        "interrupted",
+        "waiting",
+    ]
     assert [path.read_text() for path in folder.glob("runs/*/told")] == ["1", "1"]
     assert len({*sessions, os.getsid(0)}) == 3
 
@@ -274,12 +363,14 @@ def test_a_list_is_no_markup(vq, tmp_path):
     assert (result.code, "[tensorboard]" in result.out) == (0, True), result
 
 
-# -- figures ------------------------------------------------------------------------------------------------------
+# -- figures ----------------------------------------------------------------
 
 
 def test_mean_and_spread():
     def run(value, seed, psnr, status="done"):
-        return SweepRun("", {"a.b": value}, seed, status, None, {"psnr": psnr, "versions": {}} if psnr else None)
+        return SweepRun(
+            "", {"a.b": value}, seed, status, None, {"psnr": psnr, "versions": {}} if psnr else None
+        )
 
     runs = [
         run("1", "0", 20.0),
@@ -292,4 +383,8 @@ def test_mean_and_spread():
     assert first == {"settings": {"a.b": "1"}, "runs": 3, "failed": 0, "mean": {"psnr": 23.0},
                      "sd": {"psnr": pytest.approx(3.605551)}}  # fmt: skip
     assert (second["mean"], second["sd"], second["failed"]) == ({"psnr": 30.0}, {"psnr": None}, 1)
-    assert rows([first, second]) == [["a.b", "runs", "psnr"], ["1", "3", "23 ± 3.6"], ["2", "1, 1 failed", "30"]]
+    assert rows([first, second]) == [
+        ["a.b", "runs", "psnr"],
+        ["1", "3", "23 ± 3.6"],
+        ["2", "1, 1 failed", "30"],
+    ]

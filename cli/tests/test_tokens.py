@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from vq.commands.common import registry_for
-from vq.pipeline.load import load_run
-from vq.pipeline.output import new_file, new_folder
-from vq.pipeline.pictures.pixels import to_pixels
-from vq.pipeline.tokens import encode as encoding
-from vq.pipeline.tokens.manifest import Manifest
-from vq.pipeline.tokens.shards import read_shard, smallest_dtype
+from vq.cli.arguments import registry_for
+from vq.runs.outputs import new_file, new_folder
+from vq.runs.trained_run import load_run
+from vq.tokens import encode as encoding
+from vq.tokens.manifest import Manifest
+from vq.tokens.shards import read_shard, smallest_dtype
+from vq_report.plots.pixels import to_pixels
 from vqcore.errors import RunError, SettingError
 
 
@@ -39,10 +39,26 @@ def shards(folder):
 
 SIZES = ("--shard-size", 100, "--batch-size", 64)
 COMPOSITIONS = {
-    "residual": ("--manifold", "poincare", "--quantizer", "residual", "--set", "quantizer.stages=2"),
+    "residual": (
+        "--manifold",
+        "poincare",
+        "--quantizer",
+        "residual",
+        "--set",
+        "quantizer.stages=2",
+    ),
     "levels": ("--dataset", "photos", "--backbone", "hierarchical", "--max-steps", 1),
     "fsq": ("--quantizer", "fsq", "--codebook-size", 1000),
-    "trees": ("--dataset", "trees", "--set", "dataset.depth=5", "--backbone", "mlp", "--set", "backbone.tokens=3"),
+    "trees": (
+        "--dataset",
+        "trees",
+        "--set",
+        "dataset.depth=5",
+        "--backbone",
+        "mlp",
+        "--set",
+        "backbone.tokens=3",
+    ),
 }
 
 
@@ -58,7 +74,9 @@ def test_decoding_what_was_encoded_gives_the_reconstruction_exactly(name, train,
         expected = torch.cat([model.to_values(model(x).reconstruction) for x in batches])
     assert np.array_equal(np.load("decoded.npy"), expected.numpy())
     manifest = manifest_of(tmp_path / "tokens")
-    indices = np.concatenate([np.load(f"tokens/{shard['file']}")["indices"] for shard in manifest["shards"]])
+    indices = np.concatenate(
+        [np.load(f"tokens/{shard['file']}")["indices"] for shard in manifest["shards"]]
+    )
     assert tuple(manifest["index_shape"]) == model.index_shape == indices.shape[1:]
     assert np.array_equal(indices, torch.cat([model.encode(x) for x in batches]).numpy())
     assert indices.dtype == ("uint16" if name == "fsq" else "uint8") == manifest["dtype"]
@@ -95,14 +113,18 @@ def test_the_manifest_says_whose_indices_of_what_these_are(tokens, complete_run)
     assert np.array_equal(labels, split.labels.numpy())
 
 
-def test_stopped_at_any_shard_it_goes_on_with_the_next(tokens, complete_run, vq, tmp_path, monkeypatch):
+def test_stopped_at_any_shard_it_goes_on_with_the_next(
+    tokens, complete_run, vq, tmp_path, monkeypatch
+):
     whole, write = shards(tokens), encoding.write_shard
 
     def stop_at(count):
         def counted(path, arrays):
             written.append(path.name)
             if len(written) > count:
-                path.with_name(f".{path.name}.tmp").write_bytes(b"half")  # what a killed process leaves
+                path.with_name(f".{path.name}.tmp").write_bytes(
+                    b"half"
+                )  # what a killed process leaves
                 raise KeyboardInterrupt
             write(path, arrays)
 
@@ -147,7 +169,10 @@ def test_killed_before_the_manifest_was_there_it_starts_again(complete_run, vq, 
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens" / ".manifest.json.tmp").write_text("{")
     assert vq("encode", complete_run.path, "test", "-o", "tokens").code == 0
-    assert {path.name for path in (tmp_path / "tokens").iterdir()} == {"manifest.json", "shard-00000.npz"}
+    assert {path.name for path in (tmp_path / "tokens").iterdir()} == {
+        "manifest.json",
+        "shard-00000.npz",
+    }
 
 
 @pytest.mark.parametrize(
@@ -193,14 +218,31 @@ def pictures(tmp_path):
     folder = tmp_path / "pictures"
     (folder / "deep" / "er").mkdir(parents=True)
     generator = np.random.default_rng(0)
-    for name, sides in (("a.png", (20, 30)), ("b.jpg", (8, 8)), ("deep/c.png", (64, 9)), ("deep/er/b.bmp", (9, 9))):
+    for name, sides in (
+        ("a.png", (20, 30)),
+        ("b.jpg", (8, 8)),
+        ("deep/c.png", (64, 9)),
+        ("deep/er/b.bmp", (9, 9)),
+    ):
         Image.fromarray(generator.integers(0, 256, (*sides, 3), dtype=np.uint8)).save(folder / name)
     (folder / "deep" / "broken.png").write_bytes((folder / "a.png").read_bytes()[:200])
     return folder
 
 
-def test_a_folder_of_pictures_to_indices_and_back_under_its_names(pictures, complete_run, vq, tmp_path):
-    result = vq("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0, "--format", "safetensors")
+def test_a_folder_of_pictures_to_indices_and_back_under_its_names(
+    pictures, complete_run, vq, tmp_path
+):
+    result = vq(
+        "encode",
+        complete_run.path,
+        pictures,
+        "-o",
+        "tokens",
+        "--workers",
+        0,
+        "--format",
+        "safetensors",
+    )
     assert result.code == 0, result
     assert "1 of 5 files cannot be read and are left out (deep/broken.png)" in result.out
     manifest = manifest_of(tmp_path / "tokens")
@@ -216,7 +258,9 @@ def test_a_folder_of_pictures_to_indices_and_back_under_its_names(pictures, comp
     assert list(found) == ["a.png", "b.png", "deep/c.png", "deep/er/b.png"]
     trained = load_run(complete_run.path, registry_for)
     expected = to_pixels(trained.model.decode(torch.from_numpy(indices).long()), (-1, 1))
-    assert np.array_equal(np.stack([np.asarray(Image.open(path)) for path in found.values()]), expected)
+    assert np.array_equal(
+        np.stack([np.asarray(Image.open(path)) for path in found.values()]), expected
+    )
 
 
 def test_a_changed_folder_is_another_input(pictures, complete_run, vq):
@@ -232,7 +276,11 @@ def test_names_that_differ_in_their_endings_alone_keep_them(pictures, complete_r
     (pictures / "a.bmp").write_bytes((pictures / "deep" / "er" / "b.bmp").read_bytes())
     assert vq("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0).code == 0
     assert vq("decode", complete_run.path, "tokens", "-o", "out").code == 0
-    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {"a.bmp.png", "a.png.png", "b.jpg.png"}
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        "a.bmp.png",
+        "a.png.png",
+        "b.jpg.png",
+    }
 
 
 def test_one_file_of_indices_is_enough(complete_run, vq, tmp_path):
@@ -240,10 +288,14 @@ def test_one_file_of_indices_is_enough(complete_run, vq, tmp_path):
     np.save(tmp_path / "i.npy", indices)
     np.savez(tmp_path / "i.npz", anything=indices.astype(np.uint16))
     for name in ("i.npy", "i.npz"):
-        assert vq("decode", complete_run.path, name, "-o", f"{name}.out", "--format", "npy").code == 0
+        assert (
+            vq("decode", complete_run.path, name, "-o", f"{name}.out", "--format", "npy").code == 0
+        )
     assert np.array_equal(np.load("i.npy.out"), np.load("i.npz.out"))
     assert vq("decode", complete_run.path, "i.npy", "-o", "pictures").code == 0
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [f"00000{n}.png" for n in range(5)]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        f"00000{n}.png" for n in range(5)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +310,9 @@ def test_one_file_of_indices_is_enough(complete_run, vq, tmp_path):
         (None, 2, "a folder that vq encode wrote"),
     ],
 )
-def test_what_is_no_index_of_this_model_is_refused(indices, code, expected, complete_run, vq, tmp_path):
+def test_what_is_no_index_of_this_model_is_refused(
+    indices, code, expected, complete_run, vq, tmp_path
+):
     if isinstance(indices, bytes):
         (tmp_path / "i.npy").write_bytes(indices)
     elif indices is not None:
@@ -273,7 +327,9 @@ def test_a_damaged_compressed_file_is_refused(tmp_path):
     path = tmp_path / "i.npz"
     np.savez_compressed(path, indices=np.arange(500) % 7)
     content = bytearray(path.read_bytes())
-    content[30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")] = 0xFF  # no block
+    content[
+        30 + int.from_bytes(content[26:28], "little") + int.from_bytes(content[28:30], "little")
+    ] = 0xFF  # no block
     path.write_bytes(content)
     with pytest.raises(RunError, match="damaged or not a file of indices"):
         read_shard(path)
@@ -291,11 +347,16 @@ def test_a_manifest_cannot_lead_out_of_its_folder(name, tokens, complete_run, vq
 
 
 @pytest.mark.parametrize("count", [99, 101])
-def test_a_shard_with_other_rows_than_the_manifest_says_is_refused(count, tokens, complete_run, vq, tmp_path):
+def test_a_shard_with_other_rows_than_the_manifest_says_is_refused(
+    count, tokens, complete_run, vq, tmp_path
+):
     np.savez(tokens / "shard-00001.npz", indices=np.zeros((count, 4, 4), np.uint8))
     result = vq("decode", complete_run.path, tokens, "-o", "out")
     assert result.code == 1
-    assert f"shard-00001.npz: {count} samples where manifest.json says 100: remove the file and run" in result.err
+    assert (
+        f"shard-00001.npz: {count} samples where manifest.json says 100: remove the file and run"
+        in result.err
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -303,7 +364,10 @@ def test_a_shard_with_other_rows_than_the_manifest_says_is_refused(count, tokens
 @pytest.mark.parametrize("path", [".", "deep/.."])
 def test_a_place_without_a_name_is_refused(new, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingError, match=r"expected the name of something new.*as in \./NAME"), new(Path(path)):
+    with (
+        pytest.raises(SettingError, match=r"expected the name of something new.*as in \./NAME"),
+        new(Path(path)),
+    ):
         raise AssertionError
 
 
@@ -326,7 +390,9 @@ def test_models_of_vectors_take_and_give_arrays(train, vq, tmp_path):
     assert "--format = 'png': expected npy for samples of shape (31,)" in result.err
 
 
-@pytest.mark.parametrize(("name", "hint"), [("tset", "; did you mean 'test'?"), ("faces", "nothing is there")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tset", "; did you mean 'test'?"), ("faces", "nothing is there")]
+)
 def test_an_input_that_is_not_there(name, hint, complete_run, vq, tmp_path):
     result = vq("encode", complete_run.path, name, "-o", "tokens")
     assert result.code == 2
@@ -337,7 +403,11 @@ def test_an_input_that_is_not_there(name, hint, complete_run, vq, tmp_path):
 
 def test_a_run_without_codes_has_nothing_to_encode(train, vq, tmp_path):
     run = train("--set", "bottleneck=none", "--max-steps", 1)
-    for command in (("encode", run.path, "test"), ("decode", run.path, "test"), ("export", run.path)):
+    for command in (
+        ("encode", run.path, "test"),
+        ("decode", run.path, "test"),
+        ("export", run.path),
+    ):
         result = vq(*command, "-o", "out")
         assert result.code == 2
         assert "this run has no codes" in result.err
@@ -345,10 +415,12 @@ def test_a_run_without_codes_has_nothing_to_encode(train, vq, tmp_path):
 
 
 def test_latents_that_are_not_finite_are_named(complete_run, vq, tmp_path, monkeypatch):
-    from vq.pipeline.model import VQModel
+    from vq.models.autoencoder import VQModel
 
     encode = VQModel.encode
-    monkeypatch.setattr(VQModel, "encode", lambda self, x: encode(self, x).index_fill(0, torch.tensor([5]), -1))
+    monkeypatch.setattr(
+        VQModel, "encode", lambda self, x: encode(self, x).index_fill(0, torch.tensor([5]), -1)
+    )
     result = vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES)
     assert result.code == 1
     assert "5: the encoder's output is NaN or inf" in result.err
@@ -357,7 +429,14 @@ def test_latents_that_are_not_finite_are_named(complete_run, vq, tmp_path, monke
 
 @pytest.mark.parametrize(
     ("codes", "expected"),
-    [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16"), (65537, "uint32"), (2**32 + 1, "int64")],
+    [
+        (1, "uint8"),
+        (256, "uint8"),
+        (257, "uint16"),
+        (65536, "uint16"),
+        (65537, "uint32"),
+        (2**32 + 1, "int64"),
+    ],
 )
 def test_the_smallest_type_that_holds_every_index(codes, expected):
     assert smallest_dtype(codes) == expected

@@ -8,7 +8,7 @@ import pytest
 from accelerate.tracking import TensorBoardTracker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vq.pipeline.training import trackers
+from vq.training import trackers
 
 
 def events(run):
@@ -20,12 +20,27 @@ def events(run):
 
 
 def test_tensorboard_shows_the_lines_of_metrics(train, resume):
-    run = resume(train("--max-steps", 8, "--set", "trackers=[tensorboard]", "--set", "log_every=2"), "--max-steps", 12)
+    run = resume(
+        train("--max-steps", 8, "--set", "trackers=[tensorboard]", "--set", "log_every=2"),
+        "--max-steps",
+        12,
+    )
     seen = events(run)
     assert [step for step, _ in seen["loss"]] == run.steps == [2, 4, 6, 8, 10, 12]
     for name, points in seen.items():
-        assert points == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in run.metrics if name in line]
-    assert {"loss", "perplexity", "grad_norm", "lr", "test_psnr", "images_per_second"} <= seen.keys()
+        assert points == [
+            (line["step"], pytest.approx(line[name], rel=1e-6))
+            for line in run.metrics
+            if name in line
+        ]
+    assert {
+        "loss",
+        "perplexity",
+        "grad_norm",
+        "lr",
+        "test_psnr",
+        "images_per_second",
+    } <= seen.keys()
 
 
 def test_a_tracker_that_cannot_write_fails_the_run_by_name(train, monkeypatch):
@@ -77,7 +92,7 @@ def test_wandb_is_given_the_config_and_every_line(train, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "wandb", Wandb)
     monkeypatch.setattr(trackers, "check_trackers", lambda names: None)
-    monkeypatch.setattr("vq.pipeline.training.launch.check_trackers", lambda names: None)
+    monkeypatch.setattr("vq.training.launch.check_trackers", lambda names: None)
     run = train("--set", "trackers=[wandb]", "--max-steps", 8)
     kinds = [kind for kind, _ in calls]
     assert kinds == ["init", "config", "log", "log", "finish"]

@@ -112,7 +112,11 @@ FILES = {
     "a list": ("a.yaml", "- seed\n", "a.yaml: expected a mapping of settings, found list"),
     "an unknown key": ("a.yaml", "sede: 1\n", "sede: unknown setting; did you mean 'seed'?"),
     "a key that is no text": ("a.yaml", "1: 2\n", "1"),
-    "a nested value": ("a.json", '{"quantizer": {"name": "ema", "decay": 2}}', "quantizer.decay = 2: expected"),
+    "a nested value": (
+        "a.json",
+        '{"quantizer": {"name": "ema", "decay": 2}}',
+        "quantizer.decay = 2: expected",
+    ),
     "no name": ("a.yaml", "quantizer: {name: }\n", "quantizer.name = None: expected"),
     "nothing for a component": ("a.yaml", "optimizer: 3\n", "optimizer = 3: expected"),
 }
@@ -120,7 +124,9 @@ FILES = {
 
 def is_one_message(text):
     """A message for people: no traceback, no class of ours, no address of an object."""
-    return text.strip() and not any(word in text for word in ("Traceback", "SettingError", "UsageError", " at 0x"))
+    return text.strip() and not any(
+        word in text for word in ("Traceback", "SettingError", "UsageError", " at 0x")
+    )
 
 
 @pytest.mark.parametrize("case", ERRORS)
@@ -136,7 +142,9 @@ def test_wrong_input(vq, tmp_path, case):
 
 
 @pytest.mark.parametrize("case", FILES)
-@pytest.mark.parametrize("more", [(), ("--quantizer", "residual", "--optimizer", "adam", "--lr", 1, "--dry-run")])
+@pytest.mark.parametrize(
+    "more", [(), ("--quantizer", "residual", "--optimizer", "adam", "--lr", 1, "--dry-run")]
+)
 def test_wrong_config_files(vq, tmp_path, case, more):
     name, content, message = FILES[case]
     path = tmp_path / name
@@ -157,27 +165,36 @@ def test_two_mistakes_are_told_together(vq):
 
 
 def test_set_cannot_name_a_component_that_is_disabled(vq, monkeypatch):
-    from vqcore.registry import default_registry
+    from vqcore.plugin.registry import default_registry
 
     monkeypatch.setenv("VQ_DISABLE_PLUGINS", "vqcore-ema")
     default_registry.cache_clear()
     try:
         result = vq("train", "--dry-run", "--quantizer", "ema")
         assert result.code == 3
-        assert "plugin ema of vqcore-ema is not loaded (disabled): named in VQ_DISABLE_PLUGINS" in result.err
+        assert (
+            "plugin ema of vqcore-ema is not loaded (disabled): named in VQ_DISABLE_PLUGINS"
+            in result.err
+        )
         assert vq("train", "--dry-run").code == 0
     finally:
         default_registry.cache_clear()
 
 
 def test_a_broken_plugin_file_is_asked_for(vq, plugin_file, tmp_path):
-    result = vq("train", "--plugin-file", plugin_file("half_a_plugin", "raise OSError('no licence')"), "--max-steps", 1)
+    result = vq(
+        "train",
+        "--plugin-file",
+        plugin_file("half_a_plugin", "raise OSError('no licence')"),
+        "--max-steps",
+        1,
+    )
     assert result.code == 3
     assert "half_a_plugin.py is not loaded (error): OSError: no licence" in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["plugin-files"]
 
 
-# -- losses that are no numbers -----------------------------------------------------------------------------------
+# -- losses that are no numbers ---------------------------------------------
 
 INFINITE = """
 import torch
@@ -186,13 +203,23 @@ class Infinite(Regularizer):
         return batch.z.sum() * 0 + (float("inf") if batch.step == 6 else 0)
 @hookimpl
 def vq_regularizers():
-    config = "vqcore.config:RegularizerConfig"
+    config = "vqcore.plugin.component_config:RegularizerConfig"
     return [ComponentSpec(name="infinite", target=__name__ + ":Infinite", config=config, summary="a mistake")]
 """
 
 
 def test_a_loss_that_explodes_ends_the_run(train):
-    run = train("--lr", "1e30", "--max-steps", 12, "--set", "checkpoint_every=1", "--set", "log_every=1", code=1)
+    run = train(
+        "--lr",
+        "1e30",
+        "--max-steps",
+        12,
+        "--set",
+        "checkpoint_every=1",
+        "--set",
+        "log_every=1",
+        code=1,
+    )
     error = run.result.err
     assert "error: step 2: loss is nan, reconstruction is nan" in error
     assert "the run cannot go on; lower --lr or grad_clip" in error
@@ -204,10 +231,22 @@ def test_a_loss_that_explodes_ends_the_run(train):
 
 def test_the_term_that_is_no_number_is_named(train, resume, plugin_file):
     path = plugin_file("an_infinite_term", INFINITE)
-    arguments = ("--plugin-file", path, "--regularizer", "infinite", "--set", "checkpoint_every=4", "--max-steps", 12)
+    arguments = (
+        "--plugin-file",
+        path,
+        "--regularizer",
+        "infinite",
+        "--set",
+        "checkpoint_every=4",
+        "--max-steps",
+        12,
+    )
     run = train(*arguments, code=1)
     assert "step 7: loss is inf, infinite is inf: the run cannot go on" in run.result.err
-    assert f"last good checkpoint: {run.checkpoint}, go on from it with: vq train --resume {run.path}" in run.result.err
+    assert (
+        f"last good checkpoint: {run.checkpoint}, go on from it with: vq train --resume {run.path}"
+        in run.result.err
+    )
     assert run.steps == [4]
     assert run.checkpoint.name == "step-00000004"
     assert is_one_message(run.result.err)

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
@@ -19,7 +19,9 @@ def build(name="codebook", dim=2, codebook_size=4, **options):
 
 def with_codes(codes, **options):
     codes = torch.tensor(codes)
-    made = build(dim=codes.shape[1], codebook_size=len(codes), **{"dead_code_threshold": 0, **options})
+    made = build(
+        dim=codes.shape[1], codebook_size=len(codes), **{"dead_code_threshold": 0, **options}
+    )
     made.set_points(torch.ones(len(codes), dtype=torch.bool), codes)
     made.started = True
     return made
@@ -36,7 +38,9 @@ def test_losses_by_hand():
     sum(out.losses.values()).backward()
     # d/dz of 0.5 |z - e|^2 / 4 and d/de of 2 |z - e|^2 / 4
     torch.testing.assert_close(z.grad, 0.5 * 2 * (z.detach() - layer.weight.detach()) / 4)
-    torch.testing.assert_close(layer.weight.grad, 2.0 * 2 * (layer.weight.detach() - z.detach()) / 4)
+    torch.testing.assert_close(
+        layer.weight.grad, 2.0 * 2 * (layer.weight.detach() - z.detach()) / 4
+    )
 
 
 def test_masked_tokens_leave_no_trace():
@@ -46,14 +50,17 @@ def test_masked_tokens_leave_no_trace():
     trimmed = with_codes([[0.0, 0.0], [4.0, 4.0]])(z[:2])
     assert masked.indices.tolist() == [0, 1, -1]
     assert masked.z_q[2].tolist() == [0.0, 0.0]
-    assert masked.uses[0].counts.tolist() == [1, 1]
+    assert masked.assignments[0].counts.tolist() == [1, 1]
     for name, value in trimmed.losses.items():
         torch.testing.assert_close(masked.losses[name], value)
 
 
 def test_no_token_left_gives_a_loss_of_zero():
     layer = with_codes([[0.0, 0.0], [4.0, 4.0]])
-    for z, mask in ((torch.randn(3, 2), torch.zeros(3, dtype=torch.bool)), (torch.empty(0, 2), None)):
+    for z, mask in (
+        (torch.randn(3, 2), torch.zeros(3, dtype=torch.bool)),
+        (torch.empty(0, 2), None),
+    ):
         out = layer(z.requires_grad_(), mask)
         total = sum(out.losses.values())
         total.backward()
@@ -133,7 +140,9 @@ def test_eval_neither_starts_codes_nor_gathers():
 
 
 def test_dead_codes_move_to_latents_and_their_moments_are_cleared():
-    layer = with_codes([[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]], dead_code_threshold=0.5, usage_decay=0.0)
+    layer = with_codes(
+        [[0.0, 0.0], [50.0, 50.0], [60.0, 60.0]], dead_code_threshold=0.5, usage_decay=0.0
+    )
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
     z = torch.randn(40, 2)
     out = layer(z)

@@ -9,13 +9,21 @@ from torch._dynamo.testing import CompileCounter
 from torch.utils.checkpoint import checkpoint
 
 from vqcore import VectorQuantizer
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 QUANTIZERS = {
     **{name: name for name in default_registry().names("quantizer")},
     "codebook-kmeans": {"name": "codebook", "init": "kmeans"},
-    "grouped-residual-ema": {"name": "grouped", "inner": {"name": "residual", "stages": 2, "inner": "ema"}},
-    "residual-dropout-shared": {"name": "residual", "shared": True, "stage_dropout": 0.5, "inner": "ema"},
+    "grouped-residual-ema": {
+        "name": "grouped",
+        "inner": {"name": "residual", "stages": 2, "inner": "ema"},
+    },
+    "residual-dropout-shared": {
+        "name": "residual",
+        "shared": True,
+        "stage_dropout": 0.5,
+        "inner": "ema",
+    },
 }
 MANIFOLDS = {"codebook": "poincare", "ema": "lorentz", "grouped": "sphere", "residual": "poincare"}
 every = pytest.mark.parametrize("name", QUANTIZERS)
@@ -24,7 +32,9 @@ every = pytest.mark.parametrize("name", QUANTIZERS)
 def build(name, **options):
     torch.manual_seed(0)
     manifold = MANIFOLDS.get(name, "euclidean")
-    return VectorQuantizer(dim=8, codebook_size=16, quantizer=QUANTIZERS[name], manifold=manifold, **options)
+    return VectorQuantizer(
+        dim=8, codebook_size=16, quantizer=QUANTIZERS[name], manifold=manifold, **options
+    )
 
 
 @every
@@ -36,14 +46,19 @@ def test_compiled_training_and_eval_equal_eager_without_graph_breaks(name):
     compiled = torch.compile(layer, fullgraph=True, backend=counter)
     for z in torch.randn(12, 64, 8, generator=torch.Generator().manual_seed(1)):
         ours, theirs = z.clone().requires_grad_(), z.clone().requires_grad_()
-        for output, latents, module in ((compiled(ours), ours, layer), (twin(theirs), theirs, twin)):
+        for output, latents, module in (
+            (compiled(ours), ours, layer),
+            (twin(theirs), theirs, twin),
+        ):
             (output.loss + output.quantized.square().sum()).backward()
             module.update()
             latents.output = output
         assert torch.equal(ours.output.indices, theirs.output.indices)
         torch.testing.assert_close(ours.grad, theirs.grad)
     frames = counter.frame_count
-    assert frames <= 4, "compiled anew from step to step"  # before and after codes start, by stages that have started
+    assert frames <= 4, (
+        "compiled anew from step to step"
+    )  # before and after codes start, by stages that have started
     layer.eval(), twin.eval()
     for z in torch.randn(3, 32, 8, generator=torch.Generator().manual_seed(2)):
         assert torch.equal(compiled(z).quantized, twin(z).quantized)
@@ -76,7 +91,9 @@ def test_an_exported_search_is_read_again_from_its_file():
 
     encoder, z = Encoder(), torch.randn(9, 8)
     with torch.no_grad():
-        program = torch.export.export(encoder, (z,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        program = torch.export.export(
+            encoder, (z,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+        )
     file = io.BytesIO()
     torch.export.save(program, file)
     file.seek(0)

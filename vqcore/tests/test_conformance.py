@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 from vqcore.testing import (
     EstimatorConformance,
     ManifoldConformance,
@@ -18,18 +18,38 @@ MANIFOLDS, QUANTIZERS = REGISTRY.names("manifold"), REGISTRY.names("quantizer")
 #: Options that change what a component computes; the defaults of every component are checked anyway.
 SPACES = [
     *({"name": name} for name in MANIFOLDS),
-    *({"name": name, "curvature": 0.5, "learn_curvature": True} for name in ("sphere", "poincare", "lorentz")),
+    *(
+        {"name": name, "curvature": 0.5, "learn_curvature": True}
+        for name in ("sphere", "poincare", "lorentz")
+    ),
     *({"name": name, "codes": "riemannian"} for name in ("poincare", "lorentz")),
     *({"name": name, "max_radius": 3.1} for name in ("poincare", "lorentz")),
 ]
 CODEBOOKS = [
-    {"name": "codebook", "init": "kmeans", "dead_codes": "least-recently-used", "dead_code_patience": 3},
+    {
+        "name": "codebook",
+        "init": "kmeans",
+        "dead_codes": "least-recently-used",
+        "dead_code_patience": 3,
+    },
     {"name": "codebook", "init": "wrapped-normal", "affine_lr": 0.5, "synchronized": 0.5},
-    {"name": "ema", "decay": 0.5, "init": "uniform", "dead_code_threshold": 0.5, "usage_decay": 0.5},
+    {
+        "name": "ema",
+        "decay": 0.5,
+        "init": "uniform",
+        "dead_code_threshold": 0.5,
+        "usage_decay": 0.5,
+    },
     {"name": "grouped", "groups": 4, "shared": True, "inner": "ema"},
     {"name": "residual", "stages": 3, "shared": True, "inner": "ema"},
     # Codes that start on latents would leave a rest of rounding alone there, which translations do not give exactly 0.
-    {"name": "residual", "stages": 3, "residuals": "manifold", "stage_dropout": 0.5, "inner": {"init": "normal"}},
+    {
+        "name": "residual",
+        "stages": 3,
+        "residuals": "manifold",
+        "stage_dropout": 0.5,
+        "inner": {"init": "normal"},
+    },
     {"name": "residual", "stages": 2, "inner": {"name": "grouped", "inner": "ema"}},
 ]
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vqcore import VectorQuantizer
-from vqcore.curvature import Curvature
-from vqcore.registry import default_registry
+from vqcore.numerics.curvature import Curvature
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 CURVED = [
@@ -17,7 +17,9 @@ CURVED = [
 
 
 def space(name, **options):
-    return REGISTRY.build(REGISTRY.resolve("manifold", {"name": name, "learn_curvature": True, **options}))
+    return REGISTRY.build(
+        REGISTRY.resolve("manifold", {"name": name, "learn_curvature": True, **options})
+    )
 
 
 def test_it_starts_where_it_was_told_and_stays_in_its_span():
@@ -66,7 +68,10 @@ class Distance(torch.nn.Module):
 def test_training_moves_it_and_codes_stay_valid(name, quantizer):
     torch.manual_seed(0)
     layer = VectorQuantizer(
-        dim=4, codebook_size=8, quantizer=quantizer, manifold={"name": name, "learn_curvature": True}
+        dim=4,
+        codebook_size=8,
+        quantizer=quantizer,
+        manifold={"name": name, "learn_curvature": True},
     )
     optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
     before = layer.manifold.curve().item()

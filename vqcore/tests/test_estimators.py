@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from vqcore import VectorQuantizer
-from vqcore.quantizer import CodeUse, Quantized
-from vqcore.registry import default_registry
+from vqcore.interfaces.quantizer import CodeAssignment, Quantized
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 MANIFOLD = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
@@ -16,7 +16,9 @@ on_every_manifold = pytest.mark.parametrize("manifold", REGISTRY.names("manifold
 
 
 def build(name, manifold=MANIFOLD, **options):
-    return REGISTRY.build(REGISTRY.resolve("estimator", {"name": name, **options}), manifold=manifold)
+    return REGISTRY.build(
+        REGISTRY.resolve("estimator", {"name": name, **options}), manifold=manifold
+    )
 
 
 def space(name, **options):
@@ -43,14 +45,16 @@ def test_straight_through_copies_the_gradient():
     assert torch.equal(z.grad, g)
 
 
-# -- transport ----------------------------------------------------------------------------------------------------
+# -- transport --------------------------------------------------------------
 
 
 def pairs(where):
     """Latents and codes (6, D): anywhere, equal, at the origin, opposite, and both at the clip."""
     z, z_q = where.tangent(2 * normal(6, DIM)), where.tangent(2 * normal(6, DIM, seed=1))
     far = where.tangent(100 * normal(2, DIM, seed=2))
-    return torch.cat([z[:2], z[2:3], 0 * z[3:4], far]), torch.cat([z_q[:2], z[2:3], z_q[3:4], -far[:1], far[:1]])
+    return torch.cat([z[:2], z[2:3], 0 * z[3:4], far]), torch.cat(
+        [z_q[:2], z[2:3], z_q[3:4], -far[:1], far[:1]]
+    )
 
 
 def metric(where, u, step=1e-4):
@@ -58,9 +62,14 @@ def metric(where, u, step=1e-4):
     eye = torch.eye(DIM, dtype=u.dtype)
 
     def square(v):
-        return where.squared_dist(where.expmap0(u - step / 2 * v), where.expmap0(u + step / 2 * v)) / step**2
+        return (
+            where.squared_dist(where.expmap0(u - step / 2 * v), where.expmap0(u + step / 2 * v))
+            / step**2
+        )
 
-    return torch.stack([torch.stack([(square(a + b) - square(a - b)) / 4 for a in eye]) for b in eye])
+    return torch.stack(
+        [torch.stack([(square(a + b) - square(a - b)) / 4 for a in eye]) for b in eye]
+    )
 
 
 @on_every_manifold
@@ -86,10 +95,14 @@ def test_transport_keeps_the_metric(manifold):
     estimator = build("transport", where)
     for z, z_q in zip(*pairs(where), strict=True):
         j = jacobian(lambda u, z_q=z_q: estimator(u, z_q), z)
-        torch.testing.assert_close(j.T @ metric(where, z_q) @ j, metric(where, z), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            j.T @ metric(where, z_q) @ j, metric(where, z), rtol=1e-4, atol=1e-4
+        )
 
 
-@pytest.mark.skipif("poincare" not in REGISTRY.names("manifold"), reason="vqcore-hyperbolic is not installed")
+@pytest.mark.skipif(
+    "poincare" not in REGISTRY.names("manifold"), reason="vqcore-hyperbolic is not installed"
+)
 def test_transport_keeps_lengths_by_the_balls_conformal_factor():
     ball = space("poincare", curvature=0.7)
     estimator = build("transport", ball)
@@ -98,7 +111,10 @@ def test_transport_keeps_lengths_by_the_balls_conformal_factor():
         def metric_at(u):  # the differential of exp0, scaled by 2/(1 - c|x|^2)
             return 2 / (1 - 0.7 * ball.expmap0(u).square().sum()) * jacobian(ball.expmap0, u)
 
-        there, here = metric_at(z_q) @ jacobian(lambda u, z_q=z_q: estimator(u, z_q), z), metric_at(z)
+        there, here = (
+            metric_at(z_q) @ jacobian(lambda u, z_q=z_q: estimator(u, z_q), z),
+            metric_at(z),
+        )
         torch.testing.assert_close(there.T @ there, here.T @ here, rtol=1e-6, atol=1e-8)
 
 
@@ -106,7 +122,9 @@ def test_transport_keeps_lengths_by_the_balls_conformal_factor():
 def test_transport_along_a_ray_by_hand(manifold):
     """Along the ray the gradient is copied; across it it grows as circles around the origin shrink."""
     where, a, b = space(manifold), 1.2, 0.4
-    circle = {"euclidean": lambda r: r, "sphere": math.sin}.get(manifold, lambda r: math.sinh(2 * r))
+    circle = {"euclidean": lambda r: r, "sphere": math.sin}.get(
+        manifold, lambda r: math.sinh(2 * r)
+    )
     z, z_q = torch.tensor([a, 0.0]).double(), torch.tensor([b, 0.0]).double()
     across = (circle(a) / a) / (circle(b) / b)
     expected = torch.tensor([[1.0, 0.0], [0.0, across]]).double()
@@ -129,16 +147,21 @@ def test_transport_in_float32_is_as_good_as_in_float64_also_at_the_clip(manifold
         torch.testing.assert_close(rough.double(), fine, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("manifold", [name for name in REGISTRY.names("manifold") if name != "euclidean"])
+@pytest.mark.parametrize(
+    "manifold", [name for name in REGISTRY.names("manifold") if name != "euclidean"]
+)
 def test_transport_gives_a_learned_curvature_no_gradient(manifold):
     where = space(manifold, learn_curvature=True)
-    z, z_q = where.tangent(normal(50, DIM)).detach(), where.tangent(normal(50, DIM, seed=1)).detach()
+    z, z_q = (
+        where.tangent(normal(50, DIM)).detach(),
+        where.tangent(normal(50, DIM, seed=1)).detach(),
+    )
     out = build("transport", where)(z.requires_grad_(), z_q) * normal(50, DIM, seed=2)
     out.sum().backward()
     assert all(p.grad.abs().max() < 1e-5 for p in where.parameters())
 
 
-# -- noise substitution -------------------------------------------------------------------------------------------
+# -- noise substitution -----------------------------------------------------
 
 
 def test_noise_has_the_length_of_the_error_by_hand():
@@ -170,19 +193,23 @@ def test_noise_substitution_passes_a_finite_difference_check_and_moves_codes_too
 def test_noise_substitution_trains_a_codebook_that_no_other_term_moves():
     torch.manual_seed(0)
     quantizer = {"name": "codebook", "codebook_weight": 0.0}
-    layer = VectorQuantizer(dim=DIM, codebook_size=4, quantizer=quantizer, estimator="noise-substitution")
+    layer = VectorQuantizer(
+        dim=DIM, codebook_size=4, quantizer=quantizer, estimator="noise-substitution"
+    )
     layer(torch.randn(64, DIM)).quantized.square().sum().backward()
     assert layer.quantizer.weight.grad.abs().max() > 0
 
 
-# -- Gumbel-softmax -----------------------------------------------------------------------------------------------
+# -- Gumbel-softmax ---------------------------------------------------------
 
 
 def one_use(z, codes, quantized=None):
     """What a quantizer of the table ``codes`` (K, D) gives for z (N, D)."""
     indices = torch.cdist(z.detach(), codes.detach()).argmin(1)
     mask = torch.ones_like(indices, dtype=torch.bool)
-    use = CodeUse(z, codes[indices], indices, mask, codes, torch.bincount(indices, minlength=len(codes)))
+    use = CodeAssignment(
+        z, codes[indices], indices, mask, codes, torch.bincount(indices, minlength=len(codes))
+    )
     return Quantized(codes[indices], indices, {}, (use,))
 
 
@@ -217,7 +244,10 @@ def test_the_gumbel_jacobian_is_the_covariance_of_the_choice():
     torch.testing.assert_close(j, expected)
 
     def held(u):  # the scale held constant
-        return torch.softmax(-torch.cdist(u.unsqueeze(0), codes).square() / scale / temperature, 1)[0] @ codes
+        return (
+            torch.softmax(-torch.cdist(u.unsqueeze(0), codes).square() / scale / temperature, 1)[0]
+            @ codes
+        )
 
     torch.testing.assert_close(j, differences(held, z[0]), rtol=1e-6, atol=1e-8)
 
@@ -254,7 +284,9 @@ def test_gumbel_noise_draws_codes_with_the_odds_of_the_softmax():
 def test_a_cold_gumbel_is_the_quantizer_whatever_it_is(manifold, quantizer):
     torch.manual_seed(0)
     gumbel = {"name": "gumbel", "noise": False, "temperature": 1e-5}
-    layer = VectorQuantizer(dim=DIM, codebook_size=8, manifold=manifold, quantizer=quantizer, estimator=gumbel)
+    layer = VectorQuantizer(
+        dim=DIM, codebook_size=8, manifold=manifold, quantizer=quantizer, estimator=gumbel
+    )
     z = torch.randn(3, 20, DIM)
     layer(z)
     mask = torch.rand(3, 20) > 0.2
@@ -273,8 +305,11 @@ def test_stages_share_the_gumbel_gradient():
     ).double()  # fmt: skip
     z = normal(1, 3)
     layer(z)
-    uses = layer.inspect(z).uses
-    each = [jacobian(lambda u, use=use: soft(u, use.codebook.detach(), noise=False)[0], use.z)[:, 0] for use in uses]
+    assignments = layer.inspect(z).assignments
+    each = [
+        jacobian(lambda u, use=use: soft(u, use.codebook.detach(), noise=False)[0], use.z)[:, 0]
+        for use in assignments
+    ]
     layer.train()
     whole = jacobian(lambda u: layer(u).quantized[0], z)[:, 0]
     torch.testing.assert_close(whole, sum(each) / 2)
@@ -283,7 +318,9 @@ def test_stages_share_the_gumbel_gradient():
 def test_gumbel_copies_the_gradient_where_the_codebook_is_implicit():
     z, g = normal(6, 3).requires_grad_(), normal(6, 3, seed=1)
     z_q = z.detach().round()
-    use = CodeUse(z, z_q, torch.zeros(6).long(), torch.ones(6).bool(), None, torch.tensor([6]))
+    use = CodeAssignment(
+        z, z_q, torch.zeros(6).long(), torch.ones(6).bool(), None, torch.tensor([6])
+    )
     out = build("gumbel").estimate(z, Quantized(z_q, use.indices, {}, (use,)), Table)
     assert torch.equal(out, z_q)
     (out * g).sum().backward()

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from vqcore.builtin.euclidean import Euclidean
-from vqcore.builtin.sphere import Sphere
-from vqcore.builtin.straight_through import StraightThrough
-from vqcore.estimator import GradientEstimator
-from vqcore.numerics import masked_mean, safe_sqrt
-from vqcore.regularizer import Regularizer
+from vqcore.builtin.estimators.straight_through import StraightThrough
+from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.builtin.manifolds.sphere import Sphere
+from vqcore.interfaces.estimator import GradientEstimator
+from vqcore.interfaces.regularizer import Regularizer
+from vqcore.numerics.stable import masked_mean, safe_sqrt
 from vqcore.testing import (
     ConformanceError,
     EstimatorConformance,
@@ -40,7 +40,7 @@ def assert_broken(case, rule):
     assert caught.value.detail
 
 
-# -- manifolds ----------------------------------------------------------------------------------------------------
+# -- manifolds --------------------------------------------------------------
 
 
 class Stretched(Euclidean):
@@ -75,17 +75,26 @@ MANIFOLDS = {
     "log-inverts-exp": (Euclidean, {"logmap0": lambda self, x: 1.01 * x}),
     "zero-is-the-origin": (Euclidean, {"tangent": lambda self, z: z + 0.1}),
     "dtype-is-kept": (Euclidean, {"expmap0": lambda self, u: u.float()}),
-    "leading-axes-broadcast": (Euclidean, {"squared_dist": lambda self, x, y: (x - y).square().sum(1)}),
+    "leading-axes-broadcast": (
+        Euclidean,
+        {"squared_dist": lambda self, x, y: (x - y).square().sum(1)},
+    ),
     "input-is-untouched": (Euclidean, {"project": lambda self, x: x.mul_(1)}),
     "distance-is-symmetric": (
         Euclidean,
         {"dist": lambda self, x, y: Euclidean.dist(self, x, y) * (1 + x[..., 0].square())},
     ),
-    "distance-is-zero-to-itself": (Euclidean, {"dist": lambda self, x, y: Euclidean.dist(self, x, y) + 1e-3}),
+    "distance-is-zero-to-itself": (
+        Euclidean,
+        {"dist": lambda self, x, y: Euclidean.dist(self, x, y) + 1e-3},
+    ),
     "triangle-inequality": (Euclidean, {"dist": Euclidean.squared_dist}),
     "squared-is-the-square": (
         Euclidean,
-        {"squared_dist": lambda self, x, y: 1.1 * (x - y).square().sum(-1), "dist": lambda self, x, y: (x - y).norm()},
+        {
+            "squared_dist": lambda self, x, y: 1.1 * (x - y).square().sum(-1),
+            "dist": lambda self, x, y: (x - y).norm(),
+        },
     ),
     "distance-grows-with-the-tangent-norm-alone": (
         Euclidean,
@@ -107,7 +116,11 @@ MANIFOLDS = {
     "gradient-of-maps": (Euclidean, {"expmap0": lambda self, u: half_gradient(u)}),
     "gradient-of-what-is-learned": (
         Stretched,
-        {"squared_dist": lambda self, x, y: self.log_scale.detach().exp().square() * (x - y).square().sum(-1)},
+        {
+            "squared_dist": lambda self, x, y: (
+                self.log_scale.detach().exp().square() * (x - y).square().sum(-1)
+            )
+        },
     ),
     "nearest-is-the-nearest": (Euclidean, {"nearest": second_nearest}),
     "nearest-at-an-offset": (
@@ -120,7 +133,11 @@ MANIFOLDS = {
     "nearest-takes-the-first-of-equals": (Euclidean, {"nearest": last_of_equals}),
     "nearest-has-no-gradient": (
         Euclidean,
-        {"nearest": lambda self, x, c: torch.from_numpy((x.numpy()[:, None] - c.numpy()).sum(-1).argmin(1))},
+        {
+            "nearest": lambda self, x, c: torch.from_numpy(
+                (x.numpy()[:, None] - c.numpy()).sum(-1).argmin(1)
+            )
+        },
     ),
     "nearest-ignores-autocast": (
         Euclidean,
@@ -139,11 +156,20 @@ MANIFOLDS = {
     "translation-moves-the-origin": (Euclidean, {"translate": lambda self, x, y: 2 * x + y}),
     "translation-keeps-distances": (Euclidean, {"translate": lambda self, x, y: x + 2 * y}),
     "translation-is-undone-by-the-opposite": (Euclidean, {"negate": lambda self, x: -0.5 * x}),
-    "volume-is-that-of-translations": (Euclidean, {"log_volume": lambda self, u: u.square().sum(-1)}),
+    "volume-is-that-of-translations": (
+        Euclidean,
+        {"log_volume": lambda self, u: u.square().sum(-1)},
+    ),
     "negation-turns-round": (Euclidean, {"negate": lambda self, x: x}),
-    "codes-are-read-back": (Euclidean, {"codes": lambda self, parameter: (parameter, 2 * parameter)}),
+    "codes-are-read-back": (
+        Euclidean,
+        {"codes": lambda self, parameter: (parameter, 2 * parameter)},
+    ),
     "disk-keeps-directions": (Euclidean, {"disk": lambda self, u: u}),
-    "state-is-complete": (Stretched, {"_save_to_state_dict": lambda self, destination, prefix, keep_vars: None}),
+    "state-is-complete": (
+        Stretched,
+        {"_save_to_state_dict": lambda self, destination, prefix, keep_vars: None},
+    ),
     "copies-are-independent": (Stretched, {"__deepcopy__": lambda self, memo: self}),
 }
 
@@ -167,7 +193,7 @@ def test_good_manifolds_break_nothing():
     assert violations(manifold_case(Stretched)) == []
 
 
-# -- estimators ---------------------------------------------------------------------------------------------------
+# -- estimators -------------------------------------------------------------
 
 
 class Counting(GradientEstimator):
@@ -196,16 +222,28 @@ def rescaled(z, z_q):
 #: Rule -> what is changed in the straight-through estimator.
 ESTIMATORS = {
     "value-is-the-code": {"forward": lambda self, z, z_q: z + (z_q - z).detach()},
-    "eval-value-is-the-code": {"forward": lambda self, z, z_q: z_q + 0.1 * (z - z_q), "exact": False},
-    "dtype-is-kept": {"forward": lambda self, z, z_q: StraightThrough.forward(self, z, z_q).float()},
+    "eval-value-is-the-code": {
+        "forward": lambda self, z, z_q: z_q + 0.1 * (z - z_q),
+        "exact": False,
+    },
+    "dtype-is-kept": {
+        "forward": lambda self, z, z_q: StraightThrough.forward(self, z, z_q).float()
+    },
     "finite-at-the-edges": {"forward": lambda self, z, z_q: rescaled(z, z_q)},
     "gradient-reaches-the-latent": {"forward": lambda self, z, z_q: z_q.detach()},
     "codes-get-no-gradient": {"forward": lambda self, z, z_q: z_q + (z - z.detach())},
-    "masked-tokens-stay-zero": {"forward": lambda self, z, z_q: z + torch.randn_like(z), "exact": False},
-    "input-is-untouched": {"forward": lambda self, z, z_q: StraightThrough.forward(self, z, z_q.mul_(1))},
+    "masked-tokens-stay-zero": {
+        "forward": lambda self, z, z_q: z + torch.randn_like(z),
+        "exact": False,
+    },
+    "input-is-untouched": {
+        "forward": lambda self, z, z_q: StraightThrough.forward(self, z, z_q.mul_(1))
+    },
     "state-is-complete": {"forward": Counting.forward, "exact": False},
     "activation-checkpointing": {"forward": more_each_time},
-    "works-in-the-layer": {"estimate": lambda self, z, result, quantizer: self(z, result.z_q) + 1e-6},
+    "works-in-the-layer": {
+        "estimate": lambda self, z, result, quantizer: self(z, result.z_q) + 1e-6
+    },
 }
 
 
@@ -223,7 +261,7 @@ def test_a_broken_estimator_is_told_its_rule(rule):
     assert_broken(estimator_case(type("Broken", (StraightThrough,), ESTIMATORS[rule])), rule)
 
 
-# -- regularizers -------------------------------------------------------------------------------------------------
+# -- regularizers -----------------------------------------------------------
 
 
 class ShortCodes(Regularizer):
@@ -292,12 +330,16 @@ def test_a_good_regularizer_breaks_nothing():
     assert violations(regularizer_case(ShortCodes)) == []
 
 
-# -- the kit itself -----------------------------------------------------------------------------------------------
+# -- the kit itself ---------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("cls", "shown"),
-    [(ManifoldConformance, MANIFOLDS), (EstimatorConformance, ESTIMATORS), (RegularizerConformance, REGULARIZERS)],
+    [
+        (ManifoldConformance, MANIFOLDS),
+        (EstimatorConformance, ESTIMATORS),
+        (RegularizerConformance, REGULARIZERS),
+    ],
 )
 def test_every_rule_is_shown_to_bite_and_says_what_it_asks(cls, shown):
     assert set(shown) == set(rules(cls))
@@ -305,7 +347,9 @@ def test_every_rule_is_shown_to_bite_and_says_what_it_asks(cls, shown):
 
 
 def test_violations_are_collected_from_all_checks():
-    found = violations(estimator_case(type("Broken", (StraightThrough,), ESTIMATORS["finite-at-the-edges"])))
+    found = violations(
+        estimator_case(type("Broken", (StraightThrough,), ESTIMATORS["finite-at-the-edges"]))
+    )
     assert "finite-at-the-edges" in {error.rule for error in found}
     assert all(isinstance(error, AssertionError) for error in found)
 
@@ -315,7 +359,10 @@ def test_a_crash_is_a_violation_too():
         raise RuntimeError("no such thing")
 
     with pytest.raises(ConformanceError, match="on Euclidean: RuntimeError: no such thing"):
-        check(estimator_case(type("Broken", (StraightThrough,), {"forward": crash})), "value-is-the-code")
+        check(
+            estimator_case(type("Broken", (StraightThrough,), {"forward": crash})),
+            "value-is-the-code",
+        )
 
 
 def test_the_kit_needs_no_test_runner():
@@ -331,7 +378,9 @@ def test_the_kit_needs_no_test_runner():
 
 def test_the_manifold_of_the_documentation_passes():
     page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
-    (block,) = [text.split("```")[0] for text in page.split("```python\n")[1:] if "class Ellipsoid" in text]
+    (block,) = [
+        text.split("```")[0] for text in page.split("```python\n")[1:] if "class Ellipsoid" in text
+    ]
     names = {"__name__": "example"}
     exec(compile(block, "docs/plugins.md", "exec"), names)
     case = manifold_case(names["Ellipsoid"])

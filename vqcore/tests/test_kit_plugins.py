@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from vqcore.registry import Registry
+from vqcore.plugin.registry import Registry
 from vqcore.testing import ConformanceError, PluginConformance, rules, violations
 
 PLUGIN = """
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -19,7 +19,7 @@ def vq_manifolds():
     return [ComponentSpec(name="plane", target="acme_space:Plane", config="acme_config:PlaneConfig", summary="flat")]
 """
 CONFIG = '''
-from vqcore.config import ComponentConfig, ComponentRef, component
+from vqcore.plugin.component_config import ComponentConfig, ComponentRef, ManifoldRef, QuantizerRef
 
 class PlaneConfig(ComponentConfig):
     """Options of the plane."""
@@ -28,7 +28,7 @@ class PlaneConfig(ComponentConfig):
     """Factor of all distances."""
 '''
 SPACE = """
-from vqcore.builtin.euclidean import Euclidean
+from vqcore.builtin.manifolds.euclidean import Euclidean
 
 class Plane(Euclidean):
     def __init__(self, scale=1.0):
@@ -39,7 +39,11 @@ class Plane(Euclidean):
 BROKEN = {
     "api-version": ("acme", "VQ_API = 1", ""),
     "loads": ("acme", "def vq_manifolds():", "def vq_manifolds():\n    1 / 0"),
-    "import-is-torch-free": ("acme_config", "from vqcore.config", "import torch\nfrom vqcore.config"),
+    "import-is-torch-free": (
+        "acme_config",
+        "from vqcore.plugin.component_config",
+        "import torch\nfrom vqcore.plugin.component_config",
+    ),
     "specs-are-valid": ("acme", 'summary="flat"', 'summary="flat\\nand wide"'),
     "targets-fit-their-kind": ("acme_space", "class Plane(Euclidean)", "class Plane(dict)"),
     "options-are-a-model": (
@@ -48,12 +52,16 @@ BROKEN = {
         "class PlaneConfig(__import__('pydantic').BaseModel)",
     ),
     "options-are-described": ("acme_config", '    """Factor of all distances."""\n', ""),
-    "constructors-take-their-options": ("acme_space", "scale=1.0):\n", "size=1.0):\n        scale = size\n"),
+    "constructors-take-their-options": (
+        "acme_space",
+        "scale=1.0):\n",
+        "size=1.0):\n        scale = size\n",
+    ),
     "defaults-build": ("acme_space", "self.scale = scale", "self.scale = 1 / 0"),
     "inner-components-have-defaults": (
         "acme_config",
         "scale: float = 1.0",
-        'scale: component("manifold") = ComponentRef(name="nowhere")',
+        'scale: ManifoldRef = ComponentRef(name="nowhere")',
     ),
 }
 
@@ -106,9 +114,13 @@ def test_a_module_that_is_not_installed_can_be_checked(tmp_path, monkeypatch, fo
 
 def test_a_single_file_may_import_torch(tmp_path, monkeypatch, forgotten_modules):
     text = f"import torch\n{PLUGIN}\n{CONFIG}\n{SPACE}"
-    (tmp_path / "single.py").write_text(text.replace("acme_config:", "single:").replace("acme_space:", "single:"))
+    (tmp_path / "single.py").write_text(
+        text.replace("acme_config:", "single:").replace("acme_space:", "single:")
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    assert [error.rule for error in violations(case_of(plugin="single"))] == ["import-is-torch-free"]
+    assert [error.rule for error in violations(case_of(plugin="single"))] == [
+        "import-is-torch-free"
+    ]
     assert violations(case_of(plugin="single", torch_free=False)) == []
 
 

@@ -8,10 +8,10 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from vqcore.builtin.codebook import GradientCodebook
-from vqcore.builtin.euclidean import Euclidean
-from vqcore.builtin.sphere import Sphere
-from vqcore.codebook import CodebookQuantizer, squared_error
+from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.builtin.manifolds.sphere import Sphere
+from vqcore.builtin.quantizers.codebook import GradientCodebook
+from vqcore.codebook.table import CodebookQuantizer, squared_error
 from vqcore.testing import ConformanceError, QuantizerConformance, rules, violations
 
 
@@ -34,7 +34,9 @@ class Means(CodebookQuantizer):
 
     def gather(self, x, indices):
         ambient = self.manifold.to_ambient(x)
-        sums = ambient.new_zeros(self.codebook_size + 1, ambient.shape[1]).index_add(0, indices + 1, ambient)[1:]
+        sums = ambient.new_zeros(self.codebook_size + 1, ambient.shape[1]).index_add(
+            0, indices + 1, ambient
+        )[1:]
         self.gathered = sums if self.gathered is None else self.gathered + sums
 
     def learn(self, counts):
@@ -46,15 +48,22 @@ class Means(CodebookQuantizer):
 
 def with_forward(change):
     """A forward that changes the good one's result: ``change(self, z, result)``."""
-    return {"forward": lambda self, z, mask=None: change(self, z, GradientCodebook.forward(self, z, mask))}
+    return {
+        "forward": lambda self, z, mask=None: change(
+            self, z, GradientCodebook.forward(self, z, mask)
+        )
+    }
 
 
 def with_use(**changes):
-    """Entries of ``uses`` changed: name -> function of the use."""
+    """Entries of ``assignments`` changed: name -> function of the use."""
 
     def change(self, z, result):
-        made = tuple(replace(use, **{name: f(use) for name, f in changes.items()}) for use in result.uses)
-        return replace(result, uses=made)
+        made = tuple(
+            replace(use, **{name: f(use) for name, f in changes.items()})
+            for use in result.assignments
+        )
+        return replace(result, assignments=made)
 
     return with_forward(change)
 
@@ -73,13 +82,15 @@ def crashing_lookup(self, indices):
 
 
 def unchecked(self, indices):
-    return F.embedding(indices.clamp(0, self.codebook_size - 1), self.weight) * (indices >= 0).unsqueeze(-1)
+    return F.embedding(indices.clamp(0, self.codebook_size - 1), self.weight) * (
+        indices >= 0
+    ).unsqueeze(-1)
 
 
 def at_work(self, z, result, training):
     """Asks the other processes in forward."""
     if self.training == training and dist.is_initialized():
-        dist.all_reduce(result.uses[0].counts)
+        dist.all_reduce(result.assignments[0].counts)
     return result
 
 
@@ -128,40 +139,70 @@ def in_one_type(self, z, mask=None):
 
 #: Rule -> what is changed in the codebook learned by gradients.
 BROKEN = {
-    "index-layout": with_forward(lambda self, z, result: replace(result, indices=result.indices.int())),
-    "index-range": with_forward(lambda self, z, result: replace(result, indices=result.indices + self.codebook_size)),
-    "encode-is-the-eval-forward": {"encode": lambda self, z: torch.zeros(z.shape[:-1], dtype=torch.int64)},
+    "index-layout": with_forward(
+        lambda self, z, result: replace(result, indices=result.indices.int())
+    ),
+    "index-range": with_forward(
+        lambda self, z, result: replace(result, indices=result.indices + self.codebook_size)
+    ),
+    "encode-is-the-eval-forward": {
+        "encode": lambda self, z: torch.zeros(z.shape[:-1], dtype=torch.int64)
+    },
     "decode-inverts-encode": {"decode": lambda self, indices: 1.001 * self.lookup(indices)},
-    "layouts-agree": {"encode": lambda self, z: GradientCodebook.encode(self, z.flip(1) if z.ndim > 2 else z)},
+    "layouts-agree": {
+        "encode": lambda self, z: GradientCodebook.encode(self, z.flip(1) if z.ndim > 2 else z)
+    },
     "lookup-layout": {"lookup": crashing_lookup, "decode": GradientCodebook.lookup},
-    "join-restores-the-whole": {"join": lambda self, parts, shape: next(parts).view(*shape, self.dim) * 0},
-    "minus-one-decodes-to-zero": {"decode": lambda self, indices: F.embedding(indices.clamp(min=0), self.weight)},
+    "join-restores-the-whole": {
+        "join": lambda self, parts, shape: next(parts).view(*shape, self.dim) * 0
+    },
+    "minus-one-decodes-to-zero": {
+        "decode": lambda self, indices: F.embedding(indices.clamp(min=0), self.weight)
+    },
     "out-of-range-is-refused": {"decode": unchecked},
-    "uses-cover-all-tokens": with_use(counts=lambda use: use.counts * 2),
-    "uses-hold-their-codes": with_use(z_q=lambda use: use.z * use.mask.unsqueeze(1)),
+    "assignments-cover-all-tokens": with_use(counts=lambda use: use.counts * 2),
+    "assignments-hold-their-codes": with_use(z_q=lambda use: use.z * use.mask.unsqueeze(1)),
     "codebook-layout": {"codebook": property(lambda self: self.weight.T)},
-    "input-is-untouched": {"forward": lambda self, z, mask=None: GradientCodebook.forward(self, z.mul_(1), mask)},
-    "mask-is-trimming": with_losses(lambda x, chosen, mask: {"commitment": (x - chosen).square().mean()}),
+    "input-is-untouched": {
+        "forward": lambda self, z, mask=None: GradientCodebook.forward(self, z.mul_(1), mask)
+    },
+    "mask-is-trimming": with_losses(
+        lambda x, chosen, mask: {"commitment": (x - chosen).square().mean()}
+    ),
     "masked-tokens-are-minus-one-and-zero": {"forward": unmasked},
-    "no-token-is-no-loss": with_losses(lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().mean()}),
+    "no-token-is-no-loss": with_losses(
+        lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().mean()}
+    ),
     "bad-tokens-are-left-out": (Means, {"gather": gather_everything}),
-    "losses-are-scalars": with_losses(lambda x, chosen, mask: {"commitment": (x - chosen).square().mean(-1)}),
-    "losses-are-means": with_losses(lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().sum()}),
+    "losses-are-scalars": with_losses(
+        lambda x, chosen, mask: {"commitment": (x - chosen).square().mean(-1)}
+    ),
+    "losses-are-means": with_losses(
+        lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().sum()}
+    ),
     "losses-have-names-of-their-own": with_losses(lambda x, chosen, mask: {"entropy": x.sum() * 0}),
     "finite-at-the-edges": with_losses(
         lambda x, chosen, mask: {"commitment": (x - chosen).square().sum(-1)[mask].sqrt().sum()}
     ),
-    "float64-stays-float64": with_forward(lambda self, z, result: replace(result, z_q=result.z_q.float())),
+    "float64-stays-float64": with_forward(
+        lambda self, z, result: replace(result, z_q=result.z_q.float())
+    ),
     "half-precision-and-back": {"forward": in_one_type},
     "eval-changes-nothing": with_forward(learn_in_eval),
-    "eval-asks-no-other-process": with_forward(lambda self, z, result: at_work(self, z, result, False)),
-    "forward-asks-no-other-process": with_forward(lambda self, z, result: at_work(self, z, result, True)),
+    "eval-asks-no-other-process": with_forward(
+        lambda self, z, result: at_work(self, z, result, False)
+    ),
+    "forward-asks-no-other-process": with_forward(
+        lambda self, z, result: at_work(self, z, result, True)
+    ),
     "only-update-moves-codes": with_forward(drifting),
     "update-needs-no-forward": {"update": shrink},
     "codes-stay-on-the-manifold": (Means, {"learn": lambda self, counts: self.points.mul_(1.01)}),
     "gradients-accumulate": (Means, {"gather": means_of_the_last_batch}),
     "activation-checkpointing": with_forward(count_forwards),
-    "draws-are-its-own": with_losses(lambda x, chosen, mask: {"commitment": (x - chosen).mean() * 0 + torch.rand(())}),
+    "draws-are-its-own": with_losses(
+        lambda x, chosen, mask: {"commitment": (x - chosen).mean() * 0 + torch.rand(())}
+    ),
     "state-is-complete": {"update": anneal},
     "state-can-be-saved": {
         "get_extra_state": lambda self: {"step": 3, "name": object},
@@ -188,7 +229,9 @@ def case_of(cls, space=Euclidean):
 
 @pytest.mark.parametrize("rule", BROKEN)
 def test_a_broken_quantizer_is_told_its_rule(rule):
-    good, changes = BROKEN[rule] if isinstance(BROKEN[rule], tuple) else (GradientCodebook, BROKEN[rule])
+    good, changes = (
+        BROKEN[rule] if isinstance(BROKEN[rule], tuple) else (GradientCodebook, BROKEN[rule])
+    )
     space = Sphere if rule in CURVED else Euclidean
     check = f"test_{rule.replace('-', '_')}"
     getattr(case_of(good, space), check)()

@@ -9,27 +9,48 @@ import torch
 import torch.distributed as dist
 
 from vqcore import VectorQuantizer
-from vqcore.window import UsageWindow
+from vqcore.codebook.usage_meter import UsageMeter
 
 DIM, CODES, STEPS, BATCH = 4, 16, 24, 60
-DEAD = {"dead_code_threshold": 0.5, "usage_decay": 0.5}  # so that codes are replaced every time one looks
+DEAD = {
+    "dead_code_threshold": 0.5,
+    "usage_decay": 0.5,
+}  # so that codes are replaced every time one looks
 CASES = {
     "ema": {"name": "ema", "decay": 0.8, **DEAD},
     "ema-kmeans": {"name": "ema", "decay": 0.8, "init": "kmeans", **DEAD},
-    "ema-least-recently-used": {"name": "ema", "dead_codes": "least-recently-used", "dead_code_patience": 1},
+    "ema-least-recently-used": {
+        "name": "ema",
+        "dead_codes": "least-recently-used",
+        "dead_code_patience": 1,
+    },
     "ema-wrapped-normal": {"name": "ema", "decay": 0.8, "init": "wrapped-normal", **DEAD},
     "gradient": {"name": "codebook", "init": "kmeans", **DEAD},
-    "residual-dropout": {"name": "residual", "stages": 3, "stage_dropout": 0.5, "inner": {"name": "ema", **DEAD}},
-    "grouped-shared": {"name": "grouped", "shared": True, "inner": {"name": "ema", "init": "normal", **DEAD}},
+    "residual-dropout": {
+        "name": "residual",
+        "stages": 3,
+        "stage_dropout": 0.5,
+        "inner": {"name": "ema", **DEAD},
+    },
+    "grouped-shared": {
+        "name": "grouped",
+        "shared": True,
+        "inner": {"name": "ema", "init": "normal", **DEAD},
+    },
 }
-MANIFOLDS = {name: "poincare" if name in ("ema-wrapped-normal", "gradient") else "euclidean" for name in CASES}
+MANIFOLDS = {
+    name: "poincare" if name in ("ema-wrapped-normal", "gradient") else "euclidean"
+    for name in CASES
+}
 #: Tokens of the first of two ranks in each step: uneven and empty shards, in the first step too.
 SHARDS = [0, 45, 60, 30, 1, 0, 59]
 
 
 def build(case, rank=0):
     torch.manual_seed(0)
-    layer = VectorQuantizer(dim=DIM, codebook_size=CODES, quantizer=CASES[case], manifold=MANIFOLDS[case])
+    layer = VectorQuantizer(
+        dim=DIM, codebook_size=CODES, quantizer=CASES[case], manifold=MANIFOLDS[case]
+    )
     for module in layer.modules():
         if hasattr(module, "seed"):
             module.seed += rank  # as when every rank draws seeds of its own
@@ -40,7 +61,7 @@ def train(case, rank, world, layer):
     """One rank's part, or the whole where ``world`` is 1: the codebook after each step, and the window's figures."""
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.SGD([*layer.parameters(), torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    window, books = UsageWindow(), []
+    window, books = UsageMeter(), []
     for step in range(STEPS):
         batch = torch.randn(BATCH, DIM, generator=generator) * torch.linspace(0.2, 2, DIM)
         split = SHARDS[step % len(SHARDS)]
@@ -50,7 +71,9 @@ def train(case, rank, world, layer):
         # a rank's loss is a mean over its own tokens; the global mean weighs ranks by their tokens
         (out.loss * len(mine) / BATCH).backward()
         for parameter in layer.parameters() if world > 1 else ():
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = (
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            )
             dist.all_reduce(parameter.grad)
         optimizer.step()
         layer.update(optimizer)
@@ -72,7 +95,9 @@ def main(rank, world, port, folder):
     layers = {case: build(case, rank) for case in EARLY}
     dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     layers |= {case: build(case, rank) for case in LATE}
-    torch.save({case: train(case, rank, world, layers[case]) for case in CASES}, f"{folder}/{rank}.pt")
+    torch.save(
+        {case: train(case, rank, world, layers[case]) for case in CASES}, f"{folder}/{rank}.pt"
+    )
     dist.destroy_process_group()
 
 
@@ -84,7 +109,9 @@ def ranks(tmp_path_factory):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, __file__]
-    processes = [subprocess.Popen([*command, str(rank), "2", str(port), str(folder)]) for rank in range(2)]
+    processes = [
+        subprocess.Popen([*command, str(rank), "2", str(port), str(folder)]) for rank in range(2)
+    ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

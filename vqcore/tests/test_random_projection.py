@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vqcore.errors import SettingError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 MANIFOLDS = REGISTRY.names("manifold")
@@ -32,13 +32,17 @@ def test_rows_are_orthonormal_and_codes_of_unit_length():
     torch.testing.assert_close(layer.projection @ layer.projection.T, torch.eye(4))
     torch.testing.assert_close(layer.directions.norm(dim=1), torch.ones(32))
     codes = layer.decode(torch.arange(32))
-    torch.testing.assert_close(codes @ layer.projection.T, layer.directions)  # the transpose leads back
+    torch.testing.assert_close(
+        codes @ layer.projection.T, layer.directions
+    )  # the transpose leads back
     torch.testing.assert_close(codes.norm(dim=1), torch.ones(32))
     assert torch.equal(layer.encode(codes), torch.arange(32))
 
 
 def test_no_direction_is_favoured():
-    drawn = torch.stack([build(dim=3, code_dim=2, codebook_size=2, seed=seed).projection for seed in range(400)])
+    drawn = torch.stack(
+        [build(dim=3, code_dim=2, codebook_size=2, seed=seed).projection for seed in range(400)]
+    )
     assert drawn.mean(0).abs().max() < 0.1
     torch.testing.assert_close(drawn.square().mean(0), torch.full((2, 3), 1 / 3), rtol=0, atol=0.06)
 

@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from vqcore.component import KINDS, ComponentSpec
-from vqcore.config import descriptions
 from vqcore.errors import ComponentError, SettingError, UsageError
-from vqcore.loader import disabled_names
-from vqcore.registry import Registry
+from vqcore.plugin.component import KINDS, ComponentSpec
+from vqcore.plugin.component_config import descriptions
+from vqcore.plugin.loader import disabled_names
+from vqcore.plugin.registry import Registry
 
 HEAD = "from vqcore import ComponentSpec, hookimpl\nVQ_API = 1\n"
 TARGETS = """
@@ -33,42 +33,114 @@ def spec(name="fancy", target="cubes:Cube", **fields):
 
 FANCY = HEAD + hook(f"[{spec()}]")
 BROKEN = {
-    "missing-dependency": ("import nobody_has_this\n" + FANCY, "error", "ModuleNotFoundError: .*nobody_has_this"),
+    "missing-dependency": (
+        "import nobody_has_this\n" + FANCY,
+        "error",
+        "ModuleNotFoundError: .*nobody_has_this",
+    ),
     "raises": (FANCY + "1 / 0\n", "error", "ZeroDivisionError"),
     "raises-mute": (FANCY + "assert not VQ_API\n", "error", "AssertionError$"),
     "exits": (FANCY + "import sys\nsys.exit('bye')\n", "error", "SystemExit: bye"),
     "exits-0": (FANCY + "raise SystemExit(0)\n", "error", "SystemExit: 0"),
     "syntax-error": (FANCY + "def f(:\n", "error", r"SyntaxError: .*fancy_plugin.py, line 6"),
-    "without-api": (FANCY.replace("VQ_API", "API"), "incompatible", "VQ_API = None: expected VQ_API = 1"),
-    "newer-api": (FANCY.replace("= 1", "= 2"), "incompatible", "VQ_API = 2.*speaks version 1; upgrade vqcore"),
+    "without-api": (
+        FANCY.replace("VQ_API", "API"),
+        "incompatible",
+        "VQ_API = None: expected VQ_API = 1",
+    ),
+    "newer-api": (
+        FANCY.replace("= 1", "= 2"),
+        "incompatible",
+        "VQ_API = 2.*speaks version 1; upgrade vqcore",
+    ),
     "older-api": (FANCY.replace("= 1", "= 0"), "incompatible", "VQ_API = 0.*upgrade the plugin"),
-    "true-api": (FANCY.replace("= 1", "= True"), "incompatible", "VQ_API = True: expected VQ_API = 1"),
-    "text-api": (FANCY.replace("= 1", "= '1'"), "incompatible", "VQ_API = '1': expected VQ_API = 1"),
-    "object-api": (FANCY.replace("= 1", "= object()"), "incompatible", "VQ_API = <object.*expected VQ_API = 1"),
-    "misspelt-hook": (FANCY.replace("vq_manifolds", "vq_manifold"), "error", "unknown hook 'vq_manifold'"),
-    "wrong-argument": (FANCY.replace("manifolds()", "manifolds(size)"), "error", "vq_manifolds.*{'size'}"),
-    "forgets-the-mark": (FANCY.replace("@hookimpl", ""), "error", "vq_manifolds is not marked: .*@vqcore.hookimpl"),
+    "true-api": (
+        FANCY.replace("= 1", "= True"),
+        "incompatible",
+        "VQ_API = True: expected VQ_API = 1",
+    ),
+    "text-api": (
+        FANCY.replace("= 1", "= '1'"),
+        "incompatible",
+        "VQ_API = '1': expected VQ_API = 1",
+    ),
+    "object-api": (
+        FANCY.replace("= 1", "= object()"),
+        "incompatible",
+        "VQ_API = <object.*expected VQ_API = 1",
+    ),
+    "misspelt-hook": (
+        FANCY.replace("vq_manifolds", "vq_manifold"),
+        "error",
+        "unknown hook 'vq_manifold'",
+    ),
+    "wrong-argument": (
+        FANCY.replace("manifolds()", "manifolds(size)"),
+        "error",
+        "vq_manifolds.*{'size'}",
+    ),
+    "forgets-the-mark": (
+        FANCY.replace("@hookimpl", ""),
+        "error",
+        "vq_manifolds is not marked: .*@vqcore.hookimpl",
+    ),
     "hook-raises": (HEAD + hook("1 / 0"), "error", "ZeroDivisionError"),
     "hook-exits": (HEAD + hook("exit(3)"), "error", "SystemExit: 3"),
-    "hook-yields-text": (HEAD + hook("['fancy']"), "error", "vq_manifolds yields 'fancy': expected a ComponentSpec"),
-    "hook-yields-nothing": (HEAD + hook("[None]"), "error", "vq_manifolds yields None: expected a ComponentSpec"),
+    "hook-yields-text": (
+        HEAD + hook("['fancy']"),
+        "error",
+        "vq_manifolds yields 'fancy': expected a ComponentSpec",
+    ),
+    "hook-yields-nothing": (
+        HEAD + hook("[None]"),
+        "error",
+        "vq_manifolds yields None: expected a ComponentSpec",
+    ),
     "hook-returns-a-spec": (HEAD + hook(spec()), "error", "TypeError"),
     "hook-is-a-wrapper": (
         HEAD + hook("(yield)", mark="@hookimpl(wrapper=True)"),
         "error",
         "vq_manifolds yields None: expected a ComponentSpec",
     ),
-    "one-name-twice": (HEAD + hook(f"[{spec()}, {spec()}]"), "error", "vq_manifolds names fancy twice"),
+    "one-name-twice": (
+        HEAD + hook(f"[{spec()}, {spec()}]"),
+        "error",
+        "vq_manifolds names fancy twice",
+    ),
     "one-of-two-bad": (FANCY + hook("[0]", "quantizer"), "error", "vq_quantizers yields 0"),
-    "upper-case": (HEAD + hook(f"[{spec('Fancy')}]"), "error", "component name 'Fancy': expected lower-case words"),
+    "upper-case": (
+        HEAD + hook(f"[{spec('Fancy')}]"),
+        "error",
+        "component name 'Fancy': expected lower-case words",
+    ),
     "underscore": (HEAD + hook(f"[{spec('fan_cy')}]"), "error", "component name 'fan_cy'"),
     "slash": (HEAD + hook(f"[{spec('my/fancy')}]"), "error", "component name 'my/fancy'"),
     "no-name": (HEAD + hook(f"[{spec('')}]"), "error", "component name ''"),
-    "target-without-class": (HEAD + hook(f"[{spec(target='cubes')}]"), "error", "target = 'cubes': expected 'package"),
-    "no-target": (HEAD + hook(f"[{spec(target=None)}]"), "error", "target = None: expected 'package"),
-    "bad-config": (HEAD + hook(f"[{spec(config='Cube')}]"), "error", "config = 'Cube': expected 'package"),
-    "no-summary": (HEAD + hook(f"[{spec(summary=' ')}]"), "error", "fancy: expected a summary of one line"),
-    "needs-a-text": (HEAD + hook(f"[{spec(needs='torch')}]"), "error", "fancy: needs = 'torch': expected a tuple"),
+    "target-without-class": (
+        HEAD + hook(f"[{spec(target='cubes')}]"),
+        "error",
+        "target = 'cubes': expected 'package",
+    ),
+    "no-target": (
+        HEAD + hook(f"[{spec(target=None)}]"),
+        "error",
+        "target = None: expected 'package",
+    ),
+    "bad-config": (
+        HEAD + hook(f"[{spec(config='Cube')}]"),
+        "error",
+        "config = 'Cube': expected 'package",
+    ),
+    "no-summary": (
+        HEAD + hook(f"[{spec(summary=' ')}]"),
+        "error",
+        "fancy: expected a summary of one line",
+    ),
+    "needs-a-text": (
+        HEAD + hook(f"[{spec(needs='torch')}]"),
+        "error",
+        "fancy: needs = 'torch': expected a tuple",
+    ),
 }
 
 
@@ -88,7 +160,9 @@ def refusal(registry, *asked):
 @pytest.fixture
 def healthy(distribution):
     """A package whose plugin is loaded before the others of a test, and works."""
-    distribution("able-pkg", {"able": HEAD + hook(f"[{spec('cube')}]"), "cubes": TARGETS}, {"able": "able"})
+    distribution(
+        "able-pkg", {"able": HEAD + hook(f"[{spec('cube')}]"), "cubes": TARGETS}, {"able": "able"}
+    )
 
 
 def check_the_others(registry):
@@ -98,7 +172,7 @@ def check_the_others(registry):
     assert {record(registry, package).status for package in ("able-pkg", "vqcore")} == {"ok"}
 
 
-# -- broken plugins -------------------------------------------------------------------------------------------
+# -- broken plugins ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", BROKEN)
@@ -107,11 +181,18 @@ def test_a_broken_plugin_is_told_about_and_stops_nobody_else(case, distribution,
     distribution("broken-pkg", {"fancy_plugin": source}, {"fancy": "fancy_plugin"})
     registry = Registry()
     broken = record(registry, "broken-pkg")
-    assert (broken.plugin, broken.version, broken.status, broken.provides) == ("fancy", "1.0", status, {})
+    assert (broken.plugin, broken.version, broken.status, broken.provides) == (
+        "fancy",
+        "1.0",
+        status,
+        {},
+    )
     assert re.search(cause, broken.error), broken.error
     assert "\n" not in broken.error
     assert broken.api is None or type(broken.api) is int
-    left = [each for hooks in vars(registry.manager.hook).values() for each in hooks.get_hookimpls()]
+    left = [
+        each for hooks in vars(registry.manager.hook).values() for each in hooks.get_hookimpls()
+    ]
     assert "broken-pkg:fancy" not in {each.plugin_name for each in left}
     check_the_others(registry)
     for name in ("fancy", "broken-pkg/fancy"):
@@ -155,16 +236,20 @@ def test_a_distribution_with_damaged_metadata_is_listed_all_the_same(text, distr
 
 
 def test_ctrl_c_while_a_plugin_loads_is_no_broken_plugin(distribution):
-    distribution("broken-pkg", {"fancy_plugin": "raise KeyboardInterrupt"}, {"fancy": "fancy_plugin"})
+    distribution(
+        "broken-pkg", {"fancy_plugin": "raise KeyboardInterrupt"}, {"fancy": "fancy_plugin"}
+    )
     with pytest.raises(KeyboardInterrupt):
         Registry()
 
 
-# -- names that two packages provide --------------------------------------------------------------------------
+# -- names that two packages provide ----------------------------------------
 
 
 def test_a_name_that_two_packages_provide_is_an_error_naming_both(distribution, healthy):
-    distribution("rival-pkg", {"rival": HEAD + hook(f"[{spec('cube')}, {spec('ring')}]")}, {"rival": "rival"})
+    distribution(
+        "rival-pkg", {"rival": HEAD + hook(f"[{spec('cube')}, {spec('ring')}]")}, {"rival": "rival"}
+    )
     registry = Registry()
     text = refusal(registry, "manifold", "cube")
     assert "able-pkg/cube" in text
@@ -181,7 +266,9 @@ def test_a_name_that_two_packages_provide_is_an_error_naming_both(distribution, 
 
 
 def test_the_same_name_for_another_kind_is_no_clash(distribution, healthy):
-    distribution("rival-pkg", {"rival": HEAD + hook(f"[{spec('cube')}]", "estimator")}, {"rival": "rival"})
+    distribution(
+        "rival-pkg", {"rival": HEAD + hook(f"[{spec('cube')}]", "estimator")}, {"rival": "rival"}
+    )
     registry = Registry()
     assert record(registry, "rival-pkg").status == "ok"
     assert registry.resolve("estimator", "cube").package == "rival-pkg"
@@ -200,7 +287,7 @@ def test_a_package_that_takes_the_defaults_names_does_not_take_the_defaults(dist
     from vqcore import VectorQuantizer
 
     layer = VectorQuantizer(dim=2, codebook_size=4, registry=registry)
-    assert type(layer.manifold).__module__ == "vqcore.builtin.euclidean"
+    assert type(layer.manifold).__module__ == "vqcore.builtin.manifolds.euclidean"
 
 
 def test_two_packages_may_name_their_entry_points_alike(distribution, healthy):
@@ -214,17 +301,21 @@ def test_two_packages_may_name_their_entry_points_alike(distribution, healthy):
 
 
 def test_a_broken_plugin_leaves_another_of_the_same_entry_point_name_alone(distribution, healthy):
-    distribution("first-pkg", {"ring_plugin": HEAD + hook(f"[{spec('ring')}]")}, {"extra": "ring_plugin"})
+    distribution(
+        "first-pkg", {"ring_plugin": HEAD + hook(f"[{spec('ring')}]")}, {"extra": "ring_plugin"}
+    )
     distribution("second-pkg", {"torus_plugin": "1 / 0"}, {"extra": "torus_plugin"})
     registry = Registry()
     assert registry.resolve("manifold", "extra/ring").package == "first-pkg"
     assert record(registry, "second-pkg").status == "error"
 
 
-# -- plugins switched off -------------------------------------------------------------------------------------
+# -- plugins switched off ---------------------------------------------------
 
 
-@pytest.mark.parametrize("variable", ["fancy", "off-pkg", "OFF_PKG", "other, fancy", "fancy other", " ,off-pkg,, "])
+@pytest.mark.parametrize(
+    "variable", ["fancy", "off-pkg", "OFF_PKG", "other, fancy", "fancy other", " ,off-pkg,, "]
+)
 def test_a_disabled_plugin_is_listed_but_not_imported(variable, distribution, healthy, monkeypatch):
     distribution("off-pkg", {"fancy_plugin": "1 / 0"}, {"fancy": "fancy_plugin"})
     monkeypatch.setenv("VQ_DISABLE_PLUGINS", variable)
@@ -250,7 +341,7 @@ def test_disabling_one_of_two_rivals_settles_the_clash(distribution, healthy, mo
     check_the_others(Registry())
 
 
-# -- plugin files ---------------------------------------------------------------------------------------------
+# -- plugin files -----------------------------------------------------------
 
 
 @pytest.fixture
@@ -271,7 +362,10 @@ def test_a_plugin_file_works_with_targets_of_its_own(plugin_file, healthy):
     registry = Registry(files=[path])
     chosen = registry.resolve("manifold", "disc")
     assert type(registry.build(chosen)).__module__ == "my_plugin"
-    assert (record(registry, str(path)).plugin, record(registry, str(path)).version) == ("my_plugin", "file")
+    assert (record(registry, str(path)).plugin, record(registry, str(path)).version) == (
+        "my_plugin",
+        "file",
+    )
     assert registry.resolve("manifold", "my_plugin/disc").spec is chosen.spec
     assert registry.resolve("manifold", f"{path}/disc").spec is chosen.spec
     check_the_others(registry)
@@ -323,7 +417,10 @@ def test_a_plugin_file_that_is_not_there_is_told_about(tmp_path, healthy):
 def test_a_plugin_file_does_not_take_another_modules_name(name, plugin_file, healthy):
     path = plugin_file(FANCY, name)
     registry = Registry(files=[path])
-    assert record(registry, str(path)).error == f"the name {path.stem!r} is taken by another module: rename the file"
+    assert (
+        record(registry, str(path)).error
+        == f"the name {path.stem!r} is taken by another module: rename the file"
+    )
     check_the_others(registry)
 
 
@@ -350,28 +447,37 @@ def test_a_plugin_file_needs_a_name_that_can_be_imported(name, plugin_file):
     assert "expected a Python file named like a module" in broken.error
 
 
-# -- components that are broken where it shows late -------------------------------------------------------------
+# -- components that are broken where it shows late -------------------------
 
 
 @pytest.mark.parametrize(
     ("fields", "cause"),
     [
-        ({"target": "nobody_has_this:Cube"}, "nobody_has_this:Cube cannot be imported: ModuleNotFoundError"),
+        (
+            {"target": "nobody_has_this:Cube"},
+            "nobody_has_this:Cube cannot be imported: ModuleNotFoundError",
+        ),
         ({"target": "cubes:Sphere"}, "cubes:Sphere cannot be imported: AttributeError"),
         ({"target": "exits:Cube"}, "exits:Cube cannot be imported: SystemExit: no licence"),
         ({"target": "cubes:Fails"}, "of late-pkg cannot be built: ValueError: too late"),
         ({"needs": ("nobody_has_this",)}, "needs nobody_has_this: install what late-pkg documents"),
         ({"needs": ("json", "nobody_has_this.sub")}, "needs nobody_has_this.sub: install"),
-        ({"config": "nobody_has_this:Options"}, "nobody_has_this:Options cannot be imported: ModuleNotFoundError"),
+        (
+            {"config": "nobody_has_this:Options"},
+            "nobody_has_this:Options cannot be imported: ModuleNotFoundError",
+        ),
         ({"config": "exits:Options"}, "exits:Options cannot be imported: SystemExit: no licence"),
         ({"config": "cubes:Cube"}, "cubes:Cube is no vqcore.ComponentConfig"),
     ],
 )
-def test_a_component_that_cannot_be_imported_fails_only_when_asked_for(fields, cause, distribution, healthy):
+def test_a_component_that_cannot_be_imported_fails_only_when_asked_for(
+    fields, cause, distribution, healthy
+):
     modules = {
         "late": HEAD + hook(f"[{spec('late', **fields)}]"),
         "exits": "import sys\nsys.exit('no licence')",
-        "cubes": TARGETS + "class Fails:\n    def __init__(self):\n        raise ValueError('too late')\n",
+        "cubes": TARGETS
+        + "class Fails:\n    def __init__(self):\n        raise ValueError('too late')\n",
     }
     distribution("late-pkg", modules, {"late": "late"})
     registry = Registry()
@@ -385,7 +491,11 @@ def test_a_component_that_cannot_be_imported_fails_only_when_asked_for(fields, c
 
 
 def test_what_a_component_needs_may_be_there(distribution, healthy):
-    distribution("late-pkg", {"late": HEAD + hook(f"[{spec('late', needs=('json', 'os.path'))}]")}, {"late": "late"})
+    distribution(
+        "late-pkg",
+        {"late": HEAD + hook(f"[{spec('late', needs=('json', 'os.path'))}]")},
+        {"late": "late"},
+    )
     registry = Registry()
     assert type(registry.build(registry.resolve("manifold", "late"))).__name__ == "Cube"
 
@@ -403,16 +513,16 @@ def test_an_unknown_name_is_an_error_with_a_suggestion(name, expected, healthy):
     assert expected in refusal(Registry(), "manifold", name)
 
 
-# -- options ----------------------------------------------------------------------------------------------------
+# -- options ----------------------------------------------------------------
 
 OPTIONS = """
 from typing import Annotated
 from pydantic import Field, PositiveInt
-from vqcore.config import ComponentConfig, ComponentRef, component
+from vqcore.plugin.component_config import ComponentConfig, ComponentRef, QuantizerRef
 
 class Box(ComponentConfig):
     'A box.'
-    inner: component("quantizer") = ComponentRef(name="vqcore/codebook")
+    inner: QuantizerRef = ComponentRef(name="vqcore/codebook")
     'What is in the box.'
     sides: PositiveInt = 2
     'How many sides.'
@@ -420,12 +530,12 @@ class Box(ComponentConfig):
 
 class Crate(ComponentConfig):
     'A crate.'
-    inner: component("quantizer")
+    inner: QuantizerRef
     'What is in the crate; it must be said.'
 
 class Twice(ComponentConfig):
     'A box in a box of three sides, or something else.'
-    inner: component("quantizer") = ComponentRef(name="box", sides=3)
+    inner: QuantizerRef = ComponentRef(name="box", sides=3)
     'What is in it.'
 """
 BOXES = """
@@ -444,15 +554,27 @@ class Box:
 @pytest.fixture
 def boxes(distribution):
     """A registry with three quantizers that hold another: box, crate (which has no default) and twice."""
-    specs = [spec(name, "boxes:Box", config=f"options:{name.title()}") for name in ("box", "crate", "twice")]
-    modules = {"box": HEAD + hook(f"[{', '.join(specs)}]", "quantizer"), "options": OPTIONS, "boxes": BOXES}
+    specs = [
+        spec(name, "boxes:Box", config=f"options:{name.title()}")
+        for name in ("box", "crate", "twice")
+    ]
+    modules = {
+        "box": HEAD + hook(f"[{', '.join(specs)}]", "quantizer"),
+        "options": OPTIONS,
+        "boxes": BOXES,
+    }
     distribution("box-pkg", modules, {"box": "box"})
     return Registry()
 
 
 def test_options_are_validated_and_dumped_in_full(boxes):
     chosen = boxes.resolve("quantizer", {"name": "box", "sides": 3})
-    assert (chosen.options.sides, chosen.name, chosen.package, chosen.path) == (3, "box", "box-pkg", "quantizer")
+    assert (chosen.options.sides, chosen.name, chosen.package, chosen.path) == (
+        3,
+        "box",
+        "box-pkg",
+        "quantizer",
+    )
     dumped = chosen.dump()
     assert (dumped["name"], dumped["sides"], dumped["colour"]) == ("box", 3, "red")
     assert dumped["inner"] == boxes.resolve("quantizer", "codebook").dump()
@@ -466,7 +588,10 @@ def test_options_are_validated_and_dumped_in_full(boxes):
         ({"name": "box", "sides": 0}, "quantizer.sides = 0: expected greater than 0 (default 2)"),
         ({"name": "box", "sides": "many"}, "quantizer.sides = 'many': expected a valid integer"),
         ({"name": "box", "side": 1}, "quantizer.side: unknown setting; did you mean 'sides'?"),
-        ({"name": "box", "xyz": 1}, "quantizer.xyz: unknown setting; expected one of inner, sides, colour"),
+        (
+            {"name": "box", "xyz": 1},
+            "quantizer.xyz: unknown setting; expected one of inner, sides, colour",
+        ),
         (
             {"name": "box", "inner": {"name": "box", "inner": {"commitment_weight": -1}}},
             "quantizer.inner.inner.commitment_weight = -1: expected greater than or equal to 0 (default 0.25)",
@@ -475,12 +600,21 @@ def test_options_are_validated_and_dumped_in_full(boxes):
             {"name": "box", "inner": {"commitment_wieght": 1}},
             "quantizer.inner.commitment_wieght: unknown setting; did you mean 'commitment_weight'?",
         ),
-        ({"name": "box", "inner": 5}, "quantizer.inner = 5: expected the name of a component, or a mapping"),
-        ({"name": "box", "inner": {"name": 5}}, "quantizer.inner.name = 5: expected the name of a component"),
+        (
+            {"name": "box", "inner": 5},
+            "quantizer.inner = 5: expected the name of a component, or a mapping",
+        ),
+        (
+            {"name": "box", "inner": {"name": 5}},
+            "quantizer.inner.name = 5: expected the name of a component",
+        ),
         ({"sides": 2}, "quantizer.name = None: expected the name of a component"),
         (5, "quantizer = 5: expected the name of a component, or a mapping"),
         ("crate", "quantizer.inner: this setting is required"),
-        ({"name": "crate", "inner": {"sides": 2}}, "quantizer.inner.name = None: expected the name of a component"),
+        (
+            {"name": "crate", "inner": {"sides": 2}},
+            "quantizer.inner.name = None: expected the name of a component",
+        ),
     ],
 )
 def test_a_bad_option_is_an_error_with_its_whole_key_path(choice, expected, boxes):
@@ -500,7 +634,9 @@ def test_every_bad_option_is_named_at_once(boxes):
 
 
 def test_an_unknown_inner_name_is_an_error_with_a_suggestion(boxes):
-    assert "did you mean 'codebook'?" in refusal(boxes, "quantizer", {"name": "box", "inner": "codebok"})
+    assert "did you mean 'codebook'?" in refusal(
+        boxes, "quantizer", {"name": "box", "inner": "codebok"}
+    )
 
 
 def test_options_without_a_name_mean_those_of_the_default(boxes):
@@ -511,7 +647,10 @@ def test_options_without_a_name_mean_those_of_the_default(boxes):
 
 def test_options_without_a_name_keep_the_defaults_other_options(boxes):
     chosen = boxes.resolve("quantizer", {"name": "twice", "inner": {"colour": "blue"}})
-    assert (chosen.children["inner"].options.sides, chosen.children["inner"].options.colour) == (3, "blue")
+    assert (chosen.children["inner"].options.sides, chosen.children["inner"].options.colour) == (
+        3,
+        "blue",
+    )
     named = boxes.resolve("quantizer", {"name": "twice", "inner": "box"})
     assert named.children["inner"].options.sides == 2
 
@@ -530,7 +669,9 @@ def test_an_inner_component_is_built_by_its_owner(boxes):
 
 
 def test_an_option_that_does_not_fit_is_named_by_its_whole_path(boxes):
-    box = boxes.build(boxes.resolve("quantizer", {"name": "box", "inner": {"name": "box", "sides": 4}}), dim=8)
+    box = boxes.build(
+        boxes.resolve("quantizer", {"name": "box", "inner": {"name": "box", "sides": 4}}), dim=8
+    )
     with pytest.raises(SettingError, match=r"^quantizer.inner.sides = 4: expected at most 3$"):
         box.inner(dim=4)
     other = boxes.resolve("quantizer", {"name": "box", "sides": 3, "colour": "blue"})
@@ -565,7 +706,7 @@ def test_a_components_options_are_listed_without_their_source(boxes, monkeypatch
     assert [row["description"] for row in rows] == ["", "", "Its colour."]
 
 
-# -- the installed plugins ----------------------------------------------------------------------------------------
+# -- the installed plugins --------------------------------------------------
 
 
 def test_the_builtin_components_are_there_with_every_option_described():
@@ -598,7 +739,7 @@ def test_a_spec_is_frozen():
 
 
 def test_descriptions_skip_what_is_no_text():
-    from vqcore.config import ComponentConfig
+    from vqcore.plugin.component_config import ComponentConfig
 
     def unchanged(model):
         return model

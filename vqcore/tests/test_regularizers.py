@@ -7,8 +7,8 @@ import torch
 
 from vqcore import VectorQuantizer
 from vqcore.errors import UsageError
-from vqcore.latent import LatentBatch
-from vqcore.registry import default_registry
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
@@ -88,7 +88,9 @@ def test_masked_tokens_leave_no_trace(name, manifold, quantizer):
         torch.testing.assert_close(one, other)
     if name != "isometry":  # that needs samples
         ragged = torch.rand(6, 5) > 0.4
-        masked, trimmed = both(name, ragged, lambda t: t[ragged], manifold=manifold, quantizer=quantizer)
+        masked, trimmed = both(
+            name, ragged, lambda t: t[ragged], manifold=manifold, quantizer=quantizer
+        )
         for one, other in zip(masked, trimmed, strict=True):
             torch.testing.assert_close(one, other)
 
@@ -131,9 +133,14 @@ def test_entropy_looks_at_no_more_tokens_than_it_may():
 
 def test_entropy_passes_a_finite_difference_check():
     torch.manual_seed(0)
-    z, codebook = torch.randn(12, 3, dtype=torch.float64), torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    z, codebook = (
+        torch.randn(12, 3, dtype=torch.float64),
+        torch.randn(4, 3, dtype=torch.float64, requires_grad=True),
+    )
     module = build("entropy")
-    scale = batch(z, codebook)  # the temperature's scale is held constant by a term that depends on nothing moved
+    scale = batch(
+        z, codebook
+    )  # the temperature's scale is held constant by a term that depends on nothing moved
     fixed = torch.cdist(z, codebook.detach()).amin(1).square().mean()
 
     def term(codes):
@@ -149,7 +156,10 @@ def test_entropy_passes_a_finite_difference_check():
 
 
 def test_smoothness_by_hand_moves_the_decoder_only():
-    z, codebook = torch.tensor([[1.0, 0.0]], requires_grad=True), torch.tensor([[3.0, 0.0]], requires_grad=True)
+    z, codebook = (
+        torch.tensor([[1.0, 0.0]], requires_grad=True),
+        torch.tensor([[3.0, 0.0]], requires_grad=True),
+    )
     decoder = torch.nn.Linear(2, 1, bias=False)
     torch.nn.init.ones_(decoder.weight)
     term = build("smoothness")(batch(z, codebook, decoder))
@@ -165,7 +175,7 @@ def test_smoothness_without_a_decoder_says_what_to_do():
         build("smoothness")(batch(torch.randn(3, 2), torch.randn(2, 2)))
 
 
-# -- orthogonal codes ---------------------------------------------------------------------------------------------
+# -- orthogonal codes -------------------------------------------------------
 
 
 def mean_cosine(codes, power=2):
@@ -183,7 +193,9 @@ def test_orthogonal_by_hand():
         ([[1.0, 0.0], [0.0, 2.0], [0.0, 3.0]], 1 / 3),
         ([[1.0, 0.0], [0.0, 0.0]], 0.0),
     ):
-        assert build("orthogonal")(batch(z, torch.tensor(codes))).item() == pytest.approx(expected, abs=1e-6)
+        assert build("orthogonal")(batch(z, torch.tensor(codes))).item() == pytest.approx(
+            expected, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize(("count", "dim"), [(3, 8), (8, 3)])
@@ -194,7 +206,9 @@ def test_orthogonal_is_the_mean_over_pairs_whichever_product_is_built(count, dim
     torch.testing.assert_close(term, mean_cosine(codes))
     (mine,), (theirs,) = (torch.autograd.grad(f, codes) for f in (term, mean_cosine(codes)))
     torch.testing.assert_close(mine, theirs)
-    torch.testing.assert_close((mine * codes).sum(1), torch.zeros(count).double())  # lengths are left alone
+    torch.testing.assert_close(
+        (mine * codes).sum(1), torch.zeros(count).double()
+    )  # lengths are left alone
 
 
 def test_as_many_codes_as_dimensions_can_be_made_orthogonal():
@@ -257,10 +271,16 @@ def test_the_orthogonal_term_acts_in_training_with_ema_codes_too(quantizer):
     found = []
     for regularizers in ((), ["orthogonal"]):
         torch.manual_seed(0)
-        options = {"name": quantizer, "dead_code_threshold": 0} | ({"decay": 0.8} if quantizer == "ema" else {})
-        layer = VectorQuantizer(dim=8, codebook_size=8, quantizer=options, regularizers=regularizers)
+        options = {"name": quantizer, "dead_code_threshold": 0} | (
+            {"decay": 0.8} if quantizer == "ema" else {}
+        )
+        layer = VectorQuantizer(
+            dim=8, codebook_size=8, quantizer=options, regularizers=regularizers
+        )
         encoder, decoder = torch.nn.Linear(16, 8), torch.nn.Linear(8, 16)
-        optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters(), *layer.parameters()], lr=0.01)
+        optimizer = torch.optim.Adam(
+            [*encoder.parameters(), *decoder.parameters(), *layer.parameters()], lr=0.01
+        )
         x = torch.randn(8, 16)[torch.arange(256) % 8] + 0.1 * torch.randn(256, 16)
         for _ in range(100):
             out = layer(encoder(x))
@@ -273,7 +293,7 @@ def test_the_orthogonal_term_acts_in_training_with_ema_codes_too(quantizer):
     assert on < 0.7 * off
 
 
-# -- isometry -----------------------------------------------------------------------------------------------------
+# -- isometry ---------------------------------------------------------------
 
 
 def samples(z, inputs, mask=None, manifold=EUCLIDEAN):
@@ -300,7 +320,9 @@ def test_isometry_is_nothing_where_latents_are_the_inputs_on_another_scale():
 def test_squared_distances_of_binary_inputs_are_hamming_distances():
     """Three codewords at Hamming distances 1, 2, 1, and latents that repeat them."""
     x, z = torch.tensor([[0, 0], [1, 0], [1, 1]]), torch.tensor([[0.0], [1.0], [2.0]])
-    assert build("isometry", reference="squared")(samples(z, x)).item() == pytest.approx(0, abs=1e-6)
+    assert build("isometry", reference="squared")(samples(z, x)).item() == pytest.approx(
+        0, abs=1e-6
+    )
     assert build("isometry")(samples(z, x)).item() > 0.01
 
 
@@ -309,7 +331,10 @@ def test_squared_distances_of_binary_inputs_are_hamming_distances():
 def test_isometry_measures_on_the_manifold_over_positions_that_both_samples_have(manifold, masked):
     torch.manual_seed(0)
     where = space(manifold)
-    z, x = where.tangent(torch.randn(6, 5, 3).double()).requires_grad_(), torch.randn(6, 4, 4).double()
+    z, x = (
+        where.tangent(torch.randn(6, 5, 3).double()).requires_grad_(),
+        torch.randn(6, 4, 4).double(),
+    )
     mask = torch.rand(6, 5) > 0.4 if masked else torch.ones(6, 5).bool()
     mask[2], mask[3] = False, torch.tensor([True, False, False, False, False])
     latent, reference = [], []
@@ -368,9 +393,13 @@ def test_isometry_without_inputs_or_samples_says_what_to_do():
 def test_isometry_reads_the_factors_of_a_latent_as_positions():
     torch.manual_seed(0)
     z, inputs = torch.randn(10, 3, 4), torch.randn(10, 7)
-    made = LatentBatch(z, z, torch.zeros(10, 3, dtype=torch.int64), None, EUCLIDEAN, 0, None, inputs)
+    made = LatentBatch(
+        z, z, torch.zeros(10, 3, dtype=torch.int64), None, EUCLIDEAN, 0, None, inputs
+    )
     mask = torch.rand(10, 3) > 0.3
     for given in (made, dataclasses.replace(made, mask=mask)):
         kept = None if given.mask is None else mask.repeat_interleave(2, 1)
         apart = dataclasses.replace(given, z=z.reshape(10, 6, 2), mask=kept)
-        torch.testing.assert_close(build("isometry")(dataclasses.replace(given, factors=2)), build("isometry")(apart))
+        torch.testing.assert_close(
+            build("isometry")(dataclasses.replace(given, factors=2)), build("isometry")(apart)
+        )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 MANIFOLDS = REGISTRY.names("manifold")
@@ -78,11 +78,15 @@ def test_a_matrix_without_inverse_brings_codes_as_near_as_it_can():
         layer = with_matrix(matrix)
         wanted = torch.randn(5, 3)
         layer.set_points(everywhere, wanted)
-        torch.testing.assert_close(layer.codebook.detach(), wanted * (matrix.diagonal() > 0), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            layer.codebook.detach(), wanted * (matrix.diagonal() > 0), rtol=1e-5, atol=1e-5
+        )
 
 
 def test_dead_codes_are_replaced():
-    layer = with_matrix(torch.diag(torch.tensor([0.5, 2.0, 1.0])), dead_code_threshold=0.5, usage_decay=0.0)
+    layer = with_matrix(
+        torch.diag(torch.tensor([0.5, 2.0, 1.0])), dead_code_threshold=0.5, usage_decay=0.0
+    )
     layer.set_points(torch.ones(5, dtype=torch.bool), 40.0 + torch.arange(15.0).view(5, 3))
     z = torch.randn(50, 3)
     layer(z)

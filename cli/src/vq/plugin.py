@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from vq.pipeline.data.specs import DATASETS
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vq.data.specs import DATASETS
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -16,13 +16,13 @@ def vq_optimizers() -> list[ComponentSpec]:
         ComponentSpec(
             name="adam",
             target="torch.optim:Adam",
-            config="vq.pipeline.optimizers:AdamConfig",
+            config="vq.training.optimizer_config:AdamConfig",
             summary="Adam",
         ),
         ComponentSpec(
             name="adamw",
             target="torch.optim:AdamW",
-            config="vq.pipeline.optimizers:AdamWConfig",
+            config="vq.training.optimizer_config:AdamWConfig",
             summary="Adam with decoupled weight decay",
         ),
     ]
@@ -34,26 +34,26 @@ def vq_backbones() -> list[ComponentSpec]:
     return [
         ComponentSpec(
             name="conv",
-            target="vq.pipeline.backbones.conv:Conv",
-            config="vq.pipeline.backbones.config:ConvConfig",
+            target="vq.models.backbones.conv:Conv",
+            config="vq.models.backbones.backbone_config:ConvConfig",
             summary="strided convolutions (kernel 4) and residual blocks, for pictures",
         ),
         ComponentSpec(
             name="hierarchical",
-            target="vq.pipeline.backbones.hierarchical:Hierarchical",
-            config="vq.pipeline.backbones.config:HierarchicalConfig",
+            target="vq.models.backbones.hierarchical:Hierarchical",
+            config="vq.models.backbones.backbone_config:HierarchicalConfig",
             summary="convolutions with two or more levels of latents, each with codes of its own (VQ-VAE-2)",
         ),
         ComponentSpec(
             name="patches",
-            target="vq.pipeline.backbones.patches:Patches",
-            config="vq.pipeline.backbones.config:PatchesConfig",
+            target="vq.models.backbones.patches:Patches",
+            config="vq.models.backbones.backbone_config:PatchesConfig",
             summary="no network: blocks of a picture are the latents (classical vector quantization)",
         ),
         ComponentSpec(
             name="mlp",
-            target="vq.pipeline.backbones.mlp:MLP",
-            config="vq.pipeline.backbones.config:MLPConfig",
+            target="vq.models.backbones.mlp:MLP",
+            config="vq.models.backbones.backbone_config:MLPConfig",
             summary="fully connected layers, for vectors and small pictures",
         ),
     ]

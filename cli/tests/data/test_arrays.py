@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vq.pipeline.data.arrays import Arrays
+from vq.data.arrays import Arrays
 from vqcore.errors import SettingError, VQError
 
 RANDOM = np.random.default_rng(0)
@@ -36,8 +36,14 @@ def test_two_arrays_are_the_splits(saved, served, pair):
     arrays = source(file)
     assert arrays.shape == (3, 6, 5)
     for name, rows in (("train", BYTES[:8]), ("test", BYTES[8:])):
-        torch.testing.assert_close(served(arrays.split(name)), torch.tensor(rows).permute(0, 3, 1, 2) / 127.5 - 1)
-    assert arrays.describe() == {"shape": [3, 6, 5], "value_range": [-1.0, 1.0], "likelihood": "gaussian"}
+        torch.testing.assert_close(
+            served(arrays.split(name)), torch.tensor(rows).permute(0, 3, 1, 2) / 127.5 - 1
+        )
+    assert arrays.describe() == {
+        "shape": [3, 6, 5],
+        "value_range": [-1.0, 1.0],
+        "likelihood": "gaussian",
+    }
 
 
 @pytest.mark.parametrize("form", ["npz", "npy", "folder", "only one"])
@@ -53,8 +59,14 @@ def test_a_part_of_one_array_is_held_out(tmp_path, served, form):
     arrays = source(file, held_out=0.25)
     assert (len(arrays.split("train")), len(arrays.split("test"))) == (9, 3)
     expected = {bytes(row) for row in BYTES.transpose(0, 3, 1, 2).reshape(12, -1)}
-    assert {bytes(row.flatten().tolist()) for row in ((both(arrays, served) + 1) * 127.5).round().byte()} == expected
-    assert np.array_equal(np.load(file if form == "npy" else file / "x.npy"), BYTES) if form in ("npy", "folder") else 1
+    assert {
+        bytes(row.flatten().tolist()) for row in ((both(arrays, served) + 1) * 127.5).round().byte()
+    } == expected
+    assert (
+        np.array_equal(np.load(file if form == "npy" else file / "x.npy"), BYTES)
+        if form in ("npy", "folder")
+        else 1
+    )
 
 
 def test_a_file_of_one_array_is_mapped_and_not_read(tmp_path):
@@ -101,7 +113,11 @@ def test_the_range_can_be_given(saved, served):
 def test_truth_values_are_zeros_and_ones_with_cross_entropy(saved, served):
     rows = RANDOM.random((8, 5)) < 0.5
     arrays = source(saved(train=rows, test=rows))
-    assert (arrays.value_range, arrays.likelihood, arrays.stored_range) == ((0.0, 1.0), "bernoulli", None)
+    assert (arrays.value_range, arrays.likelihood, arrays.stored_range) == (
+        (0.0, 1.0),
+        "bernoulli",
+        None,
+    )
     assert torch.equal(served(arrays.split("test")), torch.tensor(rows).float())
 
 
@@ -136,14 +152,23 @@ def test_one_split_may_have_no_labels(saved):
 
 
 WRONG = {
-    "no such array": ({"a": BYTES, "b": BYTES}, "arrays named train and test, x_train and x_test, or x, found: a, b"),
+    "no such array": (
+        {"a": BYTES, "b": BYTES},
+        "arrays named train and test, x_train and x_test, or x, found: a, b",
+    ),
     "half a pair": ({"train": BYTES}, "found: train"),
-    "whole numbers": ({"x": BYTES.astype(np.int32)}, r"x: uint8, bool or float values expected, .*int32 found.*astype"),
+    "whole numbers": (
+        {"x": BYTES.astype(np.int32)},
+        r"x: uint8, bool or float values expected, .*int32 found.*astype",
+    ),
     "one axis": ({"x": np.zeros(5)}, r"x: an array of shape \(N, F\), .* expected, \(5,\) found"),
     "no rows": ({"x": np.zeros((0, 4))}, r"\(0, 4\) found"),
     "one row": ({"x": np.zeros((1, 4))}, "two or more rows of x expected, 1 found"),
     "no channels": ({"x": np.zeros((3, 8, 8, 8))}, r"1 or 3 channels expected .*layout"),
-    "two shapes": ({"train": BYTES, "test": BYTES[:, 1:]}, r"\(3, 6, 5\) of uint8 and \(3, 5, 5\) of uint8"),
+    "two shapes": (
+        {"train": BYTES, "test": BYTES[:, 1:]},
+        r"\(3, 6, 5\) of uint8 and \(3, 5, 5\) of uint8",
+    ),
     "two types": ({"train": BYTES, "test": BYTES / 255}, "uint8 and .* float64"),
     "objects": ({"x": np.array([{}, []], dtype=object)}, "cannot be read: ValueError"),
     "not finite": ({"x": np.array([[1.0], [np.nan]])}, "finite values expected, nan found"),
@@ -166,7 +191,9 @@ def test_what_cannot_be_used_is_one_message(saved, case):
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.csv"])
 def test_a_file_that_is_something_else_is_one_message(tmp_path, name):
     (tmp_path / name).write_text("no array")
-    with pytest.raises(SettingError, match=r"dataset\.root = .*(cannot be read|is no \.npy file, \.npz file)"):
+    with pytest.raises(
+        SettingError, match=r"dataset\.root = .*(cannot be read|is no \.npy file, \.npz file)"
+    ):
         source(tmp_path / name).split("train")
 
 
@@ -179,13 +206,18 @@ def test_a_truncated_file_is_one_message(saved, tmp_path):
 
 
 def test_a_missing_file_names_the_remedy(tmp_path):
-    with pytest.raises(SettingError, match=r"nothing is there; name another with --set dataset\.root=PATH"):
+    with pytest.raises(
+        SettingError, match=r"nothing is there; name another with --set dataset\.root=PATH"
+    ):
         source(tmp_path / "no.npz").split("train")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"flip": True}, r"dataset\.flip = True: .*vectors"), ({"shift": 1}, r"dataset\.shift = 1: .*vectors")],
+    [
+        ({"flip": True}, r"dataset\.flip = True: .*vectors"),
+        ({"shift": 1}, r"dataset\.shift = 1: .*vectors"),
+    ],
 )
 def test_vectors_are_not_augmented(saved, options, message):
     with pytest.raises(VQError, match=message):
@@ -204,6 +236,15 @@ def test_a_range_that_falls_is_refused():
 
 def test_a_run_trains_on_them(train, saved, tmp_path):
     saved(x=RANDOM.random((40, 8, 8)) * 50, y=np.arange(40) % 2)
-    run = train("--dataset", "arrays", "--dataset.root", "a.npz", "--dataset.flip", "true", "--batch-size", "8")
+    run = train(
+        "--dataset",
+        "arrays",
+        "--dataset.root",
+        "a.npz",
+        "--dataset.flip",
+        "true",
+        "--batch-size",
+        "8",
+    )
     assert run.json("data")["shape"] == [1, 8, 8]
     assert f"root: {tmp_path / 'a.npz'}\n" in (run.path / "config.yaml").read_text()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from vq.pipeline.data.augment import augment
-from vq.pipeline.data.digits import Digits
-from vqcore.draws import key_of
+from vq.data.augment import augment
+from vq.data.digits import Digits
+from vqcore.numerics.counter_rng import key_of
 
 PICTURES = torch.arange(64 * 2 * 6 * 7, dtype=torch.float32).view(64, 2, 6, 7)
 PLACES = torch.arange(64)
@@ -33,7 +33,12 @@ def test_a_flip_mirrors_half_of_the_pictures():
 def test_a_shift_moves_and_reflects_the_border():
     shifted, seen = augment(PICTURES, KEY, PLACES, shift=3), set()
     for before, after in zip(PICTURES, shifted, strict=True):
-        moves = [(u, v) for u in range(-3, 4) for v in range(-3, 4) if torch.equal(after, reflected(before, u, v))]
+        moves = [
+            (u, v)
+            for u in range(-3, 4)
+            for v in range(-3, 4)
+            if torch.equal(after, reflected(before, u, v))
+        ]
         assert len(moves) == 1
         seen |= set(moves)
     assert len(seen) > 25  # of 49, by 64 draws
@@ -48,14 +53,18 @@ def test_every_move_is_as_likely():
 
 def test_processes_change_a_sample_as_one_process_does():
     whole = augment(PICTURES, KEY, PLACES, flip=True, shift=2)
-    parts = [augment(PICTURES[part], KEY, part, flip=True, shift=2) for part in PLACES.tensor_split(3)]
+    parts = [
+        augment(PICTURES[part], KEY, part, flip=True, shift=2) for part in PLACES.tensor_split(3)
+    ]
     assert torch.equal(torch.cat(parts), whole)
     backwards = augment(PICTURES.flip(0), KEY, PLACES.flip(0), flip=True, shift=2)
     assert torch.equal(backwards.flip(0), whole)
 
 
 def test_each_step_is_changed_anew_and_repeats():
-    one, again, other = (augment(PICTURES, key_of(3, step), PLACES, flip=True, shift=2) for step in (5, 5, 6))
+    one, again, other = (
+        augment(PICTURES, key_of(3, step), PLACES, flip=True, shift=2) for step in (5, 5, 6)
+    )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
 

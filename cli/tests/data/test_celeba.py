@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vq.pipeline.data.celeba import CelebA
+from vq.data.celeba import CelebA
 from vqcore.errors import RunError, SettingError
 
 PARTS = [0, 0, 2, 1, 0, 2]
@@ -37,7 +37,9 @@ def test_a_missing_folder_is_named_with_the_remedy(tmp_path):
     with pytest.raises(SettingError) as caught:
         CelebA(root=str(tmp_path / "no")).split("train")
     message = str(caught.value)
-    assert message.startswith(f"dataset.root = {str(tmp_path / 'no')!r}: expected the folder that holds CelebA")
+    assert message.startswith(
+        f"dataset.root = {str(tmp_path / 'no')!r}: expected the folder that holds CelebA"
+    )
     assert "celeba/img_align_celeba" in message
     assert "--set dataset.download=true" in message
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from vq.pipeline.data.cifar10 import Cifar10
+from vq.data.cifar10 import Cifar10
 from vqcore.errors import RunError, SettingError
 
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
@@ -35,8 +35,14 @@ def folder(tmp_path, monkeypatch):
         sums[name] = hashlib.md5(packed).hexdigest()
 
     for seed, name in enumerate(TRAIN):
-        write(name, {"batch_label": name, "labels": [0, 1], "data": rows(seed), "filenames": ["a", "b"]})
-    write("test_batch", {"batch_label": "test", "labels": [0] * 3, "data": rows(9, 3), "filenames": ["c"] * 3})
+        write(
+            name,
+            {"batch_label": name, "labels": [0, 1], "data": rows(seed), "filenames": ["a", "b"]},
+        )
+    write(
+        "test_batch",
+        {"batch_label": "test", "labels": [0] * 3, "data": rows(9, 3), "filenames": ["c"] * 3},
+    )
     write("batches.meta", {"label_names": [str(label) for label in range(10)]})
     monkeypatch.setattr(datasets.CIFAR10, "train_list", [[name, sums[name]] for name in TRAIN])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
@@ -71,7 +77,9 @@ def test_a_missing_file_is_named_with_the_remedy(folder):
     with pytest.raises(SettingError) as caught:
         Cifar10(root=str(folder)).split("train")
     message = str(caught.value)
-    assert message.startswith(f"dataset.root = {str(folder)!r}: expected the folder that holds CIFAR-10")
+    assert message.startswith(
+        f"dataset.root = {str(folder)!r}: expected the folder that holds CIFAR-10"
+    )
     assert "data_batch_3 is missing" in message
     assert "--set dataset.download=true" in message
 
@@ -84,5 +92,7 @@ def test_a_changed_pickle_is_not_read(folder):
 
 
 def test_a_failed_download_is_one_message(tmp_path):
-    with pytest.raises(RunError, match=r"CIFAR-10 could not be downloaded to dataset\.root.*name resolution"):
+    with pytest.raises(
+        RunError, match=r"CIFAR-10 could not be downloaded to dataset\.root.*name resolution"
+    ):
         Cifar10(root=str(tmp_path), download=True).split("train")

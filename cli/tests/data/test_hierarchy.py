@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vq.pipeline.data.hierarchy import Hierarchy, draw_nodes, node_colours
-from vq.pipeline.data.tree import levels_of, tree_distance
-from vq.pipeline.data.trees import Trees, tree_bits
+from vq.data.hierarchy import Hierarchy, draw_nodes, node_colours
+from vq.data.tree import levels_of, tree_distance
+from vq.data.trees import Trees, tree_bits
 
 
 def way_up(node, branching):
@@ -30,7 +30,9 @@ def test_distances_and_levels_are_those_of_the_tree(branching):
 def test_trees_and_their_bits_agree_on_distances():
     source, nodes = Trees(depth=5), torch.arange(31)
     bits = tree_bits(5)
-    assert torch.equal(source.tree_distance(nodes.unsqueeze(1), nodes), (bits.unsqueeze(1) ^ bits).sum(-1))
+    assert torch.equal(
+        source.tree_distance(nodes.unsqueeze(1), nodes), (bits.unsqueeze(1) ^ bits).sum(-1)
+    )
 
 
 def test_trees_classes_are_levels():
@@ -50,7 +52,9 @@ def test_every_part_belongs_to_what_it_is_shown_in():
     assert len(nodes[-1].unique()) == 81  # every kind is shown somewhere
 
 
-@pytest.mark.parametrize(("options", "side"), [({}, 32), ({"depth": 2, "branching": 6, "cell": 5}, 10)])
+@pytest.mark.parametrize(
+    ("options", "side"), [({}, 32), ({"depth": 2, "branching": 6, "cell": 5}, 10)]
+)
 def test_pictures_labels_and_nodes_fit_together(served, options, side):
     source = Hierarchy(samples=40, **options)
     train, test = source.split("train"), source.split("test")
@@ -84,7 +88,14 @@ def test_cells_tell_their_node_and_near_nodes_look_alike():
     cells = {}
     for name in ("train", "test"):
         split = source.split(name)
-        pixels = split.data.unfold(2, 8, 8).unfold(3, 8, 8).permute(0, 2, 3, 1, 4, 5).flatten(3).float().flatten(0, 2)
+        pixels = (
+            split.data.unfold(2, 8, 8)
+            .unfold(3, 8, 8)
+            .permute(0, 2, 3, 1, 4, 5)
+            .flatten(3)
+            .float()
+            .flatten(0, 2)
+        )
         cells[name] = pixels, split.nodes[-1].flatten()
     pixels, nodes = cells["train"]
     leaves = nodes.unique()

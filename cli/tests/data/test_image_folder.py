@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vq.pipeline.data import image_folder
-from vq.pipeline.data.image_folder import ImageFolder
-from vq.pipeline.data.pictures import find_pictures, to_rgb, unreadable
+from vq.data import image_folder
+from vq.data.image_folder import ImageFolder
+from vq.data.pictures import find_pictures, to_rgb, unreadable
 from vqcore.errors import RunError, SettingError
 
 
@@ -30,7 +30,9 @@ def numbers(batch):
 
 
 def source(root, **options):
-    return ImageFolder(**{"root": str(root), "image_size": 8, "held_out": 0.25, "workers": 0} | options)
+    return ImageFolder(
+        **{"root": str(root), "image_size": 8, "held_out": 0.25, "workers": 0} | options
+    )
 
 
 def test_every_picture_is_in_one_split(tmp_path, served):
@@ -44,19 +46,29 @@ def test_every_picture_is_in_one_split(tmp_path, served):
 def test_the_split_depends_on_relative_paths_alone(tmp_path, served):
     here, there = fill(tmp_path / "here", seed=1), fill(tmp_path / "there" / "deep", seed=2)
     for name in ("train", "test"):
-        assert numbers(served(source(here).split(name))) == numbers(served(source(there).split(name)))
+        assert numbers(served(source(here).split(name))) == numbers(
+            served(source(there).split(name))
+        )
 
 
 def test_worker_processes_serve_the_same_in_the_same_order(tmp_path):
     fill(tmp_path)
     order = torch.tensor([8, 1, 5, 1, 0])
     alone, helped = (
-        torch.cat(list(source(tmp_path, workers=workers).split("train").batches(order.split(2), torch.device("cpu"))))
+        torch.cat(
+            list(
+                source(tmp_path, workers=workers)
+                .split("train")
+                .batches(order.split(2), torch.device("cpu"))
+            )
+        )
         for workers in (0, 2)
     )
     assert torch.equal(alone, helped)
     everything = source(tmp_path).split("train").dataset
-    assert torch.equal(alone, torch.stack([everything[index] for index in order.tolist()]) / 127.5 - 1)
+    assert torch.equal(
+        alone, torch.stack([everything[index] for index in order.tolist()]) / 127.5 - 1
+    )
 
 
 @pytest.mark.parametrize("held", ["test", "val"])
@@ -98,7 +110,7 @@ def test_what_a_run_recorded_is_not_looked_for_again(damaged, monkeypatch):
     described = json.loads(json.dumps(first.describe()))
     monkeypatch.setattr(image_folder, "unreadable", lambda paths: pytest.fail("decoded again"))
     again = source(damaged)
-    again.recall(described)
+    again.restore(described)
     assert again.files == first.files
     assert again.describe() == first.describe()
 
@@ -107,7 +119,7 @@ def test_another_number_of_pictures_is_looked_through(damaged):
     described = source(damaged).describe()
     (damaged / "more.png").write_text("no picture")
     changed = source(damaged)
-    changed.recall(described)
+    changed.restore(described)
     assert sorted(changed.describe()["skipped"]) == sorted([*BAD, "more.png"])
 
 
@@ -129,7 +141,9 @@ def test_a_broken_picture_moves_no_other_between_the_splits(tmp_path, served):
     victim = tmp_path / "1" / "04.png"
     victim.write_bytes(b"")
     after = {name: numbers(served(source(tmp_path).split(name))) for name in ("train", "test")}
-    assert after == {name: [number for number in kept if number != 4] for name, kept in before.items()}
+    assert after == {
+        name: [number for number in kept if number != 4] for name, kept in before.items()
+    }
 
 
 def test_what_is_skipped_is_recorded_with_the_reason(damaged):
@@ -157,7 +171,9 @@ def test_a_held_out_part_of_broken_pictures_alone_is_chosen_anew(tmp_path, serve
         path.write_bytes(b"")
     folder = source(tmp_path, held_out=0.01)
     assert [len(folder.split(name)) for name in ("train", "test")] == [2, 1]
-    assert len({*numbers(served(folder.split("train"))), *numbers(served(folder.split("test")))}) == 3
+    assert (
+        len({*numbers(served(folder.split("train"))), *numbers(served(folder.split("test")))}) == 3
+    )
 
 
 def test_one_readable_picture_is_too_few(tmp_path):
@@ -223,14 +239,18 @@ def test_a_picture_that_vanishes_is_one_message(tmp_path, served):
 def test_a_missing_folder_is_one_message(tmp_path):
     with pytest.raises(SettingError) as caught:
         source(tmp_path / "no").split("train")
-    assert str(caught.value).startswith(f"dataset.root = {str(tmp_path / 'no')!r}: expected a folder of pictures")
+    assert str(caught.value).startswith(
+        f"dataset.root = {str(tmp_path / 'no')!r}: expected a folder of pictures"
+    )
     assert "--set dataset.root=" in str(caught.value)
     (tmp_path / "file").touch()
     with pytest.raises(SettingError, match="a folder of pictures, but it is a file; name another"):
         source(tmp_path / "file").split("train")
 
 
-@pytest.mark.parametrize("names", [[], ["notes.txt"], ["only.png"], [".hidden.png", ".also/a.png", "one.png"]])
+@pytest.mark.parametrize(
+    "names", [[], ["notes.txt"], ["only.png"], [".hidden.png", ".also/a.png", "one.png"]]
+)
 def test_too_few_pictures_are_one_message(tmp_path, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -311,7 +331,9 @@ def test_pictures_stand_upright(tmp_path):
 
 
 def test_a_truncated_end_is_found(tmp_path):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8))
+    picture = Image.fromarray(
+        np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    )
     good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
     picture.save(good)
     bad.write_bytes(good.read_bytes()[:-100])

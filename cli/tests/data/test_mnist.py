@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from vq.pipeline.data.mnist import FashionMnist, Mnist
+from vq.data.mnist import FashionMnist, Mnist
 from vqcore.errors import RunError, SettingError
 
 SOURCES = [(Mnist, "MNIST"), (FashionMnist, "FashionMNIST")]
@@ -16,11 +16,15 @@ SOURCES = [(Mnist, "MNIST"), (FashionMnist, "FashionMNIST")]
 
 def idx(values):
     """Bytes of the idx format: type 8 (bytes), rank, sizes big end first, values."""
-    return struct.pack(f">HBB{values.dim()}I", 0, 8, values.dim(), *values.shape) + bytes(values.flatten().tolist())
+    return struct.pack(f">HBB{values.dim()}I", 0, 8, values.dim(), *values.shape) + bytes(
+        values.flatten().tolist()
+    )
 
 
 def pictures(seed, count, side=28):
-    return torch.randint(256, (count, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.randint(
+        256, (count, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
 
 
 def contents(side=28):
@@ -83,13 +87,17 @@ def test_missing_files_are_named_with_the_remedy(tmp_path, source, folder):
     with pytest.raises(SettingError) as caught:
         source(root=str(tmp_path)).split("test")
     message = str(caught.value)
-    assert message.startswith(f"dataset.root = {str(tmp_path)!r}: expected the folder that holds {folder}")
+    assert message.startswith(
+        f"dataset.root = {str(tmp_path)!r}: expected the folder that holds {folder}"
+    )
     assert str(raw / "t10k-images-idx3-ubyte") in message
     assert "--set dataset.download=true" in message
 
 
 def test_a_failed_download_is_one_message(tmp_path):
-    with pytest.raises(RunError, match=r"MNIST could not be downloaded to dataset\.root.*name resolution.*yourself"):
+    with pytest.raises(
+        RunError, match=r"MNIST could not be downloaded to dataset\.root.*name resolution.*yourself"
+    ):
         Mnist(root=str(tmp_path), download=True).split("train")
 
 

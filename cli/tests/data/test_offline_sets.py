@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.datasets import load_digits, load_sample_images
 
-from vq.pipeline.data.digits import Digits
-from vq.pipeline.data.photos import Photos
-from vq.pipeline.data.trees import Trees, tree_bits
+from vq.data.digits import Digits
+from vq.data.photos import Photos
+from vq.data.trees import Trees, tree_bits
 from vqcore.errors import SettingError
 
 
@@ -18,9 +18,13 @@ def test_digits_are_scikit_learns_and_each_is_in_one_split(served):
     assert train.shape == (1438, 1, 8, 8)
     assert test.shape == (359, 1, 8, 8)
     both = torch.cat([train, test]).flatten(1)
-    torch.testing.assert_close((both + 1) * 127.5, ((both + 1) * 8).round().mul(255 / 16).round())  # nearest bytes
+    torch.testing.assert_close(
+        (both + 1) * 127.5, ((both + 1) * 8).round().mul(255 / 16).round()
+    )  # nearest bytes
     levels = ((both + 1) * 8).round().long()
-    assert sorted(map(tuple, levels.tolist())) == sorted(map(tuple, load_digits().images.reshape(-1, 64).astype(int)))
+    assert sorted(map(tuple, levels.tolist())) == sorted(
+        map(tuple, load_digits().images.reshape(-1, 64).astype(int))
+    )
     assert both.min() == -1
     assert both.max() == 1
 
@@ -31,7 +35,10 @@ def test_digits_are_the_same_every_time(served):
 
 def test_digits_are_labelled():
     pictures, targets = load_digits().images, load_digits().target
-    known = {bytes(picture.astype(np.uint8)): target for picture, target in zip(pictures, targets, strict=True)}
+    known = {
+        bytes(picture.astype(np.uint8)): target
+        for picture, target in zip(pictures, targets, strict=True)
+    }
     for name in ("train", "test"):
         split = Digits().split(name)
         levels = (split.data.double() * 16 / 255).round().byte().numpy()
@@ -53,7 +60,10 @@ def numbered_photos():
     """Two photos in which every pixel has a colour of its own."""
     row, column = np.mgrid[:427, :640]
     high = (row // 256) * 4 + column // 256
-    images = [np.stack([row % 256, column % 256, high + 16 * number], -1).astype(np.uint8) for number in (0, 1)]
+    images = [
+        np.stack([row % 256, column % 256, high + 16 * number], -1).astype(np.uint8)
+        for number in (0, 1)
+    ]
     return SimpleNamespace(images=images)
 
 
@@ -80,7 +90,11 @@ def test_patches_are_whole_windows_of_the_photos(monkeypatch):
     images = numbered_photos().images
     for name in ("train", "test"):
         for patch in Photos(patch=16, stride=16).split(name).data[::7]:
-            row, column, (number, high) = int(patch[0, 0, 0]), int(patch[1, 0, 0]), divmod(int(patch[2, 0, 0]), 16)
+            row, column, (number, high) = (
+                int(patch[0, 0, 0]),
+                int(patch[1, 0, 0]),
+                divmod(int(patch[2, 0, 0]), 16),
+            )
             top, left = row + 256 * (high // 4), column + 256 * (high % 4)
             window = images[number][top : top + 16, left : left + 16]
             assert (patch.permute(1, 2, 0).numpy() == window).all()
@@ -140,7 +154,8 @@ def test_trees_train_on_noisy_copies_of_every_node(served):
 
 def test_trees_without_noise_are_clean(served):
     assert torch.equal(
-        served(Trees(depth=3, noise=0, samples=9).split("train")), tree_bits(3)[[*range(7), 0, 1]].float()
+        served(Trees(depth=3, noise=0, samples=9).split("train")),
+        tree_bits(3)[[*range(7), 0, 1]].float(),
     )
 
 

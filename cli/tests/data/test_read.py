@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from vq.pipeline.data.digits import Digits
-from vq.pipeline.data.read import read_samples
-from vq.pipeline.data.source import SampleSpec
+from vq.data.digits import Digits
+from vq.data.read import read_samples
 from vqcore.errors import SettingError
+from vqcore.interfaces.dataset import SampleSpec
 
 GREY, COLOUR = SampleSpec((1, 8, 8)), SampleSpec((3, 8, 12))
 BITS = SampleSpec((5,), (0.0, 1.0), "bernoulli")
@@ -42,7 +42,9 @@ def test_a_folder_of_pictures(folder, served, samples, workers):
 
 def test_the_middle_part_has_the_models_proportions(tmp_path, served):
     picture = Image.new("RGB", (30, 40), (255, 0, 0))
-    picture.paste((0, 255, 0), (0, 10, 30, 30))  # 30 wide and 20 high in the middle, as 12 and 8 are
+    picture.paste(
+        (0, 255, 0), (0, 10, 30, 30)
+    )  # 30 wide and 20 high in the middle, as 12 and 8 are
     picture.save(tmp_path / "a.png")
     batch = served(read_samples(tmp_path / "a.png", COLOUR).split)
     assert (batch == torch.tensor([-1.0, 1.0, -1.0]).view(1, 3, 1, 1)).all()
@@ -71,7 +73,9 @@ def test_what_a_data_set_serves_is_read_as_it_was_served(tmp_path, served):
 def test_floats_are_in_the_range_of_the_models_own_data(tmp_path, served):
     np.savez(tmp_path / "a.npz", x=np.full((2, 8, 8), 30.0), y=np.arange(2))
     stored = SampleSpec((1, 8, 8), stored_range=(0.0, 40.0))
-    torch.testing.assert_close(served(read_samples(tmp_path / "a.npz", stored).split), torch.full((2, 1, 8, 8), 0.5))
+    torch.testing.assert_close(
+        served(read_samples(tmp_path / "a.npz", stored).split), torch.full((2, 1, 8, 8), 0.5)
+    )
     np.save(tmp_path / "b.npy", np.full((2, 8, 8), 0.5))
     assert (served(read_samples(tmp_path / "b.npy", GREY).split) == 0.5).all()
 
@@ -80,11 +84,15 @@ def test_floats_are_in_the_range_of_the_models_own_data(tmp_path, served):
 def test_vectors_of_bits(tmp_path, served, kind):
     bits = np.random.default_rng(0).random((6, 5)) < 0.5
     np.save(tmp_path / "a.npy", np.where(bits, 255 if kind is np.uint8 else 1, 0).astype(kind))
-    assert torch.equal(served(read_samples(tmp_path / "a.npy", BITS).split), torch.tensor(bits).float())
+    assert torch.equal(
+        served(read_samples(tmp_path / "a.npy", BITS).split), torch.tensor(bits).float()
+    )
 
 
 def test_an_array_is_chosen_by_its_key(tmp_path):
-    np.savez(tmp_path / "a.npz", train=np.zeros((4, 8, 8), np.uint8), test=np.zeros((3, 8, 8), np.uint8))
+    np.savez(
+        tmp_path / "a.npz", train=np.zeros((4, 8, 8), np.uint8), test=np.zeros((3, 8, 8), np.uint8)
+    )
     assert len(read_samples(tmp_path / "a.npz", GREY, key="test").split) == 3
     with pytest.raises(SettingError, match="an array named x expected, found: train, test"):
         read_samples(tmp_path / "a.npz", GREY)
@@ -100,16 +108,41 @@ def test_floats_from_0_to_1_for_a_model_of_minus_1_to_1_are_warned_of(tmp_path, 
 @pytest.mark.parametrize(
     ("name", "rows", "samples", "message"),
     [
-        ("a.npy", np.zeros((3, 9, 8), np.uint8), GREY, r"rows of shape \(1, 8, 8\) expected, \(1, 9, 8\) found"),
-        ("a.npy", np.zeros((3, 64), np.uint8), GREY, r"rows of shape \(1, 8, 8\) expected, \(64,\) found"),
-        ("a.npy", np.full((3, 8, 8), 255.0), GREY, "values between -1 and 1 expected, 255 to 255 found"),
+        (
+            "a.npy",
+            np.zeros((3, 9, 8), np.uint8),
+            GREY,
+            r"rows of shape \(1, 8, 8\) expected, \(1, 9, 8\) found",
+        ),
+        (
+            "a.npy",
+            np.zeros((3, 64), np.uint8),
+            GREY,
+            r"rows of shape \(1, 8, 8\) expected, \(64,\) found",
+        ),
+        (
+            "a.npy",
+            np.full((3, 8, 8), 255.0),
+            GREY,
+            "values between -1 and 1 expected, 255 to 255 found",
+        ),
         ("a.npy", np.full((3, 8, 8), np.nan), GREY, "finite values expected"),
         ("a.npy", np.zeros((3, 8, 8), np.int64), GREY, "int64 found"),
         ("a.npy", None, GREY, "cannot be read"),
-        ("a.png", None, GREY, r"expected pictures \(.*but none of 1 can be read \(not a picture of a known kind"),
+        (
+            "a.png",
+            None,
+            GREY,
+            r"expected pictures \(.*but none of 1 can be read \(not a picture of a known kind",
+        ),
         ("a.txt", None, GREY, "expected pictures"),
         ("", None, GREY, "there are none"),
-        ("", None, BITS, r"a \.npy or \.npz file, for the model takes samples of shape \(5,\) and no pictures"),
+        (
+            "",
+            None,
+            BITS,
+            r"a \.npy or \.npz file, for the model takes samples of shape \(5,\) and no pictures",
+        ),
         ("", None, SampleSpec((7, 8, 8)), "and no pictures"),
         ("no", None, GREY, "nothing is there"),
     ],

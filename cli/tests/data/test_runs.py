@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vq.pipeline.config import make_plan
-from vq.pipeline.load import load_run
-from vqcore.registry import Registry
+from vq.config.run_config import resolve_config
+from vq.runs.trained_run import load_run
+from vqcore.plugin.registry import Registry
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "data.md"
 
@@ -18,7 +18,9 @@ DOCUMENTATION = Path(__file__).parents[3] / "docs" / "data.md"
 @pytest.fixture
 def documented_plugin(tmp_path):
     """The data set that the documentation shows, in a file of its own."""
-    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.M | re.S)
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.M | re.S
+    )
     (source,) = [block for block in blocks if "def vq_datasets" in block]
     (tmp_path / "my_data.py").write_text(source)
     yield "my_data.py"
@@ -47,7 +49,9 @@ def pictures(tmp_path):
     return folder
 
 
-def test_a_run_on_a_relative_path_finds_its_data_from_anywhere(train, vq, pictures, tmp_path, monkeypatch):
+def test_a_run_on_a_relative_path_finds_its_data_from_anywhere(
+    train, vq, pictures, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path / "here")
     options = ("--dataset.root", "pictures", "--dataset.image_size", "8", "--dataset.workers", "0")
     run = train("--dataset", "image-folder", *options)
@@ -62,12 +66,18 @@ def test_a_run_on_a_relative_path_finds_its_data_from_anywhere(train, vq, pictur
 def test_paths_are_made_absolute_by_a_run_and_not_by_its_plan(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    for given, absolute in (("a/b", str(tmp_path / "a/b")), ("~/a", "/home/someone/a"), ("/a", "/a")):
-        plan = make_plan({"dataset": {"name": "arrays", "root": given}}, Registry())
-        assert plan.dump()["dataset"]["root"] == given
-        assert plan.located().dump() == plan.dump() | {"dataset": plan.dump()["dataset"] | {"root": absolute}}
-    plan = make_plan({}, Registry())
-    assert plan.located() == plan
+    for given, absolute in (
+        ("a/b", str(tmp_path / "a/b")),
+        ("~/a", "/home/someone/a"),
+        ("/a", "/a"),
+    ):
+        config = resolve_config({"dataset": {"name": "arrays", "root": given}}, Registry())
+        assert config.dump()["dataset"]["root"] == given
+        assert config.located().dump() == config.dump() | {
+            "dataset": config.dump()["dataset"] | {"root": absolute}
+        }
+    config = resolve_config({}, Registry())
+    assert config.located() == config
 
 
 def test_download_is_a_flag(vq):
@@ -80,7 +90,16 @@ def test_download_is_a_flag(vq):
 
 
 def test_strict_is_a_flag(vq, pictures):
-    choice = ("train", "--dataset", "image-folder", "--dataset.root", pictures, "--strict", "--run-dir", "run")
+    choice = (
+        "train",
+        "--dataset",
+        "image-folder",
+        "--dataset.root",
+        pictures,
+        "--strict",
+        "--run-dir",
+        "run",
+    )
     assert "strict: true" in vq(*choice, "--print-config").out
     refused = vq(*choice)
     assert refused.code == 2

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from vq.pipeline.data import splits
-from vq.pipeline.data.partition import held_out
-from vq.pipeline.data.source import SampleSpec
-from vq.pipeline.data.splits import ArraySplit, FileSplit, Subset, to_float
+from vq.data import splits
+from vq.data.partition import held_out
+from vq.data.splits import ArraySplit, FileSplit, Subset, to_float
 from vqcore.errors import RunError
+from vqcore.interfaces.dataset import SampleSpec
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,9 @@ def array():
     return ArraySplit(torch.stack([Numbered()[index] for index in range(5)] * 2)[:7])
 
 
-@pytest.mark.parametrize("split", [array(), FileSplit(Numbered()), FileSplit(Numbered(), workers=2)])
+@pytest.mark.parametrize(
+    "split", [array(), FileSplit(Numbered()), FileSplit(Numbered(), workers=2)]
+)
 def test_batches_follow_the_order_and_the_last_is_short(split):
     order = torch.tensor([4, 0, 0, 3, 1])
     batches = list(split.batches(order.split(2), CPU))
@@ -53,7 +55,9 @@ def test_batches_follow_the_order_and_the_last_is_short(split):
     assert seen.tolist() == order.tolist()
 
 
-@pytest.mark.parametrize("split", [array(), FileSplit(Numbered()), FileSplit(Numbered(), workers=1)])
+@pytest.mark.parametrize(
+    "split", [array(), FileSplit(Numbered()), FileSplit(Numbered(), workers=1)]
+)
 def test_an_empty_tensor_gives_an_empty_batch(split):
     order = [torch.tensor([3]), torch.tensor([], dtype=torch.int64), torch.tensor([1, 2])]
     batches = list(split.batches(order, CPU))
@@ -75,7 +79,9 @@ def test_two_readers_at_once_do_not_disturb_each_other():
     split = FileSplit(Numbered(), workers=1)
     first, second = (split.batches(torch.tensor([[0], [1], [2]]).unbind(), CPU) for _ in range(2))
     seen = [torch.cat([a, b])[:, 0, 0, 0] for a, b in zip(first, second, strict=True)]
-    torch.testing.assert_close(torch.stack(seen), torch.arange(3).view(3, 1).repeat(1, 2) / 127.5 - 1)
+    torch.testing.assert_close(
+        torch.stack(seen), torch.arange(3).view(3, 1).repeat(1, 2) / 127.5 - 1
+    )
 
 
 def test_workers_outlive_the_signals_that_end_a_run():
@@ -84,14 +90,16 @@ def test_workers_outlive_the_signals_that_end_a_run():
     worker = int(next(batches)[0, 0])
     for number in (signal.SIGINT, signal.SIGTERM):
         if hasattr(signal, "sigwaitinfo"):
-            subprocess.run(["kill", f"-{int(number)}", str(worker)], check=True)  # of another process than ours
+            subprocess.run(
+                ["kill", f"-{int(number)}", str(worker)], check=True
+            )  # of another process than ours
     assert [int(batch[0, 0]) for batch in batches] == [worker] * 5
 
 
 def test_workers_end_with_the_program():
     script = """
 import torch
-from vq.pipeline.data.splits import FileSplit
+from vq.data.splits import FileSplit
 
 class Bytes(torch.utils.data.Dataset):
     def __len__(self): return 4
@@ -101,7 +109,9 @@ split = FileSplit(Bytes(), workers=2)
 split.itself = split  # kept alive to the very end
 print(len(list(split.batches(torch.arange(4).split(1), torch.device("cpu")))))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "4\n", "")
 
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from vq.pipeline.data.source import DataSource
-from vq.pipeline.data.specs import DATASETS
-from vqcore.config import descriptions
+from vq.data.specs import DATASETS
 from vqcore.errors import SettingError, UsageError
-from vqcore.registry import Registry
+from vqcore.interfaces.dataset import DataSource
+from vqcore.plugin.component_config import descriptions
+from vqcore.plugin.registry import Registry
 
 SETS = ["digits", "photos", "trees", "mnist", "fashion-mnist", "cifar10", "celeba", "image-folder"]
 NAMES = [*SETS, "arrays", "hierarchy"]
@@ -77,16 +77,21 @@ def test_a_source_that_refuses_an_option_names_its_whole_path():
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("trees", "arrays")])
 def test_a_shift_beyond_the_picture_is_refused(name):
     registry = Registry()
-    with pytest.raises(SettingError, match=r"^dataset\.shift = 2000: expected less than \d+, the shorter side"):
+    with pytest.raises(
+        SettingError, match=r"^dataset\.shift = 2000: expected less than \d+, the shorter side"
+    ):
         registry.build(registry.resolve("dataset", {"name": name, "shift": 2000}))
 
 
 def test_imports_stay_lazy():
     script = """
 import sys
-import vq.pipeline.data.specs, vq.pipeline.data.config
+import vq.data.specs, vq.data.dataset_config
 assert not {"torch", "numpy", "sklearn", "torchvision", "PIL"} & set(sys.modules), "options need heavy modules"
-from vq.pipeline.data import digits, hierarchy, photos, trees
+from vq.data import digits
+from vq.data import hierarchy
+from vq.data import photos
+from vq.data import trees
 assert "sklearn" not in sys.modules, "scikit-learn is imported before a split is asked for"
 for source in (digits.Digits(), photos.Photos(), trees.Trees(), hierarchy.Hierarchy(samples=8)):
     source.split("test")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 
@@ -88,4 +88,6 @@ def test_a_replaced_code_starts_its_statistics_afresh():
     layer.dead_code_threshold = 0
     layer(layer.codebook[:1].repeat(5, 1))
     layer.update()
-    torch.testing.assert_close(layer.codebook[1], moved, rtol=1e-3, atol=1e-3)  # not undone by the next step
+    torch.testing.assert_close(
+        layer.codebook[1], moved, rtol=1e-3, atol=1e-3
+    )  # not undone by the next step

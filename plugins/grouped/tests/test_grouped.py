@@ -5,7 +5,7 @@ import torch
 
 from vqcore import VectorQuantizer
 from vqcore.errors import SettingError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 
@@ -25,7 +25,7 @@ def test_each_group_is_quantized_by_itself():
     out = layer(z)
     assert out.indices.shape == (10, 4)
     assert layer.codebook.shape == (4, 16, 2)
-    assert len(out.uses) == 4
+    assert len(out.assignments) == 4
     for g in range(4):
         part = z[:, 2 * g : 2 * g + 2]
         nearest = torch.cdist(part, layer.codebook[g]).argmin(1)
@@ -38,7 +38,7 @@ def test_a_shared_codebook_serves_all_groups():
     z = torch.randn(10, 8)
     out = layer(z)
     assert layer.codebook.shape == (16, 2)
-    assert len(out.uses) == 1
+    assert len(out.assignments) == 1
     nearest = torch.cdist(z.reshape(40, 2), layer.codebook).argmin(1)
     assert torch.equal(out.indices, nearest.view(10, 4))
     mask = torch.arange(10) < 6
@@ -47,7 +47,9 @@ def test_a_shared_codebook_serves_all_groups():
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_losses_are_the_mean_squared_error_over_all_dimensions(shared):
-    layer = build("grouped", groups=2, shared=shared, inner={"name": "codebook", "commitment_weight": 1.0})
+    layer = build(
+        "grouped", groups=2, shared=shared, inner={"name": "codebook", "commitment_weight": 1.0}
+    )
     z = torch.randn(10, 8)
     out = layer(z)
     torch.testing.assert_close(out.losses["commitment"], (z - out.z_q).square().mean())
@@ -55,7 +57,8 @@ def test_losses_are_the_mean_squared_error_over_all_dimensions(shared):
 
 def test_groups_must_divide_the_dimension():
     with pytest.raises(
-        SettingError, match=r"quantizer.groups = 3: expected a divisor of dim = 8; choose one of 1, 2, 4, 8"
+        SettingError,
+        match=r"quantizer.groups = 3: expected a divisor of dim = 8; choose one of 1, 2, 4, 8",
     ):
         build("grouped", groups=3)
 
@@ -81,7 +84,7 @@ def test_stages_of_a_trained_residual_quantizer_each_lower_the_error():
         layer(z)
         layer.update()
     rest, errors = z, []
-    for use in layer.eval()(z).uses:
+    for use in layer.eval()(z).assignments:
         rest = rest - use.z_q
         errors.append(rest.square().mean().item())
     assert errors == sorted(errors, reverse=True)
@@ -90,7 +93,9 @@ def test_stages_of_a_trained_residual_quantizer_each_lower_the_error():
 
 @pytest.mark.parametrize("stages", [1, 2, 5])
 def test_the_straight_through_gradient_is_one_whatever_the_number_of_stages(stages):
-    layer = VectorQuantizer(dim=4, codebook_size=8, quantizer={"name": "residual", "stages": stages})
+    layer = VectorQuantizer(
+        dim=4, codebook_size=8, quantizer={"name": "residual", "stages": stages}
+    )
     z = torch.randn(20, 4, requires_grad=True)
     layer(z).quantized.sum().backward()
     assert torch.equal(z.grad, torch.ones_like(z))
@@ -111,7 +116,9 @@ def test_update_reaches_every_inner_quantizer():
 
 
 def test_nested_indices_have_the_group_before_the_stage():
-    layer = build("grouped", groups=2, inner={"name": "residual", "stages": 3, "inner": "ema"}).eval()
+    layer = build(
+        "grouped", groups=2, inner={"name": "residual", "stages": 3, "inner": "ema"}
+    ).eval()
     z = torch.randn(5, 7, 8)
     out = layer(z)
     assert layer.index_shape == (2, 3)
@@ -129,7 +136,11 @@ def test_residuals_on_the_manifold_recompose_in_float64(manifold):
         "residuals": "manifold",
         "inner": {"name": "codebook", "init": "normal"},
     }
-    layer = VectorQuantizer(dim=3, codebook_size=8, manifold=manifold, quantizer=options).double().eval()
+    layer = (
+        VectorQuantizer(dim=3, codebook_size=8, manifold=manifold, quantizer=options)
+        .double()
+        .eval()
+    )
     z = torch.randn(1, 3, dtype=torch.float64)
     quantizer, u = layer.quantizer, layer.quantizer.tangent(z)
     rest = u
@@ -138,7 +149,9 @@ def test_residuals_on_the_manifold_recompose_in_float64(manifold):
     last = quantizer.inner[3]
     last.set_points(torch.ones(8, dtype=torch.bool), layer.manifold.expmap0(rest.expand(8, 3)))
     torch.testing.assert_close(quantizer(u).z_q, u, rtol=0, atol=1e-12)
-    wrong = u - sum(use.z_q for use in quantizer(u).uses)  # added up in the tangent space instead
+    wrong = u - sum(
+        use.z_q for use in quantizer(u).assignments
+    )  # added up in the tangent space instead
     assert wrong.abs().max() > 1e-6 or manifold == "euclidean"
 
 
@@ -153,21 +166,36 @@ def test_residuals_on_flat_space_are_the_same_both_ways():
 
 
 def test_a_shared_codebook_serves_all_stages_and_learns_from_each():
-    layer = build("residual", stages=3, shared=True, inner={"name": "ema", "decay": 0.0, "dead_code_threshold": 0})
+    layer = build(
+        "residual",
+        stages=3,
+        shared=True,
+        inner={"name": "ema", "decay": 0.0, "dead_code_threshold": 0},
+    )
     layer.update()
     out = layer(torch.randn(50, 8))
     assert layer.codebook.shape == (16, 8)
-    assert len(out.uses) == 3
+    assert len(out.assignments) == 3
     before = layer.codebook.clone()
     layer.update()
-    tokens, codes = torch.cat([use.z for use in out.uses]), torch.cat([use.indices for use in out.uses])
+    tokens, codes = (
+        torch.cat([use.z for use in out.assignments]),
+        torch.cat([use.indices for use in out.assignments]),
+    )
     for k in codes.unique():  # with decay 0 a code is the mean of its tokens over all stages
-        torch.testing.assert_close(layer.codebook[k], tokens[codes == k].mean(0), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            layer.codebook[k], tokens[codes == k].mean(0), rtol=1e-3, atol=1e-4
+        )
     assert not torch.equal(layer.codebook, before)
 
 
 def test_stage_dropout_uses_the_first_stages_and_marks_the_others():
-    layer = build("residual", stages=4, stage_dropout=0.5, inner={"name": "codebook", "commitment_weight": 1.0})
+    layer = build(
+        "residual",
+        stages=4,
+        stage_dropout=0.5,
+        inner={"name": "codebook", "commitment_weight": 1.0},
+    )
     numbers = []
     for _ in range(60):
         out = layer(torch.randn(20, 8))
@@ -187,26 +215,54 @@ def test_decoding_fewer_stages_gives_what_they_give():
     out = layer(torch.randn(20, 8))
     fewer = out.indices.clone()
     fewer[:, 1:] = -1
-    assert torch.equal(layer.decode(fewer), out.uses[0].z_q)
+    assert torch.equal(layer.decode(fewer), out.assignments[0].z_q)
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {"name": "grouped", "groups": 2, "inner": {"name": "residual", "stages": 3}},
-        {"name": "grouped", "groups": 2, "shared": True, "inner": {"name": "residual", "stages": 3, "shared": True}},
-        {"name": "residual", "stages": 3, "inner": {"name": "grouped", "groups": 2, "shared": True}},
-        {"name": "residual", "stages": 2, "residuals": "manifold", "inner": {"name": "grouped", "groups": 4}},
-        {"name": "residual", "stages": 2, "inner": {"name": "grouped", "groups": 2, "inner": "fsq"}},
-        {"name": "grouped", "inner": {"name": "residual", "inner": {"name": "residual", "stages": 2, "inner": "lfq"}}},
+        {
+            "name": "grouped",
+            "groups": 2,
+            "shared": True,
+            "inner": {"name": "residual", "stages": 3, "shared": True},
+        },
+        {
+            "name": "residual",
+            "stages": 3,
+            "inner": {"name": "grouped", "groups": 2, "shared": True},
+        },
+        {
+            "name": "residual",
+            "stages": 2,
+            "residuals": "manifold",
+            "inner": {"name": "grouped", "groups": 4},
+        },
+        {
+            "name": "residual",
+            "stages": 2,
+            "inner": {"name": "grouped", "groups": 2, "inner": "fsq"},
+        },
+        {
+            "name": "grouped",
+            "inner": {
+                "name": "residual",
+                "inner": {"name": "residual", "stages": 2, "inner": "lfq"},
+            },
+        },
     ],
 )
 def test_joining_each_codebooks_vectors_gives_the_whole(options):
     torch.manual_seed(0)
-    layer = VectorQuantizer(dim=8, codebook_size=8, quantizer=options, manifold="poincare").quantizer
+    layer = VectorQuantizer(
+        dim=8, codebook_size=8, quantizer=options, manifold="poincare"
+    ).quantizer
     z = 0.3 * torch.randn(5, 7, layer.dim)
     out = layer(z)
-    torch.testing.assert_close(layer.join(iter([use.z_q for use in out.uses]), (5, 7)), out.z_q)
+    torch.testing.assert_close(
+        layer.join(iter([use.z_q for use in out.assignments]), (5, 7)), out.z_q
+    )
     looked_up = layer.lookup(out.indices)
     assert looked_up.shape == (*out.indices.shape, looked_up.shape[-1])
 
@@ -214,7 +270,10 @@ def test_joining_each_codebooks_vectors_gives_the_whole(options):
 @pytest.mark.parametrize("shared", [False, True])
 def test_each_group_is_a_factor_scaled_for_itself(shared):
     layer = VectorQuantizer(
-        dim=8, codebook_size=8, manifold="poincare", quantizer={"name": "grouped", "groups": 2, "shared": shared}
+        dim=8,
+        codebook_size=8,
+        manifold="poincare",
+        quantizer={"name": "grouped", "groups": 2, "shared": shared},
     )
     z = 50 * torch.randn(20, 8)
     u = layer.quantizer.tangent(z)

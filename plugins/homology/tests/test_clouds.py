@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vq_homology import backends, clouds
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 
@@ -61,7 +61,9 @@ def test_few_distances_of_a_usual_cloud_are_computed_twice(monkeypatch):
     """Only those of points to themselves."""
     counted, manifold = [], space()
     exact = manifold.squared_dist
-    monkeypatch.setattr(manifold, "squared_dist", lambda x, y: counted.append(len(x)) or exact(x, y))
+    monkeypatch.setattr(
+        manifold, "squared_dist", lambda x, y: counted.append(len(x)) or exact(x, y)
+    )
     clouds.distance_matrix(draw(300, 64), manifold)
     assert sum(counted) == 300
 
@@ -109,7 +111,9 @@ def test_rounding_gives_no_loops_that_count():
 
 def test_equal_distances_stand_in_the_order_of_their_points():
     """The corners of a simplex: whatever their products round to, the first point is joined to all others."""
-    found = clouds.search(torch.eye(300).double(), space(), step=0, limit=300, backend=None, edge_quantile=1.0)
+    found = clouds.search(
+        torch.eye(300).double(), space(), step=0, limit=300, backend=None, edge_quantile=1.0
+    )
     assert found.edges.tolist() == [[0, point] for point in range(1, 300)]
 
 
@@ -118,7 +122,9 @@ def test_posing_a_problem_reads_no_number_of_the_device(name, monkeypatch):
     """A meta tensor has none, so whatever would wait for one raises."""
     manifold, points = space(name), draw(50, 3).to("meta")
     copied = []
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda t: copied.append(t.shape) or torch.zeros(t.shape, dtype=t.dtype))
+    monkeypatch.setattr(
+        torch.Tensor, "cpu", lambda t: copied.append(t.shape) or torch.zeros(t.shape, dtype=t.dtype)
+    )
     problem = clouds.pose(points, manifold, step=0, limit=20)
     assert copied == [(20,), (20, 20)]
     assert problem.table == (50, 3)
@@ -133,7 +139,10 @@ def test_a_search_reads_distances_once_they_have_arrived():
             under_way.finite.copy_(there.finite)
             under_way.distances.copy_(there.distances)
 
-    empty = {"finite": torch.zeros_like(there.finite), "distances": torch.zeros_like(there.distances)}
+    empty = {
+        "finite": torch.zeros_like(there.finite),
+        "distances": torch.zeros_like(there.distances),
+    }
     under_way = replace(there, **empty, arrived=Arrival())
     found, expected = (clouds.solve(problem, None, 1.0) for problem in (under_way, there))
     assert len(expected.edges) == 19

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from vqcore import VectorQuantizer
-from vqcore.latent import LatentBatch
+from vqcore.interfaces.latent_batch import LatentBatch
 
 DIM, CODES, BATCH = 4, 16, 48
 #: Tokens of the first of two ranks in each step: uneven and empty shards, in the first step too.
@@ -51,18 +51,24 @@ def train(case, weights, rank, world, model):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
     terms, parameters = [], []
     for split in SHARDS:
-        batch = torch.randn(BATCH, 6, generator=generator, dtype=torch.float64) * torch.linspace(0.2, 2, 6)
+        batch = torch.randn(BATCH, 6, generator=generator, dtype=torch.float64) * torch.linspace(
+            0.2, 2, 6
+        )
         mine = batch if world == 1 else batch[:split] if rank == 0 else batch[split:]
         term = layer(encoder(mine), inputs=mine).losses["homology"]
         optimizer.zero_grad()
         (term * (1 / world if weights == "equal" else len(mine) / BATCH)).backward()
         for parameter in model.parameters() if world > 1 else ():
-            parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = (
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            )
             dist.all_reduce(parameter.grad)
         optimizer.step()
         layer.update(optimizer)
         terms.append(term.detach())
-        parameters.append(torch.cat([parameter.detach().flatten() for parameter in model.parameters()]))
+        parameters.append(
+            torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+        )
     states = {name: value for name, value in layer.state_dict().items() if "homology" in name}
     if rank == 0:  # on one rank alone: a collective in eval would hang here
         ask(layer.eval(), encoder(batch), batch)
@@ -72,7 +78,7 @@ def train(case, weights, rank, world, model):
 def ask(layer, z, inputs):
     """The regularizer's own answer in eval, where the layer does not ask it."""
     layer(z, inputs=inputs)
-    use = layer.inspect(z).uses[0]
+    use = layer.inspect(z).assignments[0]
     seen = (use.z, use.z_q, use.indices, use.codebook, layer.manifold, layer.step, use.mask, inputs)
     return layer.regularizers["homology"](LatentBatch(*seen, codebook_size=len(use.counts)))
 
@@ -81,7 +87,11 @@ def main(rank, world, folder):
     """All cases in one pair of processes: starting one costs more than they do."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world)
-    found = {f"{case}-{how}": train(case, how, rank, world, build(case)) for case in CASES for how in WEIGHTS}
+    found = {
+        f"{case}-{how}": train(case, how, rank, world, build(case))
+        for case in CASES
+        for how in WEIGHTS
+    }
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 

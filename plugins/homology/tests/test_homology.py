@@ -13,18 +13,23 @@ import torch
 from pydantic import ValidationError
 
 from vq_homology import clouds, regularizer
-from vq_homology.config import HomologyConfig
+from vq_homology.homology_config import HomologyConfig
 from vq_homology.points import quantized
 from vq_homology.regularizer import Homology
 from vqcore import VectorQuantizer
-from vqcore.latent import LatentBatch
-from vqcore.registry import default_registry
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.plugin.registry import default_registry
 from vqcore.testing import RegularizerConformance
 
 REGISTRY = default_registry()
 MANIFOLDS = ["euclidean", "sphere", "poincare"]
 BOTH = {"points": "codebook", "h1_weight": 1.0, "h1_target": 0.5, "backend": "gudhi"}
-ALL = BOTH | {"h0_entropy_weight": 1.0, "h1_total_weight": 1.0, "h1_entropy_weight": 1.0, "h1_alive_weight": 1.0}
+ALL = BOTH | {
+    "h0_entropy_weight": 1.0,
+    "h1_total_weight": 1.0,
+    "h1_entropy_weight": 1.0,
+    "h1_alive_weight": 1.0,
+}
 
 
 def space(name="euclidean"):
@@ -48,7 +53,7 @@ def evaluate(layer, *args, **kwargs):
     return layer(batch(*args, **kwargs))
 
 
-# -- values --------------------------------------------------------------------------------------------------------
+# -- values -----------------------------------------------------------------
 
 LINE = torch.tensor([[0.0], [1.0], [3.0]], dtype=torch.float64)
 SPREAD = (((0 - 4 / 3) ** 2 + (1 - 4 / 3) ** 2 + (3 - 4 / 3) ** 2) / 3) ** 0.5
@@ -70,7 +75,9 @@ def test_deaths_above_the_target_cost_nothing():
 def test_h1_by_hand(backend):
     """A square and its centre far off: one loop of life sqrt 2 - 1, which is its own median."""
     square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [9.0, 9.0]])
-    layer = Homology(points="codebook", h0_weight=0.0, h1_weight=2.0, h1_target=0.5, backend=backend)
+    layer = Homology(
+        points="codebook", h0_weight=0.0, h1_weight=2.0, h1_target=0.5, backend=backend
+    )
     count = 1 - torch.exp(torch.tensor(-2.0)).item()  # a life of two widths
     assert evaluate(layer, square).item() == pytest.approx(2 * (count / 5 - 0.5) ** 2)
 
@@ -110,7 +117,7 @@ def test_distances_are_whole_whatever_the_tile(tile, monkeypatch):
     torch.testing.assert_close(clouds.distance_matrix(points, space()), torch.cdist(points, points))
 
 
-# -- gradients -----------------------------------------------------------------------------------------------------
+# -- gradients --------------------------------------------------------------
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
@@ -148,7 +155,7 @@ def test_a_draw_has_no_repeats_and_covers_the_whole(count, limit):
         assert seen == set(range(count))
 
 
-# -- clouds --------------------------------------------------------------------------------------------------------
+# -- clouds -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
@@ -160,7 +167,9 @@ def test_tokens_that_do_not_count_are_left_out(manifold):
     z = torch.cat([bad, good, masked]).requires_grad_()
     indices = torch.tensor([0] * 22 + [-1] * 3)
     term = evaluate(Homology(), latents=z, indices=indices, manifold=manifold)
-    assert term.item() == pytest.approx(evaluate(Homology(), latents=good, manifold=manifold).item())
+    assert term.item() == pytest.approx(
+        evaluate(Homology(), latents=good, manifold=manifold).item()
+    )
     term.backward()
     assert z.grad[:2].abs().sum() == z.grad[22:].abs().sum() == 0
     by_mask = replace(batch(latents=z, manifold=manifold), mask=indices >= 0)
@@ -181,7 +190,11 @@ def test_an_implicit_codebook_is_the_codes_in_use_and_pulls_the_encoder():
     layer = Homology(points="codebook", h0_target=9.0)
     term = layer(one)
     assert term.item() == pytest.approx(evaluate(layer, CODES[[0, 1, 3, 4]]).item(), rel=1e-5)
-    assert term.item() == layer(replace(one, codebook_size=5)).item() == layer(replace(one, codebook_size=900)).item()
+    assert (
+        term.item()
+        == layer(replace(one, codebook_size=5)).item()
+        == layer(replace(one, codebook_size=900)).item()
+    )
     term.backward()
     assert (z.grad.abs().sum(1) > 0).tolist() == (INDICES >= 0).tolist()
 
@@ -217,7 +230,9 @@ def test_half_precision_is_raised():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         term = evaluate(Homology(points="codebook"), points)
     assert term.dtype == torch.float32
-    assert term.item() == pytest.approx(evaluate(Homology(points="codebook"), points.double()).item())
+    assert term.item() == pytest.approx(
+        evaluate(Homology(points="codebook"), points.double()).item()
+    )
 
 
 class Turned(type(space())):
@@ -290,7 +305,9 @@ def test_a_code_that_is_lost_between_searches_leaves_the_others_their_gradient()
 
 
 @pytest.mark.parametrize(("weight", "mode"), [(0.0, True), (1.0, False)])
-def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(weight, mode, searches, monkeypatch):
+def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(
+    weight, mode, searches, monkeypatch
+):
     monkeypatch.setattr(regularizer.EntropyRatio, "forward", None)
     options = {"weight": weight, "strength": "entropy-ratio"}
     layer = VectorQuantizer(dim=4, codebook_size=8, regularizers={"homology": options}).train(mode)
@@ -298,7 +315,7 @@ def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(weight, mode, se
     assert searches == []
 
 
-# -- what is kept between steps ------------------------------------------------------------------------------------
+# -- what is kept between steps ---------------------------------------------
 
 
 @pytest.fixture
@@ -316,7 +333,10 @@ def searches(monkeypatch):
 
 def test_pairs_serve_until_the_refresh_while_lengths_are_computed_each_step(searches):
     layer, points = Homology(points="codebook", refresh=4), draw(30, 3)
-    values = [evaluate(layer, points + 0.1 * step * draw(30, 3, seed=1), step=step).item() for step in range(10)]
+    values = [
+        evaluate(layer, points + 0.1 * step * draw(30, 3, seed=1), step=step).item()
+        for step in range(10)
+    ]
     assert searches == [0, 4, 8]
     assert len(set(values)) == 10
 
@@ -337,7 +357,13 @@ def test_latents_are_searched_on_every_step(searches):
 
 def test_pairs_are_dropped_when_the_codebook_changes_its_shape_or_the_step_runs_back(searches):
     layer = Homology(points="codebook", refresh=10)
-    for step, points in ((0, draw(30, 3)), (1, draw(20, 3)), (2, draw(20, 4)), (3, draw(20, 4)), (0, draw(20, 4))):
+    for step, points in (
+        (0, draw(30, 3)),
+        (1, draw(20, 3)),
+        (2, draw(20, 4)),
+        (3, draw(20, 4)),
+        (0, draw(20, 4)),
+    ):
         evaluate(layer, points, step=step)
     assert searches == [0, 1, 2, 0]
 
@@ -348,7 +374,9 @@ def test_each_codebook_of_a_step_has_pairs_of_its_own(searches):
     for step in range(5):
         for number, layer in enumerate(alone):
             points = draw(30, 3, seed=number) * (1 + 0.3 * step * draw(30, 3, seed=9))
-            assert torch.equal(evaluate(shared, points, step=step), evaluate(layer, points, step=step))
+            assert torch.equal(
+                evaluate(shared, points, step=step), evaluate(layer, points, step=step)
+            )
     assert searches == [0] * 4 + [3] * 4
     assert len(shared._clouds) == 2
 
@@ -364,7 +392,9 @@ def test_memory_is_bounded_where_the_step_stands_still(monkeypatch):
 def train(layer, points, steps):
     """Codes that move on a fixed path, seen by ``layer``; the terms."""
     path = [points + 0.2 * step * draw(*points.shape, seed=5) for step in steps]
-    return [evaluate(layer, codes, step=step).item() for codes, step in zip(path, steps, strict=True)]
+    return [
+        evaluate(layer, codes, step=step).item() for codes, step in zip(path, steps, strict=True)
+    ]
 
 
 def test_a_resumed_run_goes_on_exactly():
@@ -379,7 +409,9 @@ def test_a_resumed_run_goes_on_exactly():
     second = Homology(**BOTH, refresh=7)
     second.load_state_dict(torch.load(file, weights_only=True))
     assert train(second, points, range(10, 20)) == expected
-    assert train(Homology(**BOTH, refresh=7), points, range(10, 20)) != expected  # the state is what does it
+    assert (
+        train(Homology(**BOTH, refresh=7), points, range(10, 20)) != expected
+    )  # the state is what does it
 
 
 def test_state_goes_back_in_time_within_a_process():
@@ -401,7 +433,9 @@ def test_packing_keeps_everything():
     for place, cloud in layer._clouds.items():
         for field, value in vars(cloud).items():
             other = getattr(back[place], field)
-            assert torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value, field
+            assert (
+                torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value
+            ), field
     assert clouds.unpack(torch.tensor([clouds.FORMAT + 1.0, 3.0])) == {}
 
 
@@ -426,15 +460,17 @@ def test_loops_of_no_life_do_not_count_in_the_median():
     assert layer._clouds[0].median == pytest.approx(2**0.5 - 1, rel=1e-6)
 
 
-# -- the package ---------------------------------------------------------------------------------------------------
+# -- the package ------------------------------------------------------------
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_declaring_the_plugin_imports_neither_torch_nor_a_backend():
-    code = "import sys, vq_homology.plugin as p, vq_homology.config; p.vq_regularizers(); "
+    code = "import sys, vq_homology.plugin as p, vq_homology.homology_config; p.vq_regularizers(); "
     heavy = "('torch', 'numpy', 'gudhi', 'gph', 'sklearn', 'scipy')"
     assert run(f"{code}print([m for m in {heavy} if m in sys.modules])") == "[]"
 
@@ -456,14 +492,17 @@ def test_a_backend_is_imported_when_loops_are_first_searched():
 
 def test_the_config_and_the_class_have_the_same_defaults():
     signature = inspect.signature(Homology.__init__).parameters
-    own = {name: p.default for name, p in signature.items() if p.default is not inspect.Parameter.empty}
+    own = {
+        name: p.default for name, p in signature.items() if p.default is not inspect.Parameter.empty
+    }
     defaults = HomologyConfig().model_dump()
     assert {name: defaults[name] for name in own} == own
     assert set(defaults) - set(own) == {"weight", "every", "start"}
 
 
 @pytest.mark.parametrize(
-    "options", [{"refresh": 11}, {"refresh": 0}, {"edge_quantile": 0}, {"max_points": 3}, {"h0_target": 0}]
+    "options",
+    [{"refresh": 11}, {"refresh": 0}, {"edge_quantile": 0}, {"max_points": 3}, {"h0_target": 0}],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValidationError):
@@ -471,11 +510,15 @@ def test_options_out_of_range_are_refused(options):
 
 
 @pytest.mark.parametrize("quantizer", ["codebook", "ema", "grouped", "residual", "fsq"])
-@pytest.mark.parametrize("options", [{}, ALL, ALL | {"points": "quantized"}], ids=["latents", "codebook", "quantized"])
+@pytest.mark.parametrize(
+    "options", [{}, ALL, ALL | {"points": "quantized"}], ids=["latents", "codebook", "quantized"]
+)
 def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
     if quantizer not in REGISTRY.names("quantizer"):
         pytest.skip(f"no quantizer {quantizer} is installed")
-    layer = VectorQuantizer(dim=4, codebook_size=16, quantizer=quantizer, regularizers={"homology": options})
+    layer = VectorQuantizer(
+        dim=4, codebook_size=16, quantizer=quantizer, regularizers={"homology": options}
+    )
     z = draw(64, 4).requires_grad_()
     for _ in range(2):
         out = layer(z)
@@ -483,7 +526,9 @@ def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
         layer.update()
     assert out.losses["homology"] > 0
     assert torch.isfinite(z.grad).all()
-    fresh = VectorQuantizer(dim=4, codebook_size=16, quantizer=quantizer, regularizers={"homology": options})
+    fresh = VectorQuantizer(
+        dim=4, codebook_size=16, quantizer=quantizer, regularizers={"homology": options}
+    )
     fresh.load_state_dict(layer.state_dict())
     assert torch.equal(fresh(z).losses["homology"], layer(z).losses["homology"])
     layer.eval()

@@ -13,7 +13,10 @@ from vq_homology import backends, persistence
 from vqcore.errors import SettingError
 
 HAS_GIOTTO, HAS_RIPSER = (importlib.util.find_spec(name) is not None for name in ("gph", "ripser"))
-NAMES = ["gudhi", pytest.param("giotto-ph", marks=pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here"))]
+NAMES = [
+    "gudhi",
+    pytest.param("giotto-ph", marks=pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here")),
+]
 METRICS = ["euclidean", "poincare"]
 
 
@@ -25,7 +28,9 @@ def distances(points, metric="euclidean"):
     norm = np.linalg.norm(points, axis=1, keepdims=True)
     points = points * np.tanh(norm / 10) / np.where(norm > 0, norm, 1)
     depth = 1 - np.square(points).sum(-1)
-    return np.arccosh(1 + 2 * np.square(points[:, None] - points[None]).sum(-1) / (depth[:, None] * depth))
+    return np.arccosh(
+        1 + 2 * np.square(points[:, None] - points[None]).sum(-1) / (depth[:, None] * depth)
+    )
 
 
 def cloud(kind, n=40):
@@ -33,7 +38,9 @@ def cloud(kind, n=40):
     angles = 2 * np.pi * np.arange(n) / n
     return {
         "random": lambda: rng.normal(size=(n, 3)),
-        "clustered": lambda: rng.normal(size=(4, 3))[rng.integers(4, size=n)] * 5 + 0.1 * rng.normal(size=(n, 3)),
+        "clustered": lambda: (
+            rng.normal(size=(4, 3))[rng.integers(4, size=n)] * 5 + 0.1 * rng.normal(size=(n, 3))
+        ),
         "circular": lambda: np.stack([np.cos(angles), np.sin(angles)], 1),
         "duplicated": lambda: np.repeat(rng.normal(size=(n // 2, 2)), 2, axis=0),
         "collinear": lambda: np.linspace(0, 1, n)[:, None] * [[1.0, 2.0]],
@@ -69,7 +76,10 @@ def reduce_by_hand(matrix):
     n = len(matrix)
     edges = sorted(itertools.combinations(range(n), 2), key=lambda e: (matrix[e], e))
     place = {edge: k for k, edge in enumerate(edges)}
-    triangles = [sorted(place[e] for e in itertools.combinations(t, 2)) for t in itertools.combinations(range(n), 3)]
+    triangles = [
+        sorted(place[e] for e in itertools.combinations(t, 2))
+        for t in itertools.combinations(range(n), 3)
+    ]
     columns, found = {}, []
     for triangle in sorted(triangles, key=lambda t: t[::-1]):
         column = set(triangle)
@@ -82,12 +92,17 @@ def reduce_by_hand(matrix):
 
 
 def edges_of(pairs):
-    return [(tuple(birth), tuple(death)) for birth, death in zip(pairs.births, pairs.deaths, strict=True)]
+    return [
+        (tuple(birth), tuple(death))
+        for birth, death in zip(pairs.births, pairs.deaths, strict=True)
+    ]
 
 
 def test_a_line_dies_gap_by_gap():
     pairs = persistence.search(distances([[0.0], [7.0], [1.0], [3.0]]), backends.get("gudhi"))
-    assert {frozenset(edge) for edge in pairs.tree.tolist()} == {frozenset(e) for e in ((0, 2), (2, 3), (3, 1))}
+    assert {frozenset(edge) for edge in pairs.tree.tolist()} == {
+        frozenset(e) for e in ((0, 2), (2, 3), (3, 1))
+    }
     assert lengths(distances([[0.0], [7.0], [1.0], [3.0]]), pairs.tree).tolist() == [1, 2, 4]
     assert len(pairs.births) == 0
 
@@ -133,7 +148,9 @@ def test_diagrams_are_those_of_ripser_on_lengths(kind, name, metric):
     merges = np.sort(merges[np.isfinite(merges[:, 1]), 1])
     kept = lengths(matrix, pairs.tree)[-len(merges) :] if len(merges) else np.empty(0)
     assert kept == pytest.approx(merges, rel=1e-6, abs=1e-6)
-    assert lengths(matrix, pairs.tree)[: len(pairs.tree) - len(merges)] == pytest.approx(0, abs=1e-6)  # it drops zeros
+    assert lengths(matrix, pairs.tree)[: len(pairs.tree) - len(merges)] == pytest.approx(
+        0, abs=1e-6
+    )  # it drops zeros
 
 
 @pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here")
@@ -161,7 +178,9 @@ def test_diagrams_are_those_of_the_libraries_own_filtration(kind):
     assert diagram(matrix, pairs).shape == expected.shape
     assert diagram(matrix, pairs) == pytest.approx(expected, abs=1e-12)
     merges = tree.persistence_intervals_in_dimension(0)[:, 1]
-    assert lengths(matrix, pairs.tree) == pytest.approx(np.sort(merges[np.isfinite(merges)]), abs=1e-12)
+    assert lengths(matrix, pairs.tree) == pytest.approx(
+        np.sort(merges[np.isfinite(merges)]), abs=1e-12
+    )
 
 
 @pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here")
@@ -170,7 +189,9 @@ def test_diagrams_are_those_of_giotto_ph_on_lengths(kind):
     from gph import ripser_parallel
 
     matrix = distances(cloud(kind, 60))
-    expected = ripser_parallel(matrix.astype(np.float32), metric="precomputed", maxdim=1, n_threads=1)["dgms"]
+    expected = ripser_parallel(
+        matrix.astype(np.float32), metric="precomputed", maxdim=1, n_threads=1
+    )["dgms"]
     pairs = persistence.search(matrix, backends.get("gudhi"))
     assert diagram(matrix, pairs) == pytest.approx(sorted_rows(expected[1]), abs=1e-5)
     merges = expected[0][np.isfinite(expected[0][:, 1]), 1]  # giotto-ph leaves out those at 0
@@ -184,7 +205,9 @@ def test_diagrams_are_those_of_giotto_ph_on_lengths(kind):
 def test_backends_name_the_same_edges(kind, quantile, monkeypatch):
     monkeypatch.setattr(persistence, "FULL_SIZE", 0)
     matrix = distances(cloud(kind, 60))
-    one, two = (persistence.search(matrix, backends.get(name), quantile) for name in ("gudhi", "giotto-ph"))
+    one, two = (
+        persistence.search(matrix, backends.get(name), quantile) for name in ("gudhi", "giotto-ph")
+    )
     for field in ("tree", "births", "deaths", "filled"):
         assert np.array_equal(getattr(one, field), getattr(two, field)), field
 
@@ -208,9 +231,14 @@ def test_the_quantile_shortens_the_search_and_bounds_what_it_does_not_see(monkey
     full, short = persistence.search(matrix, backend), persistence.search(matrix, backend, 0.2)
     assert full.filled.all()
     assert 0 < len(short.births) < len(full.births)
-    deaths = {tuple(birth): death for birth, death in zip(full.births.tolist(), full.deaths.tolist(), strict=True)}
+    deaths = {
+        tuple(birth): death
+        for birth, death in zip(full.births.tolist(), full.deaths.tolist(), strict=True)
+    }
     longest = persistence.shortest_edges(matrix, 0.2)[-1].tolist()
-    for birth, death, filled in zip(short.births.tolist(), short.deaths.tolist(), short.filled, strict=True):
+    for birth, death, filled in zip(
+        short.births.tolist(), short.deaths.tolist(), short.filled, strict=True
+    ):
         true = deaths[tuple(birth)]
         assert death == (true if filled else longest)
         assert matrix[tuple(death)] <= matrix[tuple(true)]
@@ -243,7 +271,9 @@ class Counting(backends.Gudhi):
 
 LARGE = {
     "circle": cloud("circular", 1024),
-    "uneven circle": (lambda a: np.stack([np.cos(a), np.sin(a)], 1))(np.random.default_rng(0).uniform(0, 6.2832, 1024)),
+    "uneven circle": (lambda a: np.stack([np.cos(a), np.sin(a)], 1))(
+        np.random.default_rng(0).uniform(0, 6.2832, 1024)
+    ),
     "equal": np.ones((1024, 2)),
     "duplicated": np.random.default_rng(0).normal(size=(2, 8)).repeat(512, 0),
     "collinear": cloud("collinear", 1024),
@@ -273,7 +303,7 @@ def test_few_points_have_no_loops(n):
     assert pairs.births.shape == pairs.deaths.shape == (0, 2)
 
 
-# -- backends ------------------------------------------------------------------------------------------------------
+# -- backends ---------------------------------------------------------------
 
 
 def test_gudhi_without_its_ripser_answers_alike(monkeypatch):

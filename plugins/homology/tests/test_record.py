@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from vq_homology import record
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
@@ -19,12 +19,15 @@ def test_the_diagram_of_a_square_by_hand():
     spread = math.sqrt(0.5)  # each corner is that far from the centre
     found = record.diagram(square, EUCLIDEAN)
     assert found["h0"] == [pytest.approx(1 / spread, abs=1e-6)] * 3
-    assert found["h1"] == [[pytest.approx(1 / spread, abs=1e-6), pytest.approx(math.sqrt(2) / spread, abs=1e-6)]]
+    assert found["h1"] == [
+        [pytest.approx(1 / spread, abs=1e-6), pytest.approx(math.sqrt(2) / spread, abs=1e-6)]
+    ]
     assert found["entropy"] == pytest.approx(math.log(3))
 
 
 @pytest.mark.parametrize(
-    "points", [torch.zeros(0, 2), torch.zeros(1, 2), torch.zeros(5, 2), torch.full((3, 2), torch.nan)]
+    "points",
+    [torch.zeros(0, 2), torch.zeros(1, 2), torch.zeros(5, 2), torch.full((3, 2), torch.nan)],
 )
 def test_degenerate_clouds_have_finite_diagrams(points):
     found = record.diagram(points, EUCLIDEAN)
@@ -46,7 +49,7 @@ def test_a_record_is_read_without_its_torn_last_line_and_rewound(tmp_path):
 @pytest.fixture
 def train(tmp_path, monkeypatch):
     """A function that runs ``vq train`` on few steps in this process."""
-    app = pytest.importorskip("vq.app")
+    app = pytest.importorskip("vq.cli.app")
 
     def run(*arguments):
         small = ("--backbone.hidden", "8", "--codebook-size", "16", "--set", "log_every=4")
@@ -61,7 +64,16 @@ def train(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("quantizer", ["codebook", "fsq"])
 def test_a_run_records_its_homology_and_goes_on_after_a_resume(train, tmp_path, quantizer):
-    train("--quantizer", quantizer, "--regularizer", "homology", "--max-steps", "8", "--run-dir", "run")
+    train(
+        "--quantizer",
+        quantizer,
+        "--regularizer",
+        "homology",
+        "--max-steps",
+        "8",
+        "--run-dir",
+        "run",
+    )
     folder = tmp_path / "run"
     clouds = ["latents"] if quantizer == "fsq" else ["codebook", "latents"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

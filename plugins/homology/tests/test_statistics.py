@@ -10,7 +10,7 @@ import torch
 
 from vq_homology import backends, clouds, persistence, statistics
 from vq_homology.signature import STATISTICS, Goal, Measured, Signature
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 MANIFOLDS = ["euclidean", "sphere", "poincare"]
@@ -31,7 +31,9 @@ def draw(*shape, seed=0):
 def measured(u, manifold):
     """What statistics are made of, of the points expmap0(u), their pairs searched here and now."""
     points = manifold.expmap0(u)
-    found = clouds.search(points, manifold, step=0, limit=99, backend=backends.get("gudhi"), edge_quantile=1.0)
+    found = clouds.search(
+        points, manifold, step=0, limit=99, backend=backends.get("gudhi"), edge_quantile=1.0
+    )
     diagram = statistics.measure(points, manifold, found.edges, found.filled)
     return Measured(diagram, statistics.spread(points, manifold), len(points), WIDTH, AT)
 
@@ -41,15 +43,19 @@ def bars(*pairs, h0=()):
     return statistics.Diagram(torch.tensor(h0, dtype=torch.float64), births, deaths)
 
 
-# -- values --------------------------------------------------------------------------------------------------------
+# -- values -----------------------------------------------------------------
 
 
 def test_equal_points_count_in_the_mean_death():
     """Four points, two of them equal: three deaths, one of them 0."""
     points = torch.tensor([[0.0], [0.0], [1.0], [2.0]])
-    edges = torch.from_numpy(persistence.search(clouds.distance_matrix(points, space()).numpy()).tree)
+    edges = torch.from_numpy(
+        persistence.search(clouds.distance_matrix(points, space()).numpy()).tree
+    )
     found = statistics.measure(points, space(), edges, torch.zeros(0, dtype=torch.bool))
-    assert statistics.mean_death(found, torch.tensor(2.0)).item() == pytest.approx((0 + 1 + 1) / 3 / 2)
+    assert statistics.mean_death(found, torch.tensor(2.0)).item() == pytest.approx(
+        (0 + 1 + 1) / 3 / 2
+    )
 
 
 def test_soft_count_is_zero_safe_and_counts_long_lives_as_one():
@@ -72,7 +78,10 @@ def test_a_pair_that_has_crossed_since_its_search_lives_no_time():
 
 
 def test_total_persistence_is_the_sum_of_lives_in_units_of_the_scale():
-    assert statistics.total_persistence(bars((1.0, 3.0), (2.0, 2.5)).lives, torch.tensor(0.5)).item() == 5
+    assert (
+        statistics.total_persistence(bars((1.0, 3.0), (2.0, 2.5)).lives, torch.tensor(0.5)).item()
+        == 5
+    )
 
 
 def test_persistent_entropy_by_hand():
@@ -80,7 +89,9 @@ def test_persistent_entropy_by_hand():
     entropy = -2 * 0.25 * math.log(0.25) - 0.5 * math.log(0.5)
     assert statistics.persistent_entropy(lives).item() == pytest.approx(entropy)
     assert statistics.evenness(lives).item() == pytest.approx(entropy / math.log(4))
-    assert statistics.persistent_entropy(torch.full((7,), 1e-3)).item() == pytest.approx(math.log(7))
+    assert statistics.persistent_entropy(torch.full((7,), 1e-3)).item() == pytest.approx(
+        math.log(7)
+    )
     assert statistics.evenness(torch.full((7,), 1e3)).item() == pytest.approx(1)
 
 
@@ -96,19 +107,30 @@ def test_persistent_entropy_is_0_where_at_most_one_bar_lives(lives):
 def test_loops_are_alive_between_birth_and_death():
     """Far from births and deaths the count is whole, at one of them a half, and no life counts nothing."""
     diagram = bars((1.0, 3.0), (2.0, 6.0), (2.0, 2.0))
-    counts = {at: statistics.alive(diagram, torch.tensor(2.0), at / 2).item() for at in (0.1, 1.0, 1.5, 2.5, 3.0, 4.5)}
+    counts = {
+        at: statistics.alive(diagram, torch.tensor(2.0), at / 2).item()
+        for at in (0.1, 1.0, 1.5, 2.5, 3.0, 4.5)
+    }
     assert counts == pytest.approx({0.1: 0, 1.0: 0.5, 1.5: 1, 2.5: 2, 3.0: 1.5, 4.5: 1}, abs=0.04)
 
 
 def test_the_signature_adds_up_weighted_distances():
     """A rectangle of sides 1 and 2: deaths 1, 1, 2 and a loop from 2 to the diagonal. Entropies are floors."""
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0], [0.0, 2.0]], dtype=torch.float64)
-    found = clouds.search(points, space(), step=0, limit=9, backend=backends.get("gudhi"), edge_quantile=1.0)
-    spread, life, even = 1.25**0.5, 5**0.5 - 2, (0.5 * math.log(4) + 0.5 * math.log(2)) / math.log(3)
+    found = clouds.search(
+        points, space(), step=0, limit=9, backend=backends.get("gudhi"), edge_quantile=1.0
+    )
+    spread, life, even = (
+        1.25**0.5,
+        5**0.5 - 2,
+        (0.5 * math.log(4) + 0.5 * math.log(2)) / math.log(3),
+    )
     goals = {"h0_entropy": Goal(1.0, 2.0), "h1_total": Goal(0.2, 3.0), "h1": Goal(7.0, 0.0)}
     term = Signature(goals).distance(points, space(), found.edges, found.filled, 0.0)
     assert term.item() == pytest.approx(2 * (1 - even) + 3 * (life / spread / 4 / 0.2 - 1) ** 2)
-    low = Signature({"h0_entropy": Goal(0.9 * even, 2.0)}).distance(points, space(), found.edges, found.filled, 0.0)
+    low = Signature({"h0_entropy": Goal(0.9 * even, 2.0)}).distance(
+        points, space(), found.edges, found.filled, 0.0
+    )
     assert low.item() == 0
 
 
@@ -118,7 +140,7 @@ def test_loops_are_needed_by_their_own_statistics_alone():
         assert not Signature({name: Goal(0.0, 0.0)}).needs_loops
 
 
-# -- gradients -----------------------------------------------------------------------------------------------------
+# -- gradients --------------------------------------------------------------
 
 
 def cloud(manifold):
@@ -145,18 +167,22 @@ def test_statistics_have_the_gradient_of_their_finite_differences(manifold, stat
 @pytest.mark.parametrize("manifold", MANIFOLDS)
 def test_the_spread_has_the_gradient_of_its_finite_differences(manifold):
     manifold = space(manifold)
-    assert torch.autograd.gradcheck(lambda u: measured(u, manifold).spread, cloud(manifold).requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda u: measured(u, manifold).spread, cloud(manifold).requires_grad_()
+    )
 
 
 def test_a_loop_that_is_not_filled_has_no_gradient_at_its_death():
     points = torch.tensor([[0.0], [1.0], [3.0], [6.0]], requires_grad=True)
-    edges = torch.tensor([[0, 1], [1, 2], [2, 3], [0, 1], [2, 3]])  # the tree, a birth of length 1, a death of 3
+    edges = torch.tensor(
+        [[0, 1], [1, 2], [2, 3], [0, 1], [2, 3]]
+    )  # the tree, a birth of length 1, a death of 3
     statistics.measure(points, space(), edges, torch.tensor([False])).lives.sum().backward()
     assert points.grad[2:].abs().sum() == 0
     assert points.grad[:2].abs().sum() > 0
 
 
-# -- scale and collapse --------------------------------------------------------------------------------------------
+# -- scale and collapse -----------------------------------------------------
 
 
 @pytest.mark.parametrize("statistic", sorted(STATISTICS.keys() - {"h1"}))
@@ -193,7 +219,9 @@ def test_degenerate_clouds_give_a_finite_value_and_gradient(kind, statistic, man
     u = DEGENERATE[kind].clone().requires_grad_()
     found = measured(manifold.tangent(u), manifold)
     if len(u) == 0:
-        found = Measured(found.diagram, found.spread, 1, WIDTH, AT)  # n divides; the signature skips such a cloud
+        found = Measured(
+            found.diagram, found.spread, 1, WIDTH, AT
+        )  # n divides; the signature skips such a cloud
     value = STATISTICS[statistic](found)
     value.backward()
     assert torch.isfinite(value)

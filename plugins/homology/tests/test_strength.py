@@ -13,8 +13,8 @@ from vq_homology.regularizer import Homology
 from vq_homology.strength import EntropyRatio
 from vqcore import VectorQuantizer
 from vqcore.errors import UsageError
-from vqcore.latent import LatentBatch
-from vqcore.registry import default_registry
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
@@ -27,7 +27,9 @@ def draw(*shape, seed=0):
 def batch(indices, inputs, *, step=0, size=4, mask=None):
     """Tokens that took codes 0 to ``size - 1`` of a codebook of rows (1, 1)."""
     indices, codes = torch.tensor(indices, dtype=torch.int64), torch.ones(size, 2)
-    return LatentBatch(codes[indices], codes[indices], indices, codes, EUCLIDEAN, step, mask, inputs)
+    return LatentBatch(
+        codes[indices], codes[indices], indices, codes, EUCLIDEAN, step, mask, inputs
+    )
 
 
 def shannon(*shares):
@@ -38,7 +40,7 @@ def shannon(*shares):
 HALVES = torch.tensor([0.0, 1.0, 0.0, 1.0])
 
 
-# -- entropies -----------------------------------------------------------------------------------------------------
+# -- entropies --------------------------------------------------------------
 
 
 def test_usage_entropy_is_a_share_of_log_k():
@@ -71,7 +73,9 @@ def test_value_entropy_leaves_out_what_is_not_finite_and_is_0_of_equal_or_no_val
     assert strength.value_entropy(torch.cat([HALVES, bad])).item() == pytest.approx(1 / 8)
     for nothing in (bad, torch.zeros(0), torch.full((9,), 3.0)):
         assert strength.value_entropy(nothing).item() == 0
-    assert strength.value_entropy(torch.tensor([0, 255, 0, 255], dtype=torch.uint8)).item() == pytest.approx(1 / 8)
+    assert strength.value_entropy(
+        torch.tensor([0, 255, 0, 255], dtype=torch.uint8)
+    ).item() == pytest.approx(1 / 8)
     assert torch.isfinite(strength.value_entropy(torch.tensor([-3e38, 0, 3e38])))
 
 
@@ -79,12 +83,14 @@ def test_the_papers_entropy_does_not_see_a_collapse():
     """4096 rows on one code have log 4096 = 8.3177 nats; usage has none."""
     one_code = draw(1, 64).expand(4096, 64)
     assert strength.row_entropy(one_code).item() == pytest.approx(8.3177, abs=1e-4)
-    assert strength.row_entropy(torch.tensor([[1.0, 1.0], [3.0, 3.0]])).item() == pytest.approx(shannon(0.25, 0.75))
+    assert strength.row_entropy(torch.tensor([[1.0, 1.0], [3.0, 3.0]])).item() == pytest.approx(
+        shannon(0.25, 0.75)
+    )
     for nothing in (torch.zeros(5, 3), torch.zeros(0, 3), torch.tensor([[1.0], [-1.0]])):
         assert strength.row_entropy(nothing).item() == 0
 
 
-# -- the ratio -----------------------------------------------------------------------------------------------------
+# -- the ratio --------------------------------------------------------------
 
 
 def test_the_ratio_of_a_period_holds_in_the_next_and_is_1_before():
@@ -129,7 +135,9 @@ def test_the_strength_is_a_factor_of_the_term_and_has_no_gradient(entropy):
     driven = Homology(**options, strength="entropy-ratio", period=1, entropy=entropy)
     codes, inputs = draw(16, 3).requires_grad_(), draw(8, 5, seed=1)
     for step in range(2):
-        one = LatentBatch(codes[:8], codes[:8], torch.arange(8), codes, EUCLIDEAN, step, None, inputs)
+        one = LatentBatch(
+            codes[:8], codes[:8], torch.arange(8), codes, EUCLIDEAN, step, None, inputs
+        )
         term, plain = driven(one), Homology(**options)(one)
         factor = (term / plain).item()
         (found,), (expected,) = (torch.autograd.grad(each, codes) for each in (term, plain))
@@ -149,7 +157,9 @@ def test_a_resumed_run_goes_on_exactly():
         found = []
         for step in steps:
             indices, inputs = draw(32, seed=step).mul(4).long().abs() % 8, draw(32, 4, seed=step)
-            one = LatentBatch(codes[indices], codes[indices], indices, codes, EUCLIDEAN, step, None, inputs)
+            one = LatentBatch(
+                codes[indices], codes[indices], indices, codes, EUCLIDEAN, step, None, inputs
+            )
             found.append(layer(one).item())
         return found
 
@@ -166,7 +176,9 @@ def test_a_constant_strength_keeps_no_state():
 
 
 def test_it_asks_for_the_inputs():
-    layer = VectorQuantizer(dim=4, codebook_size=8, regularizers={"homology": {"strength": "entropy-ratio"}})
+    layer = VectorQuantizer(
+        dim=4, codebook_size=8, regularizers={"homology": {"strength": "entropy-ratio"}}
+    )
     with pytest.raises(UsageError, match="inputs=your_inputs"):
         layer(draw(16, 4))
 

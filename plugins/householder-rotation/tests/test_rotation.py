@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 MANIFOLD = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
@@ -11,7 +11,9 @@ DIM = 6
 
 
 def build(**options):
-    return REGISTRY.build(REGISTRY.resolve("estimator", {"name": "rotation", **options}), manifold=MANIFOLD)
+    return REGISTRY.build(
+        REGISTRY.resolve("estimator", {"name": "rotation", **options}), manifold=MANIFOLD
+    )
 
 
 ROTATION, TURN = build(), build(radial=False)
@@ -54,7 +56,9 @@ def test_directions_outside_the_plane_are_only_scaled(pair):
 @pytest.mark.parametrize("radial", [True, False])
 def test_rotating_the_pair_rotates_the_jacobian(pair, radial):
     z, z_q = pair
-    turn, _ = torch.linalg.qr(torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(1)).double())
+    turn, _ = torch.linalg.qr(
+        torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(1)).double()
+    )
     estimator = build(radial=radial)
     there, here = jacobian(turn @ z, turn @ z_q, estimator), jacobian(z, z_q, estimator)
     torch.testing.assert_close(there, turn @ here @ turn.T)
@@ -89,7 +93,9 @@ def test_turning_by_hand():
     """A quarter turn and a length doubled: R = [[0, -1], [1, 0]], and what is left without the radial column."""
     z, z_q = torch.tensor([3.0, 0.0]).double(), torch.tensor([0.0, 6.0]).double()
     torch.testing.assert_close(jacobian(z, z_q), torch.tensor([[0.0, -2.0], [2.0, 0.0]]).double())
-    torch.testing.assert_close(jacobian(z, z_q, TURN), torch.tensor([[0.0, -2.0], [0.0, 0.0]]).double())
+    torch.testing.assert_close(
+        jacobian(z, z_q, TURN), torch.tensor([[0.0, -2.0], [0.0, 0.0]]).double()
+    )
 
 
 @pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-5])
@@ -97,7 +103,9 @@ def test_nearly_opposite_directions_keep_the_rotation_orthogonal_in_float32(gap)
     z, z_q = torch.tensor([1.0, 0.2, -0.3]), torch.tensor([-1.0, -0.2 + gap, 0.3])
     j, scale = jacobian(z, z_q), z_q.norm() / z.norm()
     torch.testing.assert_close(j.T @ j, scale**2 * torch.eye(3), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(j @ z, z_q, rtol=0, atol=1e-6 / gap)  # the bisector holds no more digits than that
+    torch.testing.assert_close(
+        j @ z, z_q, rtol=0, atol=1e-6 / gap
+    )  # the bisector holds no more digits than that
 
 
 def test_the_gradient_that_arrives_is_turned_back_not_copied(pair):
@@ -110,7 +118,12 @@ def test_the_gradient_that_arrives_is_turned_back_not_copied(pair):
 
 @pytest.mark.parametrize(
     ("z", "z_q"),
-    [([0.0, 0.0], [1.0, 0.0]), ([1e-9, 1e-9], [1.0, 0.0]), ([1.0, 0.0], [0.0, 0.0]), ([1.0, 0.0], [-2.0, 0.0])],
+    [
+        ([0.0, 0.0], [1.0, 0.0]),
+        ([1e-9, 1e-9], [1.0, 0.0]),
+        ([1.0, 0.0], [0.0, 0.0]),
+        ([1.0, 0.0], [-2.0, 0.0]),
+    ],
     ids=["zero latent", "tiny latent", "zero code", "opposite"],
 )
 def test_where_no_rotation_is_defined_the_gradient_is_copied(z, z_q):

@@ -18,7 +18,9 @@ both_types = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).to(dtype)
 
 
 def exact_spread(u, w):
@@ -35,7 +37,9 @@ def test_series_and_closed_form_meet(t):
     (slope,) = torch.autograd.grad(value, leaf)
     root = math.sqrt(t)
     assert value.item() == pytest.approx(math.asinh(root) ** 2, rel=2e-15, abs=0)
-    assert slope.item() == pytest.approx(math.asinh(root) / (root * math.sqrt(1 + t)), rel=2e-14, abs=0)
+    assert slope.item() == pytest.approx(
+        math.asinh(root) / (root * math.sqrt(1 + t)), rel=2e-14, abs=0
+    )
 
 
 @both_models
@@ -48,11 +52,15 @@ def test_gradcheck(model, c):
     assert torch.autograd.gradcheck(manifold.expmap0, u)
     assert torch.autograd.gradcheck(manifold.logmap0, points)
     for distance in (manifold.squared_dist, manifold.dist):
-        assert torch.autograd.gradcheck(lambda a, b, f=distance: f(manifold.expmap0(a), manifold.expmap0(b)), (u, w))
+        assert torch.autograd.gradcheck(
+            lambda a, b, f=distance: f(manifold.expmap0(a), manifold.expmap0(b)), (u, w)
+        )
     assert torch.autograd.gradcheck(
         lambda a, b: manifold.squared_dist(manifold.expmap0(a), manifold.expmap0(b)), (close, w)
     )
-    assert torch.autograd.gradcheck(lambda m: manifold.from_ambient(manifold.to_ambient(m).sum(0)), points)
+    assert torch.autograd.gradcheck(
+        lambda m: manifold.from_ambient(manifold.to_ambient(m).sum(0)), points
+    )
     assert torch.autograd.gradcheck(manifold.tangent, (10 * u.detach()).requires_grad_())
 
 
@@ -60,7 +68,9 @@ def test_gradcheck(model, c):
 @both_types
 def test_maps_invert_each_other_up_to_the_reach(model, dtype):
     manifold = model(curvature=0.5, max_radius=8.0)
-    u = manifold.tangent(100 * normal(50, 8, dtype=dtype) * torch.logspace(-9, 0, 50, dtype=dtype).unsqueeze(1))
+    u = manifold.tangent(
+        100 * normal(50, 8, dtype=dtype) * torch.logspace(-9, 0, 50, dtype=dtype).unsqueeze(1)
+    )
     reach = {torch.float32: 3.1, torch.float64: 8 * 0.5**0.5}[dtype]
     assert float(u.norm(dim=-1).max()) * 0.5**0.5 == pytest.approx(reach, rel=1e-6)
     x = manifold.expmap0(u)
@@ -82,7 +92,9 @@ def test_tangent_scales_then_clips(model):
 @both_models
 def test_a_radius_beyond_every_number_type_is_refused(model):
     model(curvature=4.0, max_radius=3.0)
-    with pytest.raises(SettingError, match=r"max_radius = 3.1: expected at most 3.05 at curvature 4; lower it"):
+    with pytest.raises(
+        SettingError, match=r"max_radius = 3.1: expected at most 3.05 at curvature 4; lower it"
+    ):
         model(curvature=4.0, max_radius=3.1)
 
 
@@ -106,7 +118,9 @@ def test_gradients_where_points_coincide(model, dtype):
 def test_maps_at_the_origin_are_linear(model, dtype):
     manifold = model(curvature=0.5)
     u = torch.zeros(1, 3, dtype=dtype, requires_grad=True)
-    jacobian = torch.autograd.functional.jacobian(lambda v: manifold.logmap0(manifold.expmap0(v)), u)
+    jacobian = torch.autograd.functional.jacobian(
+        lambda v: manifold.logmap0(manifold.expmap0(v)), u
+    )
     torch.testing.assert_close(jacobian.squeeze(), torch.eye(3, dtype=dtype))
     (pull,) = torch.autograd.grad(
         manifold.squared_dist(manifold.expmap0(u), manifold.expmap0(u.detach() + 0.1)).sum(), u
@@ -140,7 +154,9 @@ def test_far_out_and_opposite_stays_finite(model, dtype):
         value = manifold.squared_dist(x, y)
         (gradient,) = torch.autograd.grad(value.sum(), u, retain_graph=True)
         assert torch.isfinite(gradient).all()
-        torch.testing.assert_close(value.sqrt(), torch.full_like(value, 2 * (1 + share) * reach), rtol=3e-3, atol=0)
+        torch.testing.assert_close(
+            value.sqrt(), torch.full_like(value, 2 * (1 + share) * reach), rtol=3e-3, atol=0
+        )
 
 
 @both_models
@@ -160,8 +176,12 @@ def test_centroid_of_any_scale_and_of_nothing(model, dtype):
     x = manifold.expmap0(normal(30, 4, dtype=dtype) / 2)
     total = manifold.to_ambient(x).sum(0)
     for scale in (1e-12, 1e12):
-        torch.testing.assert_close(manifold.from_ambient(scale * total), manifold.from_ambient(total))
-    centroid = manifold.from_ambient(manifold.to_ambient(x))  # sums are in float64 whatever the points are
+        torch.testing.assert_close(
+            manifold.from_ambient(scale * total), manifold.from_ambient(total)
+        )
+    centroid = manifold.from_ambient(
+        manifold.to_ambient(x)
+    )  # sums are in float64 whatever the points are
     assert centroid.dtype == torch.float64
     torch.testing.assert_close(centroid.to(dtype), x, rtol=1e-4, atol=1e-5)
     origin = manifold.expmap0(torch.zeros(1, 4, dtype=dtype))
@@ -170,15 +190,21 @@ def test_centroid_of_any_scale_and_of_nothing(model, dtype):
     torch.testing.assert_close(empty.detach(), origin)
     empty.sum().backward()
     assert torch.isfinite(nothing.grad).all()
-    light = torch.tensor([[1.0, 1.0, 0, 0, 0]], dtype=dtype)  # rounding may leave a sum without Lorentz norm
+    light = torch.tensor(
+        [[1.0, 1.0, 0, 0, 0]], dtype=dtype
+    )  # rounding may leave a sum without Lorentz norm
     assert manifold.check_points(manifold.from_ambient(light)) is None
 
 
 def clustered(dim, radius, count=512, tokens=1000):
     """Codes in tight clusters at the clip and latents beside them: the hardest case for the search."""
     clusters = F.normalize(normal(16, dim), dim=-1)
-    direction = F.normalize(clusters.repeat_interleave(count // 16, 0) + 0.05 * normal(count, dim, seed=1), dim=-1)
-    length = 0.9 + 0.1 * torch.rand(count, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    direction = F.normalize(
+        clusters.repeat_interleave(count // 16, 0) + 0.05 * normal(count, dim, seed=1), dim=-1
+    )
+    length = 0.9 + 0.1 * torch.rand(
+        count, 1, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
     codes = radius * length * direction
     near = codes[torch.arange(tokens) % count] + 0.05 * normal(tokens, dim, seed=3) / dim**0.5
     return codes.float(), (radius * F.normalize(near, dim=-1)).float()
@@ -214,7 +240,9 @@ def test_nearest_agrees_with_the_distance_at_any_curvature(model, c):
 @pytest.mark.parametrize("codes", ["tangent", "riemannian"])
 def test_hot_formulas_compile_into_one_graph(model, codes):
     manifold = model(codes=codes)
-    parameter = manifold.parameter(manifold.random(7, 4, generator=torch.Generator().manual_seed(0)))
+    parameter = manifold.parameter(
+        manifold.random(7, 4, generator=torch.Generator().manual_seed(0))
+    )
 
     def step(z, parameter):
         u, points = manifold.tangent(z), manifold.codes(parameter)[1]

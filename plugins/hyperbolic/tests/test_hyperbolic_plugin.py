@@ -25,7 +25,7 @@ def python(code):
 
 def test_declaring_and_choosing_import_neither_torch_nor_geoopt():
     python(
-        "import sys, vq_hyperbolic.plugin as p, vq_hyperbolic.config\n"
+        "import sys, vq_hyperbolic.plugin as p, vq_hyperbolic.hyperbolic_config\n"
         "assert p.VQ_API == 1 and len(p.vq_manifolds()) == 2 and len(p.vq_optimizers()) == 1\n"
         "assert not {'torch', 'geoopt', 'numpy'} & set(sys.modules)"
     )
@@ -68,14 +68,17 @@ def test_other_warnings_at_import_of_geoopt_are_let_through(tmp_path):
 @pytest.mark.parametrize("name", ["poincare", "lorentz"])
 def test_manifolds_are_built_from_their_options(registry, name):
     options = {"curvature": 0.5, "gain": 2.0, "max_radius": 1.0, "codes": "riemannian"}
-    manifold = registry.build(registry.resolve("manifold", {"name": f"vqcore-hyperbolic/{name}", **options}))
+    manifold = registry.build(
+        registry.resolve("manifold", {"name": f"vqcore-hyperbolic/{name}", **options})
+    )
     assert type(manifold).__name__.lower() == name
     assert (manifold.curvature, manifold.gain, manifold.max_radius) == (0.5, 2.0, 1.0)
     assert manifold.riemannian
 
 
 @pytest.mark.parametrize(
-    "options", [{"curvature": 0}, {"gain": -1}, {"max_radius": 0}, {"codes": "points"}, {"radius": 1.0}]
+    "options",
+    [{"curvature": 0}, {"gain": -1}, {"max_radius": 0}, {"codes": "points"}, {"radius": 1.0}],
 )
 def test_bad_options_are_refused_by_name(registry, options):
     with pytest.raises(UsageError, match=rf"^manifold\.{next(iter(options))}"):
@@ -83,14 +86,20 @@ def test_bad_options_are_refused_by_name(registry, options):
 
 
 def test_the_optimizer_is_built_from_its_options(registry):
-    chosen = registry.resolve("optimizer", {"name": "riemannian-adam", "lr": 0.01, "betas": [0.5, 0.9]})
+    chosen = registry.resolve(
+        "optimizer", {"name": "riemannian-adam", "lr": 0.01, "betas": [0.5, 0.9]}
+    )
     optimizer = registry.build(chosen, params=[torch.nn.Parameter(torch.zeros(2))])
     assert isinstance(optimizer, torch.optim.Optimizer)
     assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == (0.01, (0.5, 0.9))
 
 
 def test_options_and_signatures_have_the_same_defaults(registry):
-    for kind, name in (("manifold", "poincare"), ("manifold", "lorentz"), ("optimizer", "riemannian-adam")):
+    for kind, name in (
+        ("manifold", "poincare"),
+        ("manifold", "lorentz"),
+        ("optimizer", "riemannian-adam"),
+    ):
         chosen = registry.resolve(kind, f"vqcore-hyperbolic/{name}")
         module, _, attribute = chosen.spec.target.partition(":")
         target = getattr(__import__(module, fromlist=[attribute]), attribute)

@@ -22,7 +22,9 @@ def oracle(c):
 
 
 @pytest.mark.parametrize("c", CURVATURES)
-@pytest.mark.parametrize("scale", [0.8, 20.0])  # 20: beyond what the type can hold, clipped alike in both
+@pytest.mark.parametrize(
+    "scale", [0.8, 20.0]
+)  # 20: beyond what the type can hold, clipped alike in both
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_points_are_the_lifts_of_the_balls(c, scale, dtype):
     u = tangents(50, scale=scale).to(dtype)
@@ -40,7 +42,9 @@ def test_maps_agree_with_geoopt_at_twice_the_tangent_vector(c):
     x = lorentz.expmap0(u)
     torch.testing.assert_close(x, oracle(c).expmap0(doubled), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(lorentz.logmap0(x), u, rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(lorentz.logmap0(x), oracle(c).logmap0(x)[:, 1:] / 2, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(
+        lorentz.logmap0(x), oracle(c).logmap0(x)[:, 1:] / 2, rtol=1e-7, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("c", CURVATURES)
@@ -83,7 +87,10 @@ def test_centroid_is_the_lift_of_the_balls(c):
 
 def test_a_small_distance_far_out_keeps_its_digits():
     """At distance 5 from the origin the inner product in float32 would return 0 or an error of 100 %."""
-    lorentz, w = Lorentz(max_radius=2.5), 2.5 * torch.nn.functional.normalize(tangents(200, dim=8), dim=-1)
+    lorentz, w = (
+        Lorentz(max_radius=2.5),
+        2.5 * torch.nn.functional.normalize(tangents(200, dim=8), dim=-1),
+    )
     u = w * 0.9995
     exact = 2 * (w - u).norm(dim=-1)
     got = lorentz.dist(lorentz.expmap0(u.float()), lorentz.expmap0(w.float()))

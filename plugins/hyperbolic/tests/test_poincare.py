@@ -28,7 +28,10 @@ def value_and_gradient(function, *inputs):
 
 
 def assert_same(ours, oracle, *inputs):
-    (value, gradients), (expected, wanted) = value_and_gradient(ours, *inputs), value_and_gradient(oracle, *inputs)
+    (value, gradients), (expected, wanted) = (
+        value_and_gradient(ours, *inputs),
+        value_and_gradient(oracle, *inputs),
+    )
     torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-11)
     for gradient, want in zip(gradients, wanted, strict=True):
         torch.testing.assert_close(gradient, want, rtol=1e-8, atol=1e-10)
@@ -48,7 +51,9 @@ def test_distances_agree_with_geoopt(c):
     x, y = ours.expmap0(tangents(50)), ours.expmap0(tangents(50, seed=1))
     assert_same(ours.dist, oracle.dist, x, y)
     assert_same(ours.squared_dist, lambda a, b: oracle.dist(a, b).square(), x, y)
-    torch.testing.assert_close(ours.pairwise_dist(x, y), oracle.dist(x[:, None], y[None]), rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        ours.pairwise_dist(x, y), oracle.dist(x[:, None], y[None]), rtol=1e-9, atol=1e-11
+    )
 
 
 @pytest.mark.parametrize("c", CURVATURES)
@@ -64,7 +69,9 @@ def test_centroid_is_geoopts_midpoint_and_einsteins(c):
     x = ours.expmap0(tangents(30))
     weights = torch.linspace(0.1, 3, 30, dtype=torch.float64)
     centroid = ours.from_ambient((weights[:, None] * ours.to_ambient(x)).sum(0))
-    torch.testing.assert_close(centroid, oracle.weighted_midpoint(x, weights, reducedim=[0]), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        centroid, oracle.weighted_midpoint(x, weights, reducedim=[0]), rtol=0, atol=1e-12
+    )
     squared = c * x.square().sum(-1)
     klein = 2 * x / (1 + squared).unsqueeze(-1)
     gamma = weights * (1 + squared) / (1 - squared)
@@ -76,7 +83,9 @@ def test_centroid_is_geoopts_midpoint_and_einsteins(c):
 def test_lift_lies_on_the_hyperboloid():
     ours = Poincare(curvature=0.5)
     m = ours.to_ambient(ours.expmap0(tangents(20)))
-    torch.testing.assert_close(m[:, 1:].square().sum(-1) - m[:, 0].square(), m.new_full((20,), -2.0))
+    torch.testing.assert_close(
+        m[:, 1:].square().sum(-1) - m[:, 0].square(), m.new_full((20,), -2.0)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -24,7 +24,9 @@ def normal(*shape, seed=0):
 
 
 def codes(manifold, count=6, dim=3):
-    return manifold.parameter(manifold.random(count, dim, std=0.5, generator=torch.Generator().manual_seed(0)))
+    return manifold.parameter(
+        manifold.random(count, dim, std=0.5, generator=torch.Generator().manual_seed(0))
+    )
 
 
 class Holder(torch.nn.Module):
@@ -95,7 +97,10 @@ def test_a_parameter_is_made_of_points_that_were_projected_first(model):
 
 @both_models
 def test_deepcopy_and_loading_keep_the_manifold(model):
-    first, second = Holder(model(codes="riemannian", curvature=0.5)), Holder(model(codes="riemannian", curvature=0.5))
+    first, second = (
+        Holder(model(codes="riemannian", curvature=0.5)),
+        Holder(model(codes="riemannian", curvature=0.5)),
+    )
     with torch.no_grad():
         second.codes.copy_(second.codes.manifold.projx(second.codes * 0.5))
     clone = copy.deepcopy(first).double()
@@ -148,7 +153,10 @@ def test_fifty_steps_stay_on_the_manifold_and_learn(model):
 @pytest.mark.parametrize("length", [0.05, 0.1])
 def test_the_first_step_is_as_long_as_manifold_lr(model, length):
     manifold = model(codes="riemannian", curvature=0.5)
-    parameter, target = codes(manifold), manifold.random(6, 3, generator=torch.Generator().manual_seed(1))
+    parameter, target = (
+        codes(manifold),
+        manifold.random(6, 3, generator=torch.Generator().manual_seed(1)),
+    )
     before = parameter.detach().clone()
     manifold.squared_dist(manifold.codes(parameter)[1], target).sum().backward()
     riemannian_adam([parameter], manifold_lr=length).step()
@@ -161,7 +169,10 @@ def test_ordinary_parameters_move_as_by_adam():
     ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     theirs.load_state_dict(ours.state_dict())
     options = {"lr": 0.01, "betas": (0.8, 0.9), "eps": 1e-6, "weight_decay": 0.1}
-    optimizers = [riemannian_adam(ours.parameters(), **options), torch.optim.Adam(theirs.parameters(), **options)]
+    optimizers = [
+        riemannian_adam(ours.parameters(), **options),
+        torch.optim.Adam(theirs.parameters(), **options),
+    ]
     for step in range(5):
         for layer, optimizer in zip((ours, theirs), optimizers, strict=True):
             optimizer.zero_grad()
@@ -172,7 +183,9 @@ def test_ordinary_parameters_move_as_by_adam():
 
 def test_groups_are_split_by_sort_and_keep_what_they_state():
     points, flat, other = codes(Poincare(codes="riemannian")), *torch.nn.Linear(3, 2).parameters()
-    groups = riemannian_adam(iter([points, flat]), lr=0.01, manifold_lr=0.2, weight_decay=0.1).param_groups
+    groups = riemannian_adam(
+        iter([points, flat]), lr=0.01, manifold_lr=0.2, weight_decay=0.1
+    ).param_groups
     assert [(g["params"][0] is points, g["lr"], g["weight_decay"]) for g in groups] == [
         (False, 0.01, 0.1),
         (True, 0.2, 0.0),
@@ -193,7 +206,9 @@ def test_the_optimizer_resumes_to_the_bit(model):
         target = holder.manifold.random(6, 3, generator=torch.Generator().manual_seed(1))
         for _ in range(steps):
             optimizer.zero_grad()
-            holder.manifold.squared_dist(holder.manifold.codes(holder.codes)[1], target).sum().backward()
+            holder.manifold.squared_dist(
+                holder.manifold.codes(holder.codes)[1], target
+            ).sum().backward()
             optimizer.step()
 
     whole, part, rest = (Holder(model(codes="riemannian")) for _ in range(3))

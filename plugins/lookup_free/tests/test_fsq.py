@@ -8,7 +8,7 @@ import torch
 
 from vqcore import VectorQuantizer
 from vqcore.errors import UsageError
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
 
@@ -52,7 +52,10 @@ def test_the_bound_reaches_every_code_and_no_further():
     layer = build([2, 3, 4, 5, 8])
     far = layer.tangent(torch.tensor([[-50.0] * 5, [50.0] * 5]))
     assert layer.digits(far).tolist() == [[0] * 5, [1, 2, 3, 4, 7]]
-    assert layer.digits(4 * far).tolist() == [[0] * 5, [1, 2, 3, 4, 7]]  # whatever else comes in stays on the grid
+    assert layer.digits(4 * far).tolist() == [
+        [0] * 5,
+        [1, 2, 3, 4, 7],
+    ]  # whatever else comes in stays on the grid
     every = layer.decode(torch.arange(layer.codebook_size))
     assert len(every.unique(dim=0)) == layer.codebook_size
     assert torch.equal(layer.encode(every), torch.arange(layer.codebook_size))
@@ -62,7 +65,9 @@ def test_the_bound_reaches_every_code_and_no_further():
 
 def test_the_derivative_is_that_of_the_bound():
     layer = build([3, 4, 5, 8])
-    z = torch.randn(20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    z = torch.randn(
+        20, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).requires_grad_()
     assert torch.autograd.gradcheck(layer.tangent, z)
 
 

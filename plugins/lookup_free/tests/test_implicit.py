@@ -7,9 +7,9 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from vqcore import VectorQuantizer
+from vqcore.codebook.usage import code_counts
 from vqcore.errors import SettingError
-from vqcore.metrics import code_counts
-from vqcore.registry import default_registry
+from vqcore.plugin.registry import default_registry
 from vqcore.testing.collectives import refused
 
 NAMES = ["bsq", "fsq", "lfq"]
@@ -51,11 +51,11 @@ def test_more_codes_than_can_be_counted_are_counted_by_parts(name):
     z = made.tangent(torch.randn(100, made.dim))
     mask = torch.arange(100) < 90
     out = made(z, mask)
-    assert len(out.uses) > 2
-    widths = [use.z.shape[1] for use in out.uses]
+    assert len(out.assignments) > 2
+    widths = [use.z.shape[1] for use in out.assignments]
     assert sum(widths) == made.dim
-    assert torch.equal(torch.cat([use.z_q for use in out.uses], 1), out.z_q)
-    for use in out.uses:
+    assert torch.equal(torch.cat([use.z_q for use in out.assignments], 1), out.z_q)
+    for use in out.assignments:
         assert use.codebook is None
         assert use.counts.shape[0] <= 2**16
         assert use.counts.sum() == 90
@@ -63,10 +63,10 @@ def test_more_codes_than_can_be_counted_are_counted_by_parts(name):
         assert (use.indices[90:] == -1).all()
     # the parts' indices, put together, are the whole's
     whole, size = torch.zeros(90, dtype=torch.int64), 1
-    for use in out.uses:
+    for use in out.assignments:
         whole, size = whole + use.indices[:90] * size, size * use.counts.shape[0]
     assert torch.equal(whole, out.indices[:90])
-    parts = iter([use.z_q for use in out.uses])
+    parts = iter([use.z_q for use in out.assignments])
     assert torch.equal(made.join(parts, (10, 10)), out.z_q.view(10, 10, -1))
 
 

@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vqcore import draws
+from vqcore.numerics import counter_rng
 
 
 def is_active() -> bool:
@@ -47,7 +47,9 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tenso
     position = mask.cumsum(0)
     held = mask.sum()
     first, total = _offsets(held)
-    place = draws.permutation(key, count, device=rows.device) + draws.uniform(key + 1, count, device=rows.device)
+    place = counter_rng.permutation(key, count, device=rows.device) + counter_rng.uniform(
+        key + 1, count, device=rows.device
+    )
     from_first_rank(place)
     part = place.long()
     start, end = part * total // count, (part + 1) * total // count

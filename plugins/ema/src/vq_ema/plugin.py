@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -15,7 +15,7 @@ def vq_quantizers() -> list[ComponentSpec]:
         ComponentSpec(
             name="ema",
             target="vq_ema.quantizer:EMACodebook",
-            config="vq_ema.config:EMAConfig",
+            config="vq_ema.ema_config:EMAConfig",
             summary="one codebook learned by exponential moving averages",
         )
     ]

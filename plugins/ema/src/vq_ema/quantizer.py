@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vqcore.codebook import CodebookQuantizer, squared_error
+from vqcore.codebook.table import CodebookQuantizer, squared_error
 from vqcore.distributed import sum_over_ranks
 
 
@@ -44,7 +44,9 @@ class EMACodebook(CodebookQuantizer):
         return self.tangents, self.manifold.expmap0(self.tangents)
 
     @torch.no_grad()
-    def set_points(self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def set_points(
+        self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
         """See ``CodebookQuantizer.set_points``; these rows' counts and sums start afresh."""
         self.counts.data.masked_fill_(rows, 1.0)
         self._replace(self.sums, rows, self.manifold.to_ambient(points))
@@ -52,12 +54,17 @@ class EMACodebook(CodebookQuantizer):
 
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """See ``CodebookQuantizer.losses``: commitment only."""
-        return {"commitment": self.commitment_weight * squared_error(self.manifold, x, chosen, mask, self.dim)}
+        return {
+            "commitment": self.commitment_weight
+            * squared_error(self.manifold, x, chosen, mask, self.dim)
+        }
 
     def gather(self, x: Tensor, indices: Tensor) -> None:
         """See ``CodebookQuantizer.gather``: one index-add, row 0 takes the masked tokens."""
         ambient = self.manifold.to_ambient(x)
-        sums = ambient.new_zeros(self.codebook_size + 1, ambient.shape[1]).index_add_(0, indices + 1, ambient)[1:]
+        sums = ambient.new_zeros(self.codebook_size + 1, ambient.shape[1]).index_add_(
+            0, indices + 1, ambient
+        )[1:]
         self._gathered = sums if self._gathered is None else self._gathered + sums
 
     def learn(self, counts: Tensor) -> None:
@@ -67,11 +74,15 @@ class EMACodebook(CodebookQuantizer):
         if self.manifold.learns:
             points = self.manifold.expmap0(self.tangents)
             self.sums.copy_(self.counts.unsqueeze(1) * self.manifold.to_ambient(points))
-        share = torch.where(counts.sum() > 0, 1 - self.decay, 0.0).to(self.counts.dtype)  # no tokens, no step
+        share = torch.where(counts.sum() > 0, 1 - self.decay, 0.0).to(
+            self.counts.dtype
+        )  # no tokens, no step
         self.counts.lerp_(counts.to(self.counts.dtype), share)
         self.sums.lerp_(gathered.to(self.sums.dtype), share.to(self.sums.dtype))
         total = self.counts.sum()
-        smoothed = (self.counts + self.epsilon) * (total / (total + self.codebook_size * self.epsilon))
+        smoothed = (self.counts + self.epsilon) * (
+            total / (total + self.codebook_size * self.epsilon)
+        )
         moved = self.manifold.logmap0(self.manifold.from_ambient(self.sums / smoothed.unsqueeze(1)))
         self._replace(self.tangents, counts > 0, moved)
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vqcore.errors import SettingError
-from vqcore.manifold import Manifold
-from vqcore.quantizer import Quantized, Quantizer, merge_losses
+from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.quantizer import Quantized, Quantizer, merge_losses
 
 
 class Grouped(Quantizer):
@@ -42,7 +42,9 @@ class Grouped(Quantizer):
         super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)
         if dim % groups:
             divisors = ", ".join(str(g) for g in range(1, dim + 1) if dim % g == 0)
-            raise SettingError("groups", groups, f"a divisor of dim = {dim}", f"choose one of {divisors}")
+            raise SettingError(
+                "groups", groups, f"a divisor of dim = {dim}", f"choose one of {divisors}"
+            )
         built = [
             inner(dim=dim // groups, codebook_size=codebook_size, manifold=manifold)
             for _ in range(1 if shared else groups)
@@ -58,7 +60,9 @@ class Grouped(Quantizer):
         split = z.unflatten(-1, (self.groups, -1))
         if self.shared:
             return self.inner[0].tangent(split).flatten(-2)
-        return torch.cat([inner.tangent(split[..., g, :]) for g, inner in enumerate(self.inner)], -1)
+        return torch.cat(
+            [inner.tangent(split[..., g, :]) for g, inner in enumerate(self.inner)], -1
+        )
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See ``Quantizer.forward``."""
@@ -66,13 +70,13 @@ class Grouped(Quantizer):
         if self.shared:
             spread = None if mask is None else mask.unsqueeze(-1).expand(split.shape[:-1])
             whole = self.inner[0](split, spread)
-            return Quantized(whole.z_q.flatten(-2), whole.indices, whole.losses, whole.uses)
+            return Quantized(whole.z_q.flatten(-2), whole.indices, whole.losses, whole.assignments)
         parts = [inner(split[..., g, :], mask) for g, inner in enumerate(self.inner)]
         return Quantized(
             torch.cat([part.z_q for part in parts], -1),
             torch.stack([part.indices for part in parts], z.ndim - 1),
             merge_losses([part.losses for part in parts]),
-            tuple(use for part in parts for use in part.uses),
+            tuple(use for part in parts for use in part.assignments),
         )
 
     def encode(self, z: Tensor) -> Tensor:
@@ -80,21 +84,27 @@ class Grouped(Quantizer):
         split = z.unflatten(-1, (self.groups, -1))
         if self.shared:
             return self.inner[0].encode(split)
-        return torch.stack([inner.encode(split[..., g, :]) for g, inner in enumerate(self.inner)], z.ndim - 1)
+        return torch.stack(
+            [inner.encode(split[..., g, :]) for g, inner in enumerate(self.inner)], z.ndim - 1
+        )
 
     def decode(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.decode``."""
         if self.shared:
             return self.inner[0].decode(indices).flatten(-2)
         axis = indices.ndim - len(self.index_shape)
-        return torch.cat([inner.decode(indices.select(axis, g)) for g, inner in enumerate(self.inner)], -1)
+        return torch.cat(
+            [inner.decode(indices.select(axis, g)) for g, inner in enumerate(self.inner)], -1
+        )
 
     def lookup(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.lookup``."""
         if self.shared:
             return self.inner[0].lookup(indices)
         axis = indices.ndim - len(self.index_shape)
-        return torch.stack([inner.lookup(indices.select(axis, g)) for g, inner in enumerate(self.inner)], axis)
+        return torch.stack(
+            [inner.lookup(indices.select(axis, g)) for g, inner in enumerate(self.inner)], axis
+        )
 
     def join(self, parts: Iterator[Tensor], shape: tuple[int, ...]) -> Tensor:
         """See ``Quantizer.join``."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -15,13 +15,13 @@ def vq_quantizers() -> list[ComponentSpec]:
         ComponentSpec(
             name="grouped",
             target="vq_grouped.grouped:Grouped",
-            config="vq_grouped.config:GroupedConfig",
+            config="vq_grouped.grouped_config:GroupedConfig",
             summary="splits the latent into groups, each with a quantizer of its own",
         ),
         ComponentSpec(
             name="residual",
             target="vq_grouped.residual:Residual",
-            config="vq_grouped.config:ResidualConfig",
+            config="vq_grouped.grouped_config:ResidualConfig",
             summary="quantizes in stages, each the rest of the one before",
         ),
     ]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from vqcore import draws
 from vqcore.distributed import from_first_rank
-from vqcore.manifold import Manifold
-from vqcore.quantizer import Quantized, Quantizer, merge_losses
+from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.quantizer import Quantized, Quantizer, merge_losses
+from vqcore.numerics import counter_rng
 
 
 class Residual(Quantizer):
@@ -53,12 +53,17 @@ class Residual(Quantizer):
     ) -> None:
         super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)
         self.inner = nn.ModuleList(
-            inner(dim=dim, codebook_size=codebook_size, manifold=manifold) for _ in range(1 if shared else stages)
+            inner(dim=dim, codebook_size=codebook_size, manifold=manifold)
+            for _ in range(1 if shared else stages)
         )
         first = self.inner[0]
         self.stages, self.shared, self.stage_dropout = stages, shared, stage_dropout
         self.on_manifold = residuals == "manifold" and first.codebook is not None
-        self.dim, self.codebook_size, self.synchronized = first.dim, first.codebook_size, first.synchronized
+        self.dim, self.codebook_size, self.synchronized = (
+            first.dim,
+            first.codebook_size,
+            first.synchronized,
+        )
         self.index_shape, self.factors = (stages, *first.index_shape), first.factors
         self.seed, self.step = int(torch.randint(2**31, (), device="cpu")), 0
         #: Number of stages in use in the present training step.
@@ -80,7 +85,7 @@ class Residual(Quantizer):
             self._sum(codes),
             torch.stack([part.indices for part in parts], z.ndim - 1),
             self._merge([part.losses for part in parts]),
-            tuple(use for part in parts for use in part.uses),
+            tuple(use for part in parts for use in part.assignments),
         )
 
     @torch.no_grad()
@@ -95,12 +100,20 @@ class Residual(Quantizer):
     def decode(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.decode``. With -1 from some stage on, what the stages before it give."""
         axis = indices.ndim - len(self.index_shape)
-        return self._sum([inner.decode(indices.select(axis, stage)) * scale for stage, inner, scale in self._each()])
+        return self._sum(
+            [
+                inner.decode(indices.select(axis, stage)) * scale
+                for stage, inner, scale in self._each()
+            ]
+        )
 
     def lookup(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.lookup``."""
         axis = indices.ndim - len(self.index_shape)
-        looked_up = [inner.lookup(indices.select(axis, stage)) * scale for stage, inner, scale in self._each()]
+        looked_up = [
+            inner.lookup(indices.select(axis, stage)) * scale
+            for stage, inner, scale in self._each()
+        ]
         return torch.stack(looked_up, axis)
 
     def join(self, parts: Iterator[Tensor], shape: tuple[int, ...]) -> Tensor:
@@ -123,7 +136,7 @@ class Residual(Quantizer):
         if self.stage_dropout > 0:
             from_first_rank(self.in_use)
 
-    # -- stages -----------------------------------------------------------------------------------------------
+    # -- stages --------------------------------------------------------------
 
     def residual_scale(self) -> float:
         """See ``Quantizer.residual_scale``: what all stages leave."""
@@ -132,7 +145,10 @@ class Residual(Quantizer):
     def _each(self) -> list[tuple[int, Quantizer, float]]:
         """Each stage with its quantizer and the scale of its rest."""
         scale = self.inner[0].residual_scale()
-        return [(stage, self.inner[0 if self.shared else stage], scale**stage) for stage in range(self.stages)]
+        return [
+            (stage, self.inner[0 if self.shared else stage], scale**stage)
+            for stage in range(self.stages)
+        ]
 
     def _merge(self, losses: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """The mean of each loss over the stages in use; those of dropped ones are 0."""
@@ -150,11 +166,15 @@ class Residual(Quantizer):
 
     def _draw(self) -> None:
         if self.stage_dropout > 0:
-            chance, place = draws.uniform(draws.key_of(self.seed, self.step), 2).tolist()
+            chance, place = counter_rng.uniform(
+                counter_rng.key_of(self.seed, self.step), 2
+            ).tolist()
             fewer = 1 + int(place * (self.stages - 1))
-            self.in_use.fill_(fewer if chance < self.stage_dropout and self.stages > 1 else self.stages)
+            self.in_use.fill_(
+                fewer if chance < self.stage_dropout and self.stages > 1 else self.stages
+            )
 
-    # -- addition ---------------------------------------------------------------------------------------------
+    # -- addition ------------------------------------------------------------
 
     def _subtract(self, rest: Tensor, code: Tensor) -> Tensor:
         if not self.on_manifold:
@@ -175,7 +195,7 @@ class Residual(Quantizer):
         """Tangent vectors (..., D) as those of each factor (..., F, D/F)."""
         return u.unflatten(-1, (self.factors, -1))
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------
 
     def get_extra_state(self) -> Tensor:
         """Seed and step of the draws, as a tensor that safetensors can hold."""

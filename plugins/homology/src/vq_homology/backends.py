@@ -54,9 +54,13 @@ class GiottoPH(Backend):
         """
         if len(edges) > FLOAT32_WHOLE:
             expected = f"at most {FLOAT32_WHOLE} edges, here {len(edges)}"
-            raise SettingError("backend", self.name, expected, "lower max_points or edge_quantile, or choose gudhi")
+            raise SettingError(
+                "backend", self.name, expected, "lower max_points or edge_quantile, or choose gudhi"
+            )
         graph = self._coo((_ranks(edges), (edges[:, 0], edges[:, 1])), shape=(points, points))
-        found = self._ripser(graph, metric="precomputed", maxdim=1, n_threads=1)  # diagrams are right with any number
+        found = self._ripser(
+            graph, metric="precomputed", maxdim=1, n_threads=1
+        )  # diagrams are right with any number
         return np.asarray(found["dgms"][1], dtype=np.float64).reshape(-1, 2)
 
 
@@ -86,7 +90,9 @@ class Gudhi(Backend):
         if self._ripser is None:
             return self._loops_of_tree(edges, points)
         rows, columns = (np.ascontiguousarray(edges[:, k], dtype=np.int32) for k in (0, 1))
-        found = self._ripser(rows, columns, _ranks(edges), points, max_dimension=1, homology_coeff_field=2)
+        found = self._ripser(
+            rows, columns, _ranks(edges), points, max_dimension=1, homology_coeff_field=2
+        )
         return np.asarray(found[1], dtype=np.float64).reshape(-1, 2)
 
     def _loops_of_tree(self, edges: np.ndarray, points: int) -> np.ndarray:
@@ -95,7 +101,9 @@ class Gudhi(Backend):
         tree.insert_batch(np.ascontiguousarray(edges.T, dtype=np.int32), _ranks(edges))
         tree.expansion(2)
         tree.compute_persistence(homology_coeff_field=2, persistence_dim_max=False)
-        return np.asarray(tree.persistence_intervals_in_dimension(1), dtype=np.float64).reshape(-1, 2)
+        return np.asarray(tree.persistence_intervals_in_dimension(1), dtype=np.float64).reshape(
+            -1, 2
+        )
 
 
 def _ranks(edges: np.ndarray) -> np.ndarray:

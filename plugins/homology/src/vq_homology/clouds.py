@@ -10,8 +10,8 @@ from torch import Tensor
 
 from vq_homology import persistence
 from vq_homology.backends import Backend
-from vqcore import draws
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
+from vqcore.numerics import counter_rng
 
 #: Numbers held at a time while distances are computed, and rows at least: 0.5 MB comes from memory already mapped
 #: (three times as fast as 2 MB at n = 256), and fewer rows cost more in calls than they save. An accelerator wants
@@ -58,11 +58,13 @@ class Cloud:
 
     def to(self, device: torch.device) -> Cloud:
         """The same with its tensors on ``device``, which nobody waits for."""
-        rows, edges, filled = (_sent(tensor, device) for tensor in (self.rows, self.edges, self.filled))
+        rows, edges, filled = (
+            _sent(tensor, device) for tensor in (self.rows, self.edges, self.filled)
+        )
         return replace(self, rows=rows, edges=edges, filled=filled)
 
 
-# -- which points --------------------------------------------------------------------------------------------------
+# -- which points -----------------------------------------------------------
 
 
 def draw(count: int, limit: int, step: int) -> Tensor:
@@ -73,21 +75,29 @@ def draw(count: int, limit: int, step: int) -> Tensor:
     if count <= limit:
         return torch.arange(count)
     parts = torch.arange(limit + 1) * count // limit
-    return parts[:-1] + (draws.uniform(draws.key_of(step), limit) * parts.diff()).long()
+    return parts[:-1] + (counter_rng.uniform(counter_rng.key_of(step), limit) * parts.diff()).long()
 
 
-# -- the search ----------------------------------------------------------------------------------------------------
+# -- the search -------------------------------------------------------------
 
 
 def search(
-    points: Tensor, manifold: Manifold, *, step: int, limit: int, backend: Backend | None, edge_quantile: float
+    points: Tensor,
+    manifold: Manifold,
+    *,
+    step: int,
+    limit: int,
+    backend: Backend | None,
+    edge_quantile: float,
 ) -> Cloud:
     """The pairs of at most ``limit`` of ``points`` (K, A); H1 where a backend is given.
 
     Points with a coordinate that is not finite are left out. If distances overflow the cloud is empty: the term is 0
     until the next search.
     """
-    return solve(pose(points, manifold, step=step, limit=limit), backend, edge_quantile).to(points.device)
+    return solve(pose(points, manifold, step=step, limit=limit), backend, edge_quantile).to(
+        points.device
+    )
 
 
 @dataclass(frozen=True)
@@ -116,13 +126,19 @@ def pose(points: Tensor, manifold: Manifold, *, step: int, limit: int) -> Proble
     rows = draw(len(points), limit, step)
     members = in_full_precision(points.detach()).index_select(0, _sent(rows, points.device))
     finite = torch.isfinite(members).all(1)
-    if len(members):  # in place of the others, which would spoil what is computed of all, one that is finite
-        place = torch.where(finite, torch.arange(len(finite), device=finite.device), finite.long().argmax())
+    if len(
+        members
+    ):  # in place of the others, which would spoil what is computed of all, one that is finite
+        place = torch.where(
+            finite, torch.arange(len(finite), device=finite.device), finite.long().argmax()
+        )
         members = members.index_select(0, place)
     tensors, arrived = (finite, distance_matrix(members, manifold)), None
     if copies_behind(points.device):
         pinned = [torch.empty_like(tensor, device="cpu", pin_memory=True) for tensor in tensors]
-        tensors = tuple(to.copy_(tensor, non_blocking=True) for to, tensor in zip(pinned, tensors, strict=True))
+        tensors = tuple(
+            to.copy_(tensor, non_blocking=True) for to, tensor in zip(pinned, tensors, strict=True)
+        )
         arrived = torch.accelerator.current_stream(points.device).record_event()
     finite, distances = (tensor.cpu() for tensor in tensors)
     return Problem(tuple(points.shape), step, rows, finite, distances, arrived)
@@ -132,14 +148,25 @@ def solve(problem: Problem, backend: Backend | None, edge_quantile: float) -> Cl
     """The pairs of a problem, found and kept on the processor; waits until it is there. For any thread."""
     if problem.arrived is not None:
         problem.arrived.synchronize()
-    kept, rows, distances = problem.finite.numpy(), problem.rows[problem.finite], problem.distances.double().numpy()
+    kept, rows, distances = (
+        problem.finite.numpy(),
+        problem.rows[problem.finite],
+        problem.distances.double().numpy(),
+    )
     distances = distances if kept.all() else distances[np.ix_(kept, kept)]
     if not np.isfinite(distances).all():
         rows, distances = rows[:0], distances[:0, :0]
     pairs = persistence.search(distances, backend, edge_quantile)
     edges = np.concatenate([pairs.tree, pairs.births, pairs.deaths])
     median = _median_life(distances, pairs)
-    return Cloud(problem.table, problem.step, median, rows, torch.from_numpy(edges), torch.from_numpy(pairs.filled))
+    return Cloud(
+        problem.table,
+        problem.step,
+        median,
+        rows,
+        torch.from_numpy(edges),
+        torch.from_numpy(pairs.filled),
+    )
 
 
 def empty(points: Tensor, step: int) -> Cloud:
@@ -173,11 +200,17 @@ def distance_matrix(points: Tensor, manifold: Manifold) -> Tensor:
     distances = points.new_empty(n, n)
     on_cpu, exact = points.device.type == "cpu", points.dtype == torch.float64
     product = on_cpu and exact and _has_product(manifold)
-    rows = max(LEAST_ROWS, (TILE_CPU if on_cpu else TILE_DEVICE) // max(1, n if product else n * width))
+    rows = max(
+        LEAST_ROWS, (TILE_CPU if on_cpu else TILE_DEVICE) // max(1, n if product else n * width)
+    )
     for start in range(0, n, rows):
         stop = min(start + rows, n)
         some, others = points[start:stop], points[start:]
-        tile = _distances_of_product(some, others, manifold) if product else manifold.pairwise_dist(some, others)
+        tile = (
+            _distances_of_product(some, others, manifold)
+            if product
+            else manifold.pairwise_dist(some, others)
+        )
         tile = _rounded(tile) if exact else tile
         corner = tile[:, : stop - start]
         corner.copy_(torch.maximum(corner, corner.T))  # to the bit: a product is not symmetric
@@ -194,7 +227,9 @@ def _has_product(manifold: Manifold) -> bool:
 def _distances_of_product(x: Tensor, y: Tensor, manifold: Manifold) -> Tensor:
     """Distances (N, M) of x (N, A) to y (M, A), which begins with x."""
     squared = manifold.pairwise_squared_dist(x, y)
-    near = CANCELS * squared[0].max()  # any point's farthest is at least half as far as the farthest two
+    near = (
+        CANCELS * squared[0].max()
+    )  # any point's farthest is at least half as far as the farthest two
     for pairs in (squared <= near).nonzero().split(max(1, TILE_CPU // max(1, x.shape[1]))):
         i, j = pairs.unbind(1)
         squared[i, j] = manifold.squared_dist(x.index_select(0, i), y.index_select(0, j))
@@ -214,16 +249,26 @@ def _median_life(distances: np.ndarray, pairs: persistence.Pairs) -> float:
     return float(np.median(lives)) if len(lives) else 0.0
 
 
-# -- memory --------------------------------------------------------------------------------------------------------
+# -- memory -----------------------------------------------------------------
 
 
 def pack(clouds: dict[int, Cloud]) -> Tensor:
     """Clouds as one vector of float64, exact for whole numbers: checkpoints and safetensors hold tensors only."""
     parts = [torch.tensor([FORMAT, len(clouds)], dtype=torch.float64)]
     for place, cloud in clouds.items():
-        head = [place, *cloud.table, cloud.step, cloud.median, len(cloud.rows), len(cloud.edges), len(cloud.filled)]
+        head = [
+            place,
+            *cloud.table,
+            cloud.step,
+            cloud.median,
+            len(cloud.rows),
+            len(cloud.edges),
+            len(cloud.filled),
+        ]
         parts.append(torch.tensor(head, dtype=torch.float64))
-        parts += [tensor.flatten().double().cpu() for tensor in (cloud.rows, cloud.edges, cloud.filled)]
+        parts += [
+            tensor.flatten().double().cpu() for tensor in (cloud.rows, cloud.edges, cloud.filled)
+        ]
     return torch.cat(parts)
 
 
@@ -235,8 +280,15 @@ def unpack(state: Tensor) -> dict[int, Cloud]:
     for _ in range(int(count) if version == FORMAT else 0):
         place, points, width, step, median, *sizes = rest[:8].tolist()
         rows, edges, loops = (int(size) for size in sizes)
-        row, edge, fill, rest = rest[8:].split([rows, 2 * edges, loops, len(rest) - 8 - rows - 2 * edges - loops])
+        row, edge, fill, rest = rest[8:].split(
+            [rows, 2 * edges, loops, len(rest) - 8 - rows - 2 * edges - loops]
+        )
         clouds[int(place)] = Cloud(
-            (int(points), int(width)), int(step), median, row.long(), edge.long().view(-1, 2), fill.bool()
+            (int(points), int(width)),
+            int(step),
+            median,
+            row.long(),
+            edge.long().view(-1, 2),
+            fill.bool(),
         )
     return clouds

@@ -36,7 +36,9 @@ class Pairs:
     filled: np.ndarray
 
 
-def search(distances: np.ndarray, backend: Backend | None = None, edge_quantile: float = 1.0) -> Pairs:
+def search(
+    distances: np.ndarray, backend: Backend | None = None, edge_quantile: float = 1.0
+) -> Pairs:
     """The pairs of the metric space with the distance matrix ``distances`` (n, n), symmetric and finite.
 
     H0 is exact. H1 is computed where a ``backend`` is given, from the shortest ``edge_quantile`` of all edges, or from
@@ -48,11 +50,15 @@ def search(distances: np.ndarray, backend: Backend | None = None, edge_quantile:
         return Pairs(tree, none, none, np.empty(0, dtype=bool))
     edges = shortest_edges(distances, 1.0 if len(distances) <= FULL_SIZE else edge_quantile)
     ranks = backend.loops(edges, len(distances))
-    ranks = ranks[np.lexsort((ranks[:, 1], ranks[:, 0]))]  # backends list them in orders of their own
+    ranks = ranks[
+        np.lexsort((ranks[:, 1], ranks[:, 0]))
+    ]  # backends list them in orders of their own
     filled = np.isfinite(ranks[:, 1])
     first, last = ranks[:, 0], np.where(filled, ranks[:, 1], len(edges))
     chosen = edges.astype(np.int64)
-    return Pairs(tree, chosen[first.astype(np.int64) - 1], chosen[last.astype(np.int64) - 1], filled)
+    return Pairs(
+        tree, chosen[first.astype(np.int64) - 1], chosen[last.astype(np.int64) - 1], filled
+    )
 
 
 def spanning_tree(distances: np.ndarray) -> np.ndarray:
@@ -64,7 +70,11 @@ def spanning_tree(distances: np.ndarray) -> np.ndarray:
     if n < 2:
         return np.empty((0, 2), dtype=np.int64)
     nearest, source = np.array(distances[0], dtype=np.float64), np.zeros(n, dtype=np.int64)
-    joined, row, closer = np.zeros(n), np.empty(n), np.empty(n, dtype=bool)  # joined: inf for points in the tree
+    joined, row, closer = (
+        np.zeros(n),
+        np.empty(n),
+        np.empty(n, dtype=bool),
+    )  # joined: inf for points in the tree
     nearest[0] = joined[0] = np.inf
     order = np.empty(n - 1, dtype=np.int64)
     for step in range(n - 1):

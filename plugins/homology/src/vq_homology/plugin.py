@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from vqcore.report import Section
+    from vqcore.plugin.report_section import Section
 
 VQ_API = 1
 
@@ -21,7 +21,7 @@ def vq_regularizers() -> list[ComponentSpec]:
         ComponentSpec(
             name="homology",
             target="vq_homology.regularizer:Homology",
-            config="vq_homology.config:HomologyConfig",
+            config="vq_homology.homology_config:HomologyConfig",
             summary="keeps codes apart (H0) and sets how many loops they form (H1)",
         )
     ]
@@ -58,11 +58,11 @@ def vq_run_end(run: Any, status: str) -> None:
     lines = record.read(run.folder.path)
     if not lines:
         return
-    from vq_homology import pictures
+    from vq_homology import plots
 
-    metrics = pictures.read_metrics(run.folder.path)
+    metrics = plots.read_metrics(run.folder.path)
     for cloud in [name for name in ("codebook", "latents") if name in lines[-1]]:
-        pictures.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
+        plots.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
 
 
 @hookimpl
@@ -70,11 +70,14 @@ def vq_report(run: Any) -> list[Section]:
     """What the record shows, where there is one."""
     if not _takes_part(run):
         return []
-    from vq_homology import record, report
+    from vq_homology import record, report_sections
 
-    return report.sections(record.read(run.folder.path), run.metrics)
+    return report_sections.sections(record.read(run.folder.path), run.metrics)
 
 
 def _takes_part(run: Any) -> bool:
     """Whether the run has the regularizer, under whatever name it was asked for."""
-    return any(chosen.spec.target == "vq_homology.regularizer:Homology" for chosen in run.config.regularizers.values())
+    return any(
+        chosen.spec.target == "vq_homology.regularizer:Homology"
+        for chosen in run.config.regularizers.values()
+    )

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vq_homology.clouds import draw
 from vq_homology.ranks import maximum_over_ranks, place_among_ranks, with_gradient
+from vqcore.codebook.usage import code_counts
 from vqcore.distributed import sum_over_ranks
-from vqcore.latent import LatentBatch
-from vqcore.metrics import code_counts
+from vqcore.interfaces.latent_batch import LatentBatch
 
 
 def latents(batch: LatentBatch, limit: int, *, gather: bool = False) -> Tensor:
@@ -59,12 +59,18 @@ def quantized(batch: LatentBatch, limit: int, *, gather: bool = False) -> Tensor
         sum_over_ranks(counts)
     codes = counts.nonzero().squeeze(1)
     codes = codes[draw(len(codes), limit, batch.step).to(codes.device)]
-    place = torch.full_like(counts, -1).index_copy(0, codes, torch.arange(len(codes), device=codes.device))
+    place = torch.full_like(counts, -1).index_copy(
+        0, codes, torch.arange(len(codes), device=codes.device)
+    )
     rows = (kept & (place[index.clamp(min=0)] >= 0)).nonzero().squeeze(1)
     to, index, z = place[index[rows]], index[rows], z.index_select(0, rows)
     first = rows.new_full((len(codes),), len(kept)).scatter_reduce(0, to, rows, "amin")
-    here = (first < len(kept)).nonzero().squeeze(1)  # a code's tokens have the same z_q: one of them is enough
-    values = z_q.new_full((len(codes), z_q.shape[1]), -math.inf).index_copy(0, here, z_q[first[here]])
+    here = (
+        (first < len(kept)).nonzero().squeeze(1)
+    )  # a code's tokens have the same z_q: one of them is enough
+    values = z_q.new_full((len(codes), z_q.shape[1]), -math.inf).index_copy(
+        0, here, z_q[first[here]]
+    )
     shares = torch.zeros_like(values).index_add(0, to, z / counts[index].unsqueeze(1))
     if gather:
         return batch.manifold.expmap0(with_gradient(maximum_over_ranks(values), shares))

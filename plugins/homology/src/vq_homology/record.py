@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vq_homology import backends, clouds, persistence
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
 
 FILE = "homology.jsonl"
 #: Points of a cloud at most, evenly spaced: enough to see its shape, and milliseconds to search.
@@ -27,10 +27,17 @@ def observe(run: Any, batch: Tensor) -> dict[str, Any]:
     Always by gudhi (MIT), whatever the regularizer's backend is.
     """
     bottleneck = run.model.bottleneck
-    use = bottleneck.inspect(run.model.backbone.encode(batch)).uses[0]
+    use = bottleneck.inspect(run.model.backbone.encode(batch)).assignments[0]
     latents = bottleneck.manifold.expmap0(use.z[use.mask])
-    found = {"latents": latents} if use.codebook is None else {"latents": latents, "codebook": use.codebook}
-    return {"step": run.step, **{name: diagram(points, bottleneck.manifold) for name, points in found.items()}}
+    found = (
+        {"latents": latents}
+        if use.codebook is None
+        else {"latents": latents, "codebook": use.codebook}
+    )
+    return {
+        "step": run.step,
+        **{name: diagram(points, bottleneck.manifold) for name, points in found.items()},
+    }
 
 
 def diagram(points: Tensor, manifold: Manifold) -> dict[str, Any]:
@@ -80,7 +87,9 @@ def rewind(folder: Path, step: int) -> None:
     """Forget what comes after ``step``: a resumed run writes it anew."""
     if (folder / FILE).exists():
         kept = [line for line in read(folder) if line["step"] <= step]
-        (folder / FILE).write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        (folder / FILE).write_text(
+            "".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8"
+        )
 
 
 def _parsed(lines: Iterable[str]) -> Iterable[dict[str, Any]]:

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq_homology import backends, beside, clouds
+from vq_homology import backends, background_search, clouds
 from vq_homology.clouds import Cloud
 from vq_homology.points import latents, quantized
 from vq_homology.signature import Goal, Signature
 from vq_homology.strength import EntropyRatio
-from vqcore.latent import LatentBatch
-from vqcore.regularizer import Regularizer
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.interfaces.regularizer import Regularizer
 
 #: Size of a cloud where ``max_points`` leaves it open; a codebook alone is not searched on every step.
 DEFAULT_POINTS = {"latents": 256, "quantized": 256, "codebook": 1024}
@@ -124,7 +124,7 @@ class Homology(Regularizer):
         self.signature = Signature(goals, h0_form=h0_form, alive_scale=alive_scale)
         self.strength = EntropyRatio(period, entropy) if strength == "entropy-ratio" else None
         self.max_points = DEFAULT_POINTS[points] if max_points is None else max_points
-        self.wait, self._beside = wait, beside.Beside()
+        self.wait, self._beside = wait, background_search.Beside()
         self._clouds: dict[int, Cloud] = {}
         self._step: int | None = None
         self._calls = 0
@@ -139,7 +139,9 @@ class Homology(Regularizer):
             cloud = self._cloud(table, batch, reuse=table is batch.codebook)
             members = _members(table, cloud.rows.to(table.device))
             edges, filled = cloud.edges.to(table.device), cloud.filled.to(table.device)
-            term = self.signature.distance(members, batch.manifold, edges, filled, 0.5 * cloud.median)
+            term = self.signature.distance(
+                members, batch.manifold, edges, filled, 0.5 * cloud.median
+            )
             if self.strength is not None:
                 term = term * self.strength(batch)
         return term.to(torch.promote_types(table.dtype, torch.float32))
@@ -158,8 +160,14 @@ class Homology(Regularizer):
         kept = self._clouds.get(self._calls)
         if reuse and kept is not None and kept.serves(table, batch.step, self.refresh):
             return kept
-        waits = not reuse or self._calls >= MOST_CLOUDS or beside.waits(self.wait, table.device)
-        backend = backends.get(self.backend, beside=not waits) if self.signature.needs_loops else None
+        waits = (
+            not reuse
+            or self._calls >= MOST_CLOUDS
+            or background_search.waits(self.wait, table.device)
+        )
+        backend = (
+            backends.get(self.backend, beside=not waits) if self.signature.needs_loops else None
+        )
         search = clouds.search if waits else partial(self._beside.search, self._calls)
         cloud = search(
             table,
@@ -170,7 +178,11 @@ class Homology(Regularizer):
             edge_quantile=self.edge_quantile,
         )
         if cloud is None:  # not there yet
-            return kept if kept is not None and kept.fits(table, batch.step) else clouds.empty(table, batch.step)
+            return (
+                kept
+                if kept is not None and kept.fits(table, batch.step)
+                else clouds.empty(table, batch.step)
+            )
         cloud = replace(cloud, median=_running(kept.median if kept else 0.0, cloud.median))
         if self._calls < MOST_CLOUDS:
             self._clouds[self._calls] = cloud
@@ -192,7 +204,9 @@ def _members(table: Tensor, rows: Tensor) -> Tensor:
     finite = torch.isfinite(points).all(1)
     places = torch.arange(len(rows), device=rows.device)
     first = torch.where(finite, places, len(rows)).amin() if len(rows) else 0
-    return points.index_select(0, torch.where(finite, places, first).clamp(max=max(len(rows) - 1, 0)))
+    return points.index_select(
+        0, torch.where(finite, places, first).clamp(max=max(len(rows) - 1, 0))
+    )
 
 
 def _running(past: float, new: float) -> float:
@@ -201,6 +215,8 @@ def _running(past: float, new: float) -> float:
     return MEDIAN_DECAY * past + (1 - MEDIAN_DECAY) * new
 
 
-def _outside_of_graphs(function: Callable[[LatentBatch], Tensor]) -> Callable[[LatentBatch], Tensor]:
+def _outside_of_graphs(
+    function: Callable[[LatentBatch], Tensor],
+) -> Callable[[LatentBatch], Tensor]:
     """The function, run as it is also under torch.compile, which would unroll the search. A no-op elsewhere."""
     return torch.compiler.disable(function) if torch.compiler.is_compiling() else function

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vq_homology import statistics
 from vq_homology.statistics import Diagram
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Signature:
         alive_scale: distance, relative to the spread, at which loops are counted alive.
     """
 
-    def __init__(self, goals: dict[str, Goal], *, h0_form: str = "each", alive_scale: float = 0.5) -> None:
+    def __init__(
+        self, goals: dict[str, Goal], *, h0_form: str = "each", alive_scale: float = 0.5
+    ) -> None:
         self.goals = {name: goal for name, goal in goals.items() if goal.weight > 0}
         self.h0_form, self.alive_scale = h0_form, alive_scale
 
@@ -80,7 +82,9 @@ class Signature:
         """Whether a statistic of loops is asked for, so that they must be searched."""
         return any(name.startswith("h1") for name in self.goals)
 
-    def distance(self, points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor, width: float) -> Tensor:
+    def distance(
+        self, points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor, width: float
+    ) -> Tensor:
         """The term of points (n, A), a scalar: 0 for fewer than two.
 
         Args:
@@ -93,7 +97,9 @@ class Signature:
         if len(points) < 2:
             return term
         diagram = statistics.measure(points, manifold, edges, filled)
-        measured = Measured(diagram, statistics.spread(points, manifold), len(points), width, self.alive_scale)
+        measured = Measured(
+            diagram, statistics.spread(points, manifold), len(points), width, self.alive_scale
+        )
         for name, goal in self.goals.items():
             term = term + goal.weight * self._cost(name, measured, goal.target)
         return term

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqcore.manifold import Manifold
-from vqcore.numerics import safe_sqrt, xlogx
+from vqcore.interfaces.manifold import Manifold
+from vqcore.numerics.stable import safe_sqrt, xlogx
 
 #: Spreads and widths below this count as zero: a cloud this small has collapsed.
 SMALLEST = 1e-12
@@ -53,7 +53,9 @@ def measure(points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor) -
             them.
         filled: (m,) bool; the death of a loop that is not filled carries no gradient.
     """
-    lengths = manifold.dist(points.index_select(0, edges[:, 0]), points.index_select(0, edges[:, 1]))
+    lengths = manifold.dist(
+        points.index_select(0, edges[:, 0]), points.index_select(0, edges[:, 1])
+    )
     loops = len(filled)
     h0, births, deaths = lengths.split([len(edges) - 2 * loops, loops, loops])
     return Diagram(h0, births, torch.where(filled, deaths, deaths.detach()))
@@ -122,4 +124,6 @@ def alive(diagram: Diagram, scale: Tensor, at: float) -> Tensor:
     """
     width = (ALIVE_WIDTH * at * scale).clamp(min=SMALLEST)
     births, deaths = diagram.births, diagram.births + diagram.lives
-    return (torch.sigmoid((at * scale - births) / width) - torch.sigmoid((at * scale - deaths) / width)).sum()
+    return (
+        torch.sigmoid((at * scale - births) / width) - torch.sigmoid((at * scale - deaths) / width)
+    ).sum()

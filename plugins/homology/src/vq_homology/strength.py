@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from vq_homology.points import codebook_size
 from vq_homology.ranks import maximum_over_ranks
+from vqcore.codebook.usage import code_counts
 from vqcore.distributed import sum_over_ranks
 from vqcore.errors import UsageError
-from vqcore.latent import LatentBatch
-from vqcore.metrics import code_counts
-from vqcore.numerics import xlogx
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.numerics.stable import xlogx
 
 #: Bins of the histogram of input values.
 BINS = 256
@@ -72,7 +72,13 @@ class EntropyRatio(nn.Module):
         zero = torch.zeros((), dtype=torch.float64, device=batch.z.device)
         paper = self.entropy == "paper"
         codes = row_entropy(_quantized(batch)) if paper else usage_entropy(batch)
-        given = zero if not first else row_entropy(batch.inputs) if paper else value_entropy(batch.inputs)
+        given = (
+            zero
+            if not first
+            else row_entropy(batch.inputs)
+            if paper
+            else value_entropy(batch.inputs)
+        )
         return torch.stack([zero, zero, codes, zero + 1, given, zero + first])
 
     def get_extra_state(self) -> Tensor:
@@ -99,7 +105,9 @@ def value_entropy(inputs: Tensor) -> Tensor:
     low, high = maximum_over_ranks(ends)  # low with its sign turned
     width = high + low
     place = (values + low) / torch.where(width > 0, width, 1) * BINS
-    return _relative_entropy(code_counts(torch.where(finite, place.nan_to_num(0), -1).clamp(-1, BINS - 1).long(), BINS))
+    return _relative_entropy(
+        code_counts(torch.where(finite, place.nan_to_num(0), -1).clamp(-1, BINS - 1).long(), BINS)
+    )
 
 
 def row_entropy(rows: Tensor) -> Tensor:

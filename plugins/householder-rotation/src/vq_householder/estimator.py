@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqcore.estimator import GradientEstimator
-from vqcore.manifold import Manifold
+from vqcore.interfaces.estimator import GradientEstimator
+from vqcore.interfaces.manifold import Manifold
 
 #: Below this a bisector of two unit vectors is rounding noise, and a latent so short beside its code has a gradient
 #: blown up a million times: both fall back.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -15,7 +15,7 @@ def vq_estimators() -> list[ComponentSpec]:
         ComponentSpec(
             name="rotation",
             target="vq_householder.estimator:Rotation",
-            config="vq_householder.config:RotationConfig",
+            config="vq_householder.rotation_config:RotationConfig",
             summary="rotates and rescales the gradient as the latent turns into its code",
         )
     ]

@@ -8,10 +8,10 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from vqcore.curvature import Curvature, root
 from vqcore.errors import SettingError
-from vqcore.manifold import Manifold
-from vqcore.numerics import clip_norm, safe_norm, safe_sqrt
+from vqcore.interfaces.manifold import Manifold
+from vqcore.numerics.curvature import Curvature, root
+from vqcore.numerics.stable import clip_norm, safe_norm, safe_sqrt
 
 #: Largest sqrt(c) |u| that ``expmap0`` keeps apart, half the hyperbolic radius. There 1 - c|y|^2 has lost 2 of
 #: float32's 7 digits in the ball, 5 of float64's 16; the Lorentz model keeps to the same so that both agree.
@@ -33,7 +33,7 @@ class Hyperbolic(Manifold):
         gain: latents are scaled by gain/sqrt(D).
         max_radius: clip of the latents' tangent norm |u|; their distance from the origin is up to twice that.
         codes: ``tangent`` holds learned codes as tangent vectors, ``riemannian`` as points on a geoopt manifold.
-        learn_curvature, curvature_lr, curvature_span: see ``vqcore.curvature.Curvature``.
+        learn_curvature, curvature_lr, curvature_span: see ``vqcore.numerics.curvature.Curvature``.
 
     Raises:
         SettingError: if ``max_radius`` is beyond the ``REACH`` of float64, or a learned curvature meets points that
@@ -52,17 +52,23 @@ class Hyperbolic(Manifold):
         curvature_span: float = 10.0,
     ) -> None:
         super().__init__()
-        self.curve = Curvature(curvature, learned=learn_curvature, rate=curvature_lr, span=curvature_span)
+        self.curve = Curvature(
+            curvature, learned=learn_curvature, rate=curvature_lr, span=curvature_span
+        )
         self.gain, self.max_radius = gain, max_radius
         self.riemannian = codes == "riemannian"
         if self.riemannian and learn_curvature:
-            raise SettingError("learn_curvature", True, "false with codes = 'riemannian'", "set codes to tangent")
+            raise SettingError(
+                "learn_curvature", True, "false with codes = 'riemannian'", "set codes to tangent"
+            )
         #: Search in float64: the error of the float32 search grows as cosh^2 of the radius.
         self.double_search = root(self.curve.largest) * max_radius > FLOAT32_SEARCH
         largest = REACH[torch.float64] / math.sqrt(curvature)
         if max_radius > largest:
             fix = "lower it or the curvature"
-            raise SettingError("max_radius", max_radius, f"at most {largest:.4g} at curvature {curvature:g}", fix)
+            raise SettingError(
+                "max_radius", max_radius, f"at most {largest:.4g} at curvature {curvature:g}", fix
+            )
 
     @property
     def curvature(self) -> Tensor | float:
@@ -81,7 +87,11 @@ class Hyperbolic(Manifold):
     def tangent(self, z: Tensor) -> Tensor:
         """Scaled by gain/sqrt(D), then clipped to ``max_radius`` (arXiv:2107.11472), or to what the type can hold."""
         limit = self.reach(z) / self.sqrt_c
-        radius = limit.clamp(max=self.max_radius) if isinstance(limit, Tensor) else min(self.max_radius, limit)
+        radius = (
+            limit.clamp(max=self.max_radius)
+            if isinstance(limit, Tensor)
+            else min(self.max_radius, limit)
+        )
         return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), radius)
 
     def disk(self, u: Tensor) -> Tensor:
@@ -89,7 +99,7 @@ class Hyperbolic(Manifold):
         a = self.sqrt_c * safe_norm(u)
         return ratio(a.tanh(), a, 1.0) * (self.sqrt_c * u)
 
-    # -- distances --------------------------------------------------------------------------------------------
+    # -- distances -----------------------------------------------------------
 
     @abstractmethod
     def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
@@ -107,7 +117,7 @@ class Hyperbolic(Manifold):
         """(D - 1) log(sinh(2a)/(2a)), a = sqrt(c) |u| (Nagano et al. 2019, arXiv:1902.02992)."""
         return (u.shape[-1] - 1) * log_sinhc(2 * self.sqrt_c * safe_norm(u)).squeeze(-1)
 
-    # -- averages ---------------------------------------------------------------------------------------------
+    # -- averages ------------------------------------------------------------
 
     def velocity(self, m: Tensor) -> Tensor:
         """Klein coordinates m_s/m_0 (..., D) of a sum m (..., D+1) of Lorentz points; 0 where there is no mass.
@@ -116,10 +126,14 @@ class Hyperbolic(Manifold):
         """
         mass, side = m[..., :1], m[..., 1:]
         massive = mass > 0
-        v = torch.where(massive, side / torch.where(massive, mass, torch.ones_like(mass)), torch.zeros_like(side))
+        v = torch.where(
+            massive,
+            side / torch.where(massive, mass, torch.ones_like(mass)),
+            torch.zeros_like(side),
+        )
         return clip_norm(v, math.tanh(2 * self.reach(m)))
 
-    # -- codes as parameters ----------------------------------------------------------------------------------
+    # -- codes as parameters -------------------------------------------------
 
     @abstractmethod
     def point_parameter(self, points: Tensor) -> nn.Parameter:
@@ -131,7 +145,11 @@ class Hyperbolic(Manifold):
 
     def parameter(self, points: Tensor) -> nn.Parameter:
         """See ``Manifold.parameter``; for ``codes=riemannian`` one that knows the manifold."""
-        return self.point_parameter(self.coordinates(points)) if self.riemannian else super().parameter(points)
+        return (
+            self.point_parameter(self.coordinates(points))
+            if self.riemannian
+            else super().parameter(points)
+        )
 
     def codes(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Manifold.codes``.
@@ -145,7 +163,9 @@ class Hyperbolic(Manifold):
             return inside, self.expmap0(inside)
         if self.training and getattr(parameter, "manifold", None) is None:
             expected = "codes in a geoopt.ManifoldParameter, got a plain one"
-            fix = "load_state_dict without assign=True, shard without FSDP2, or set codes to tangent"
+            fix = (
+                "load_state_dict without assign=True, shard without FSDP2, or set codes to tangent"
+            )
             raise SettingError("codes", "riemannian", expected, fix)
         # The gradient skips the projection: it would hold back the radial part for a code that sits on the edge.
         points = parameter + (self.project(parameter) - parameter).detach()
@@ -168,7 +188,9 @@ def log_sinhc(t: Tensor) -> Tensor:
     """log(sinh t / t) for t >= 0, value and gradient finite at 0 and far out; near 0 by its series."""
     near = t < 0.1
     far = torch.where(near, torch.ones_like(t), t)
-    series = t.square() * (1 / 6 - t.square() * (1 / 180 - t.square() * (1 / 2835 - t.square() / 37800)))
+    series = t.square() * (
+        1 / 6 - t.square() * (1 / 180 - t.square() * (1 / 2835 - t.square() / 37800))
+    )
     return torch.where(near, series, far + torch.log1p(-torch.exp(-2 * far)) - (2 * far).log())
 
 

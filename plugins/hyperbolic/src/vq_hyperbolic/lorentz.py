@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from vq_hyperbolic.hyperbolic import Hyperbolic, ratio
-from vqcore.numerics import clip_norm, safe_norm
+from vqcore.numerics.stable import clip_norm, safe_norm
 
 
 class Lorentz(Hyperbolic):
@@ -46,7 +46,9 @@ class Lorentz(Hyperbolic):
         time = x[..., 0] + y[..., 0]
         difference, total = x[..., 1:] - y[..., 1:], x[..., 1:] + y[..., 1:]
         squared = total.square().sum(-1)
-        seen = torch.where(squared > torch.finfo(squared.dtype).eps ** 2, squared, 0)  # nearer to 0 all is flat
+        seen = torch.where(
+            squared > torch.finfo(squared.dtype).eps ** 2, squared, 0
+        )  # nearer to 0 all is flat
         share = ratio((difference * total).sum(-1), seen, 0.0)
         across = difference - share.unsqueeze(-1) * total
         s = share.square() * squared / time.square()
@@ -93,7 +95,11 @@ class Lorentz(Hyperbolic):
         if error > slack:
             return f"a time coordinate is off the hyperboloid by {error:.1e} of its height"
         widest, limit = float(x[..., 1:].norm(dim=-1).max()), self._widest(x) * (1 + slack)
-        return None if widest <= limit else f"a spatial norm is {widest:.6g}: beyond what is told apart, {limit:.6g}"
+        return (
+            None
+            if widest <= limit
+            else f"a spatial norm is {widest:.6g}: beyond what is told apart, {limit:.6g}"
+        )
 
     def to_ambient(self, x: Tensor) -> Tensor:
         """The point itself, in float64 for sums."""

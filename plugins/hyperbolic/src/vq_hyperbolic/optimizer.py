@@ -34,7 +34,11 @@ def riemannian_adam(
     """
     given = list(params)
     grouped = bool(given) and isinstance(given[0], Mapping)
-    groups = [part for group in (given if grouped else [{"params": given}]) for part in _split(group, manifold_lr)]
+    groups = [
+        part
+        for group in (given if grouped else [{"params": given}])
+        for part in _split(group, manifold_lr)
+    ]
     return RiemannianAdam(groups, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
 

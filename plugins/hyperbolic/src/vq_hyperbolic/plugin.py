@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -18,13 +18,13 @@ def vq_manifolds() -> list[ComponentSpec]:
         ComponentSpec(
             name="poincare",
             target="vq_hyperbolic.poincare:Poincare",
-            config="vq_hyperbolic.config:HyperbolicConfig",
+            config="vq_hyperbolic.hyperbolic_config:HyperbolicConfig",
             summary="hyperbolic space as the Poincare ball, D coordinates a point",
         ),
         ComponentSpec(
             name="lorentz",
             target="vq_hyperbolic.lorentz:Lorentz",
-            config="vq_hyperbolic.config:HyperbolicConfig",
+            config="vq_hyperbolic.hyperbolic_config:HyperbolicConfig",
             summary="hyperbolic space as the Lorentz hyperboloid, D+1 coordinates a point",
         ),
     ]
@@ -37,7 +37,7 @@ def vq_optimizers() -> list[ComponentSpec]:
         ComponentSpec(
             name="riemannian-adam",
             target="vq_hyperbolic.optimizer:riemannian_adam",
-            config="vq_hyperbolic.config:RiemannianAdamConfig",
+            config="vq_hyperbolic.hyperbolic_config:RiemannianAdamConfig",
             summary="Adam for manifolds with codes=riemannian (geoopt); plain Adam for every other parameter",
         )
     ]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vq_hyperbolic.hyperbolic import Hyperbolic, ratio
-from vqcore.numerics import clip_norm, safe_norm
+from vqcore.numerics.stable import clip_norm, safe_norm
 
 #: Largest sqrt(c) |y| of a point, a little outside tanh(REACH) and the same as geoopt's.
 EDGE = {torch.float32: 1 - 4e-3, torch.float64: 1 - 1e-5}
@@ -52,7 +52,9 @@ class Poincare(Hyperbolic):
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
         """Moebius addition x (+) y (Ganea et al. 2018, eq. 4)."""
         c = self.curvature
-        inner, x_squared, y_squared = (c * (a * b).sum(-1, keepdim=True) for a, b in ((x, y), (x, x), (y, y)))
+        inner, x_squared, y_squared = (
+            c * (a * b).sum(-1, keepdim=True) for a, b in ((x, y), (x, x), (y, y))
+        )
         moved = (1 + 2 * inner + y_squared) * x + (1 - x_squared) * y
         return self.project(moved / (1 + 2 * inner + x_squared * y_squared))
 
@@ -71,7 +73,11 @@ class Poincare(Hyperbolic):
             return "some coordinates are not finite"
         longest = float(x.norm(dim=-1).max()) if x.numel() else 0.0
         limit = self.edge(x) * (1 + 32 * torch.finfo(x.dtype).eps)
-        return None if longest <= limit else f"a norm is {longest:.6g}: beyond the edge of the ball, {limit:.6g}"
+        return (
+            None
+            if longest <= limit
+            else f"a norm is {longest:.6g}: beyond the edge of the ball, {limit:.6g}"
+        )
 
     def to_ambient(self, x: Tensor) -> Tensor:
         """The Lorentz lift (1 + c|x|^2, 2 sqrt(c) x) / (sqrt(c) (1 - c|x|^2)), (..., D+1), in float64 for sums."""

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 with warnings.catch_warnings():
     # geoopt 0.5 compiles 73 functions with torch.jit.script when it is imported, and each one warns.
-    warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=FutureWarning)
+    warnings.filterwarnings(
+        "ignore", message="`torch.jit.script` is deprecated", category=FutureWarning
+    )
     import geoopt
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq_lookup_free.signs import SignQuantizer
-from vqcore.numerics import safe_norm
+from vq_lookup_free.binary import SignQuantizer
+from vqcore.numerics.stable import safe_norm
 
 #: A vector whose largest coordinate is no more than this has no direction.
 NOTHING = 1e-12

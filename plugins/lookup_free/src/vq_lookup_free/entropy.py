@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcore.numerics import masked_mean, xlogx
+from vqcore.numerics.stable import masked_mean, xlogx
 
 
 def bit_entropy(logits: Tensor, mask: Tensor, diversity_weight: float, most_bits: int) -> Tensor:
@@ -56,5 +56,7 @@ def joint_probabilities(logits: Tensor) -> Tensor:
     """Probabilities (N, 2^g) of all values of g bits (N, g); ones (N, 1) for no bits."""
     joint = logits.new_ones(logits.shape[0], 1)
     for bit in logits.unbind(1):
-        joint = torch.cat([joint * torch.sigmoid(-bit).unsqueeze(1), joint * torch.sigmoid(bit).unsqueeze(1)], 1)
+        joint = torch.cat(
+            [joint * torch.sigmoid(-bit).unsqueeze(1), joint * torch.sigmoid(bit).unsqueeze(1)], 1
+        )
     return joint

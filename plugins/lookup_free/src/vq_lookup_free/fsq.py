@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vq_lookup_free.implicit import ImplicitQuantizer
-from vq_lookup_free.levels import choose_levels
-from vqcore.manifold import Manifold
+from vq_lookup_free.scalar_levels import choose_levels
+from vqcore.interfaces.manifold import Manifold
 
 #: Share by which the bound goes beyond the outermost codes, so that they can be reached.
 MARGIN = 1e-3
@@ -36,7 +36,12 @@ class FSQ(ImplicitQuantizer):
     """
 
     def __init__(
-        self, *, dim: int, codebook_size: int, manifold: Manifold, levels: Sequence[int] | None = None
+        self,
+        *,
+        dim: int,
+        codebook_size: int,
+        manifold: Manifold,
+        levels: Sequence[int] | None = None,
     ) -> None:
         chosen = choose_levels(codebook_size) if levels is None else tuple(levels)
         super().__init__(levels=chosen, manifold=manifold)

@@ -11,11 +11,11 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from vqcore.codebook import check_indices
+from vqcore.codebook.table import check_indices
+from vqcore.codebook.usage import code_counts
 from vqcore.errors import SettingError
-from vqcore.manifold import Manifold
-from vqcore.metrics import code_counts
-from vqcore.quantizer import CodeUse, Quantized, Quantizer
+from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
 
 #: Most codes that are counted one by one; of more, the parts of an index are, each of at most so many values.
 COUNTED = 2**16
@@ -34,7 +34,7 @@ class ImplicitQuantizer(Quantizer):
     clip would keep codes far from the origin out of every latent's reach; regularizers may take ``expmap0`` of both
     all the same.
 
-    ``uses`` has one entry up to ``COUNTED`` codes. Of more, it has one for each part of the coordinates, in their
+    ``assignments`` has one entry up to ``COUNTED`` codes. Of more, it has one for each part of the coordinates, in their
     order: as many of them as have that many values together.
 
     Args:
@@ -48,16 +48,22 @@ class ImplicitQuantizer(Quantizer):
     def __init__(self, *, levels: tuple[int, ...], manifold: Manifold) -> None:
         size = math.prod(levels)
         if size > 2**INDEX_BITS:
-            raise SettingError("codebook_size", size, f"at most 2**{INDEX_BITS}, what an index holds")
+            raise SettingError(
+                "codebook_size", size, f"at most 2**{INDEX_BITS}, what an index holds"
+            )
         super().__init__(dim=len(levels), codebook_size=size, manifold=manifold)
         basis = list(accumulate(levels[:-1], mul, initial=1))
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("basis", torch.tensor(basis), persistent=False)
-        self.register_buffer("like", torch.empty(0), persistent=False)  # knows the module's number type
-        #: Each of ``uses``: its dimensions, from and to, and how many values they have.
-        self.parts = [(start, stop, math.prod(levels[start:stop])) for start, stop in _ranges(levels)]
+        self.register_buffer(
+            "like", torch.empty(0), persistent=False
+        )  # knows the module's number type
+        #: Each of ``assignments``: its dimensions, from and to, and how many values they have.
+        self.parts = [
+            (start, stop, math.prod(levels[start:stop])) for start, stop in _ranges(levels)
+        ]
 
-    # -- what a subclass defines ------------------------------------------------------------------------------
+    # -- what a subclass defines ---------------------------------------------
 
     @abstractmethod
     def digits(self, z: Tensor) -> Tensor:
@@ -71,7 +77,7 @@ class ImplicitQuantizer(Quantizer):
         """Weighted losses of vectors (N, d) and their codes over the tokens of ``mask`` (N,)."""
         return {}
 
-    # -- the interface ----------------------------------------------------------------------------------------
+    # -- the interface -------------------------------------------------------
 
     @property
     def dtype(self) -> torch.dtype:
@@ -86,8 +92,10 @@ class ImplicitQuantizer(Quantizer):
         codes = self.values(digits).to(torch.promote_types(flat.dtype, self.dtype))
         z_q = torch.where(kept.unsqueeze(1), codes, 0)
         indices = torch.where(kept, self._index(digits), -1)
-        uses = tuple(self._use(flat, z_q, digits, kept, *part) for part in self.parts)
-        return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), self.losses(flat, z_q, kept), uses)
+        assignments = tuple(self._use(flat, z_q, digits, kept, *part) for part in self.parts)
+        return Quantized(
+            z_q.view(z.shape), indices.view(z.shape[:-1]), self.losses(flat, z_q, kept), assignments
+        )
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -113,17 +121,19 @@ class ImplicitQuantizer(Quantizer):
         """None: there is no table."""
         return
 
-    # -- indices and counts -----------------------------------------------------------------------------------
+    # -- indices and counts --------------------------------------------------
 
     def _index(self, digits: Tensor) -> Tensor:
         return (digits * self.basis).sum(-1)
 
-    def _use(self, z: Tensor, z_q: Tensor, digits: Tensor, kept: Tensor, start: int, stop: int, size: int) -> CodeUse:
+    def _use(
+        self, z: Tensor, z_q: Tensor, digits: Tensor, kept: Tensor, start: int, stop: int, size: int
+    ) -> CodeAssignment:
         """How dimensions ``start`` to ``stop`` were used, by an index of their own below ``size``."""
         part = slice(start, stop)
         index = (digits[:, part] * (self.basis[part] // self.basis[start])).sum(1)
         index = torch.where(kept, index, -1)
-        return CodeUse(z[:, part], z_q[:, part], index, kept, None, code_counts(index, size))
+        return CodeAssignment(z[:, part], z_q[:, part], index, kept, None, code_counts(index, size))
 
 
 def _ranges(levels: tuple[int, ...]) -> list[tuple[int, int]]:

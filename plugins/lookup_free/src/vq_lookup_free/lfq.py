@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vq_lookup_free.signs import SignQuantizer
+from vq_lookup_free.binary import SignQuantizer
 
 
 class LFQ(SignQuantizer):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from vqcore.component import ComponentSpec
-from vqcore.hooks import hookimpl
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
@@ -14,13 +14,13 @@ def vq_manifolds() -> list[ComponentSpec]:
     return [
         ComponentSpec(
             name="euclidean",
-            target="vqcore.builtin.euclidean:Euclidean",
+            target="vqcore.builtin.manifolds.euclidean:Euclidean",
             summary="flat space, nearest code by squared distance",
         ),
         ComponentSpec(
             name="sphere",
-            target="vqcore.builtin.sphere:Sphere",
-            config="vqcore.builtin.config:SphereConfig",
+            target="vqcore.builtin.manifolds.sphere:Sphere",
+            config="vqcore.builtin.builtin_config:SphereConfig",
             summary="the sphere, nearest code by cosine",
         ),
     ]
@@ -32,20 +32,20 @@ def vq_quantizers() -> list[ComponentSpec]:
     return [
         ComponentSpec(
             name="codebook",
-            target="vqcore.builtin.codebook:GradientCodebook",
-            config="vqcore.builtin.config:GradientCodebookConfig",
+            target="vqcore.builtin.quantizers.codebook:GradientCodebook",
+            config="vqcore.builtin.builtin_config:GradientCodebookConfig",
             summary="one codebook learned by gradients (VQ-VAE)",
         ),
         ComponentSpec(
             name="simvq",
-            target="vqcore.builtin.simvq:SimVQ",
-            config="vqcore.builtin.config:SimVQConfig",
+            target="vqcore.builtin.quantizers.simvq:SimVQ",
+            config="vqcore.builtin.builtin_config:SimVQConfig",
             summary="a frozen random codebook that one learned matrix moves as a whole (SimVQ)",
         ),
         ComponentSpec(
             name="random-projection",
-            target="vqcore.builtin.random_projection:RandomProjection",
-            config="vqcore.builtin.config:RandomProjectionConfig",
+            target="vqcore.builtin.quantizers.random_projection:RandomProjection",
+            config="vqcore.builtin.builtin_config:RandomProjectionConfig",
             summary="nearest by angle in a frozen random projection, for its indices (BEST-RQ)",
         ),
     ]
@@ -57,23 +57,23 @@ def vq_estimators() -> list[ComponentSpec]:
     return [
         ComponentSpec(
             name="straight-through",
-            target="vqcore.builtin.straight_through:StraightThrough",
+            target="vqcore.builtin.estimators.straight_through:StraightThrough",
             summary="copies the gradient past the quantizer",
         ),
         ComponentSpec(
             name="transport",
-            target="vqcore.builtin.transport:Transport",
+            target="vqcore.builtin.estimators.transport:Transport",
             summary="carries the gradient from code to latent by a motion of the manifold",
         ),
         ComponentSpec(
             name="noise-substitution",
-            target="vqcore.builtin.noise_substitution:NoiseSubstitution",
+            target="vqcore.builtin.estimators.noise_substitution:NoiseSubstitution",
             summary="training replaces the error by noise of its length (NSVQ)",
         ),
         ComponentSpec(
             name="gumbel",
-            target="vqcore.builtin.gumbel:Gumbel",
-            config="vqcore.builtin.config:GumbelConfig",
+            target="vqcore.builtin.estimators.gumbel:Gumbel",
+            config="vqcore.builtin.builtin_config:GumbelConfig",
             summary="training gives a soft choice among all codes (Gumbel-softmax)",
         ),
     ]
@@ -85,26 +85,26 @@ def vq_regularizers() -> list[ComponentSpec]:
     return [
         ComponentSpec(
             name="entropy",
-            target="vqcore.builtin.entropy:UsageEntropy",
-            config="vqcore.builtin.config:EntropyConfig",
+            target="vqcore.builtin.regularizers.entropy:UsageEntropy",
+            config="vqcore.builtin.builtin_config:EntropyConfig",
             summary="spreads usage over the codes",
         ),
         ComponentSpec(
             name="smoothness",
-            target="vqcore.builtin.smoothness:DecoderSmoothness",
-            config="vqcore.builtin.config:SmoothnessConfig",
+            target="vqcore.builtin.regularizers.smoothness:DecoderSmoothness",
+            config="vqcore.builtin.builtin_config:SmoothnessConfig",
             summary="the decoder answers alike to a latent and its code",
         ),
         ComponentSpec(
             name="orthogonal",
-            target="vqcore.builtin.orthogonal:Orthogonality",
-            config="vqcore.builtin.config:OrthogonalConfig",
+            target="vqcore.builtin.regularizers.orthogonal:Orthogonality",
+            config="vqcore.builtin.builtin_config:OrthogonalConfig",
             summary="turns codes away from each other",
         ),
         ComponentSpec(
             name="isometry",
-            target="vqcore.builtin.isometry:Isometry",
-            config="vqcore.builtin.config:IsometryConfig",
+            target="vqcore.builtin.regularizers.isometry:Isometry",
+            config="vqcore.builtin.builtin_config:IsometryConfig",
             summary="distances of latents are in proportion to those of inputs",
         ),
     ]

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from vqcore.bottleneck import VectorQuantizer
-from vqcore.builtin.euclidean import Euclidean
-from vqcore.choices import Choice
-from vqcore.estimator import GradientEstimator
-from vqcore.manifold import Manifold
+from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.interfaces.estimator import GradientEstimator
+from vqcore.interfaces.manifold import Manifold
+from vqcore.layer import VectorQuantizer
+from vqcore.resolve import Choice
 from vqcore.testing.rules import expect, finite, rule, same
 from vqcore.testing.samples import gradients, normal, same_state, seeded, state_of, untouched
 
@@ -62,9 +62,15 @@ class EstimatorConformance:
             for mode in (True, False):
                 z.requires_grad_()
                 out = estimator.train(mode)(z, z_q)
-                expect((out.dtype, out.shape) == (z.dtype, z.shape), f"{out.dtype} {tuple(out.shape)} for {z.dtype}")
+                expect(
+                    (out.dtype, out.shape) == (z.dtype, z.shape),
+                    f"{out.dtype} {tuple(out.shape)} for {z.dtype}",
+                )
                 (gradient,) = gradients(out.sum(), [z])
-                expect(gradient is None or gradient.dtype == z.dtype, f"a gradient in another type than {z.dtype}")
+                expect(
+                    gradient is None or gradient.dtype == z.dtype,
+                    f"a gradient in another type than {z.dtype}",
+                )
 
     @rule
     def test_finite_at_the_edges(self, manifold: Manifold) -> None:
@@ -72,11 +78,16 @@ class EstimatorConformance:
         for dtype in DTYPES:
             estimator = self.make(manifold)
             z, z_q = (torch.tensor([pair[i] for pair in EDGES]).to(dtype) for i in range(2))
-            z, z_q = (manifold.tangent(each.float()).detach().to(dtype).requires_grad_() for each in (z, z_q))
+            z, z_q = (
+                manifold.tangent(each.float()).detach().to(dtype).requires_grad_()
+                for each in (z, z_q)
+            )
             with seeded(0):
                 out = estimator(z, z_q)
             finite(out, f"the value in {dtype}")
-            for name, gradient in zip(("z", "z_q"), gradients(out.float().square().sum(), [z, z_q]), strict=True):
+            for name, gradient in zip(
+                ("z", "z_q"), gradients(out.float().square().sum(), [z, z_q]), strict=True
+            ):
                 finite(gradient, f"the gradient of {name} in {dtype}")
 
     @rule
@@ -93,7 +104,10 @@ class EstimatorConformance:
         """An exact estimator passes no gradient to z_q: codes are learned by the quantizer's losses."""
         estimator = self.make(manifold)
         if estimator.exact:
-            z, z_q = (manifold.tangent(normal(20, 6, seed=seed)).detach().requires_grad_() for seed in range(2))
+            z, z_q = (
+                manifold.tangent(normal(20, 6, seed=seed)).detach().requires_grad_()
+                for seed in range(2)
+            )
             (gradient,) = gradients(estimator(z, z_q).square().sum(), [z_q])
             expect(gradient is None or not gradient.any(), "a gradient of z_q")
 
@@ -102,7 +116,11 @@ class EstimatorConformance:
         """A masked token, with z and z_q zero, stays zero."""
         for mode in (True, False):
             zero = torch.zeros(3, 6)
-            same(self.make(manifold).train(mode)(zero, zero.clone()).detach().abs(), zero, "the value of masked tokens")
+            same(
+                self.make(manifold).train(mode)(zero, zero.clone()).detach().abs(),
+                zero,
+                "the value of masked tokens",
+            )
 
     @rule
     def test_input_is_untouched(self, manifold: Manifold) -> None:
@@ -141,20 +159,38 @@ class EstimatorConformance:
                 mask = normal(2, 16, seed=5) > -0.5
                 out = layer(z, mask=mask)
                 finite(out.quantized, f"the value beside {quantizer}")
-                expect(not out.quantized[~mask].any(), f"masked tokens that are not zero beside {quantizer}")
+                expect(
+                    not out.quantized[~mask].any(),
+                    f"masked tokens that are not zero beside {quantizer}",
+                )
                 named = {"z": z, **dict(layer.named_parameters())}
-                found = gradients((out.quantized * normal(2, 16, 8, seed=9)).sum(), list(named.values()))
+                found = gradients(
+                    (out.quantized * normal(2, 16, 8, seed=9)).sum(), list(named.values())
+                )
                 for name, gradient in zip(named, found, strict=True):
                     finite(gradient, f"the gradient of {name} beside {quantizer}")
-                expect(found[0] is not None and bool((found[0][mask] != 0).any()), f"no gradient beside {quantizer}")
+                expect(
+                    found[0] is not None and bool((found[0][mask] != 0).any()),
+                    f"no gradient beside {quantizer}",
+                )
                 expect(not found[0][~mask].any(), f"a gradient of masked tokens beside {quantizer}")
                 if layer.estimator.exact:
-                    same(out.quantized.detach(), layer.decode(out.indices).detach(), f"the value beside {quantizer}")
+                    same(
+                        out.quantized.detach(),
+                        layer.decode(out.indices).detach(),
+                        f"the value beside {quantizer}",
+                    )
                 layer.update()
             empty = layer(z[:0])
-            expect(empty.quantized.shape == z[:0].shape, f"{tuple(empty.quantized.shape)} of no token")
+            expect(
+                empty.quantized.shape == z[:0].shape, f"{tuple(empty.quantized.shape)} of no token"
+            )
             out = layer.eval()(z)
-            same(out.quantized.detach(), layer.decode(out.indices).detach(), f"the value in eval beside {quantizer}")
+            same(
+                out.quantized.detach(),
+                layer.decode(out.indices).detach(),
+                f"the value in eval beside {quantizer}",
+            )
 
     @rule
     def test_activation_checkpointing(self, manifold: Manifold) -> None:
@@ -174,13 +210,18 @@ class EstimatorConformance:
     def _layer(self, manifold: Manifold, quantizer: Choice) -> VectorQuantizer:
         with seeded(0):
             estimator = self.make(manifold)
-            return VectorQuantizer(dim=8, codebook_size=16, manifold=manifold, quantizer=quantizer, estimator=estimator)
+            return VectorQuantizer(
+                dim=8, codebook_size=16, manifold=manifold, quantizer=quantizer, estimator=estimator
+            )
 
     def _cases(self, manifold: Manifold) -> list[tuple[GradientEstimator, Tensor, Tensor]]:
         """Estimators with latents and codes in each number type and several shapes, no token included."""
         cases = []
         for dtype in DTYPES:
             for shape in ((50, 7), (2, 3, 4), (0, 5)):
-                z, z_q = (manifold.tangent(normal(*shape, seed=seed)).detach().to(dtype) for seed in range(2))
+                z, z_q = (
+                    manifold.tangent(normal(*shape, seed=seed)).detach().to(dtype)
+                    for seed in range(2)
+                )
                 cases.append((self.make(manifold), z, z_q))
         return cases

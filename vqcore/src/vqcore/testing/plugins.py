@@ -16,16 +16,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from vqcore import hooks
-from vqcore.builtin.euclidean import Euclidean
-from vqcore.component import ComponentSpec
-from vqcore.config import ComponentConfig, descriptions
-from vqcore.estimator import GradientEstimator
-from vqcore.loader import Loader, Plugin
-from vqcore.manifold import Manifold
-from vqcore.quantizer import Quantizer
-from vqcore.registry import Registry, default_registry, inner_kinds
-from vqcore.regularizer import Regularizer
+from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.interfaces.estimator import GradientEstimator
+from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.quantizer import Quantizer
+from vqcore.interfaces.regularizer import Regularizer
+from vqcore.plugin import hooks
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component_config import ComponentConfig, descriptions
+from vqcore.plugin.loader import Loader, Plugin
+from vqcore.plugin.registry import Registry, default_registry, inner_kinds
 from vqcore.testing.rules import expect, fail, rule
 
 #: The interface of each kind whose targets are classes of the core's.
@@ -36,9 +36,7 @@ BASES: dict[str, type] = {
     "regularizer": Regularizer,
 }
 #: Imports the modules named in argv, in an interpreter of its own, and tells whether torch came along.
-_PROBE = (
-    "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print('torch' in sys.modules)"
-)
+_PROBE = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print('torch' in sys.modules)"
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ class PluginConformance:
             "optimizer": {"params": [nn.Parameter(torch.zeros(3))]},
         }.get(kind)
 
-    # -- the module -------------------------------------------------------------------------------------------
+    # -- the module ----------------------------------------------------------
 
     @rule
     def test_api_version(self) -> None:
@@ -101,7 +99,9 @@ class PluginConformance:
         _, records = self._loaded()
         for record in records:
             expect(record.status == "ok", f"{record.plugin} is {record.status}: {record.error}")
-        marked = [name for module in self._modules() for name in vars(module) if name.startswith("vq_")]
+        marked = [
+            name for module in self._modules() for name in vars(module) if name.startswith("vq_")
+        ]
         expect(marked, "no hook")
 
     @rule
@@ -111,27 +111,43 @@ class PluginConformance:
             return
         modules = list(self._modules())
         names = {module.__name__ for module in modules}
-        names |= {each.spec.config.partition(":")[0] for each in self._declared() if each.spec.config}
+        names |= {
+            each.spec.config.partition(":")[0] for each in self._declared() if each.spec.config
+        }
         folders = [str(Path(module.__file__).parent) for module in modules if module.__file__]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*(p for p in sys.path if p), *folders])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([*(p for p in sys.path if p), *folders]),
+        }
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE, *sorted(names)], env=environment, capture_output=True, text=True, check=False
+            [sys.executable, "-c", _PROBE, *sorted(names)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         named = ", ".join(sorted(names))
         expect(done.returncode == 0, f"importing {named} failed: {done.stderr.strip()[-300:]}")
         expect(done.stdout.split()[-1:] == ["False"], f"importing {named} imports torch")
 
-    # -- what it declares -------------------------------------------------------------------------------------
+    # -- what it declares ----------------------------------------------------
 
     @rule
     def test_specs_are_valid(self) -> None:
         """Each component has a name of its own in its kind and a summary of one line."""
         declared = list(self._declared())
         for each in declared:
-            twice = [other for other in declared if (other.kind, other.spec.name) == (each.kind, each.spec.name)]
+            twice = [
+                other
+                for other in declared
+                if (other.kind, other.spec.name) == (each.kind, each.spec.name)
+            ]
             expect(len(twice) == 1, f"{each} is declared {len(twice)} times")
             summary = each.spec.summary
-            expect("\n" not in summary and len(summary) <= 100, f"{each}: a summary of more than a line: {summary!r}")
+            expect(
+                "\n" not in summary and len(summary) <= 100,
+                f"{each}: a summary of more than a line: {summary!r}",
+            )
 
     @rule
     def test_targets_fit_their_kind(self) -> None:
@@ -163,7 +179,9 @@ class PluginConformance:
             told = descriptions(model)
             for name, info in model.model_fields.items():
                 text = told.get(name) or info.description or ""
-                expect(text.strip(), f"{each}: option {name!r} of {each.spec.config} is not described")
+                expect(
+                    text.strip(), f"{each}: option {name!r} of {each.spec.config} is not described"
+                )
 
     @rule
     def test_constructors_take_their_options(self) -> None:
@@ -174,10 +192,14 @@ class PluginConformance:
             given = {*options, *(self.injected(each.kind) or {})}
             parameters = inspect.signature(target).parameters.values()
             takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-            known = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+            known = {
+                p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            }
             if not takes_any:
                 refused = sorted({*options} - known)
-                expect(not refused, f"{each}: {each.spec.target} does not take {', '.join(refused)}")
+                expect(
+                    not refused, f"{each}: {each.spec.target} does not take {', '.join(refused)}"
+                )
             asked = {p.name for p in parameters if p.default is p.empty and p.name in known}
             expect(
                 self.injected(each.kind) is None or asked <= given,
@@ -205,7 +227,7 @@ class PluginConformance:
                 expect(not info.is_required(), f"{each}: option {name!r} has no default")
                 registry.resolve(kind, info.get_default(call_default_factory=True))
 
-    # -- what the checks are made of --------------------------------------------------------------------------
+    # -- what the checks are made of -----------------------------------------
 
     def _loaded(self) -> tuple[Registry, list[Plugin]]:
         """A registry that knows the plugin, and its records in it."""

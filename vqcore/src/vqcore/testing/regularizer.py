@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from vqcore.bottleneck import VectorQuantizer
-from vqcore.builtin.euclidean import Euclidean
-from vqcore.choices import Choice
-from vqcore.latent import LatentBatch
-from vqcore.manifold import Manifold
-from vqcore.regularizer import Regularizer
+from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.regularizer import Regularizer
+from vqcore.layer import VectorQuantizer
+from vqcore.resolve import Choice
 from vqcore.testing.rules import expect, fail, finite, near, rule, same
 from vqcore.testing.samples import gradients, normal, same_state, seeded, state_of, untouched
 
@@ -42,7 +42,7 @@ class RegularizerConformance:
         """The quantizers beside which it is checked inside the layer."""
         return ["vqcore/codebook"]
 
-    # -- the value --------------------------------------------------------------------------------------------
+    # -- the value -----------------------------------------------------------
 
     @rule
     def test_term_is_a_scalar(self, manifold: Manifold) -> None:
@@ -61,7 +61,10 @@ class RegularizerConformance:
         module = self.make()
         batch = _batch(module, manifold, normal(TOKENS, DIM), normal(CODES, DIM, seed=1))
         found = _check_finite(module, batch, "a batch")
-        expect(any(gradient is not None for gradient in found), "neither latents, codes nor decoder get a gradient")
+        expect(
+            any(gradient is not None for gradient in found),
+            "neither latents, codes nor decoder get a gradient",
+        )
 
     @rule
     def test_collapse_is_finite(self, manifold: Manifold) -> None:
@@ -69,18 +72,34 @@ class RegularizerConformance:
         module = self.make()
         one, many = torch.ones(20, DIM), normal(20, DIM)
         for count in (1, 2, CODES):
-            for codes in (torch.ones(count, DIM), torch.zeros(count, DIM), normal(count, DIM, seed=1)):
-                for what, z in {"equal latents": one, "zero latents": 0 * one, "latents": many}.items():
+            for codes in (
+                torch.ones(count, DIM),
+                torch.zeros(count, DIM),
+                normal(count, DIM, seed=1),
+            ):
+                for what, z in {
+                    "equal latents": one,
+                    "zero latents": 0 * one,
+                    "latents": many,
+                }.items():
                     equal = "equal" if len(codes.unique(dim=0)) == 1 else "different"
-                    _check_finite(module, _batch(module, manifold, z, codes), f"{what} and {count} {equal} codes")
+                    _check_finite(
+                        module,
+                        _batch(module, manifold, z, codes),
+                        f"{what} and {count} {equal} codes",
+                    )
 
     @rule
     def test_no_token_is_finite(self, manifold: Manifold) -> None:
         """With no token, one token, or all of them masked, the term and its gradient are finite."""
         module, codes = self.make(), normal(CODES, DIM, seed=1)
         for count in (0, 1):
-            _check_finite(module, _batch(module, manifold, normal(count, DIM), codes), f"{count} tokens")
-        masked = _batch(module, manifold, normal(TOKENS, DIM), codes, torch.zeros(TOKENS, dtype=torch.bool))
+            _check_finite(
+                module, _batch(module, manifold, normal(count, DIM), codes), f"{count} tokens"
+            )
+        masked = _batch(
+            module, manifold, normal(TOKENS, DIM), codes, torch.zeros(TOKENS, dtype=torch.bool)
+        )
         _check_finite(module, masked, "tokens that are all masked")
 
     @rule
@@ -88,9 +107,11 @@ class RegularizerConformance:
         """With a codebook of None, an implicit one, the term and its gradient are finite."""
         module = self.make()
         batch = _batch(module, manifold, normal(TOKENS, DIM), normal(CODES, DIM, seed=1))
-        _check_finite(module, replace(batch, codebook=None, z_q=batch.z_q.detach()), "an implicit codebook")
+        _check_finite(
+            module, replace(batch, codebook=None, z_q=batch.z_q.detach()), "an implicit codebook"
+        )
 
-    # -- masks ------------------------------------------------------------------------------------------------
+    # -- masks ---------------------------------------------------------------
 
     @rule
     def test_mask_is_trimming(self, manifold: Manifold) -> None:
@@ -119,28 +140,51 @@ class RegularizerConformance:
         for quantizer in self.quantizers():
             layer, name = _layer(self.make(weight=1.0), manifold, quantizer)
             z, extras = normal(6, POSITIONS + 1, DIM), _extras(6)
-            layer(1.3 * z.flip(0), **extras)  # codes start beside the latents: on them a residual is rounding alone
+            layer(
+                1.3 * z.flip(0), **extras
+            )  # codes start beside the latents: on them a residual is rounding alone
             mask = torch.zeros(6, POSITIONS + 1, dtype=torch.bool)
             mask[:4, :POSITIONS] = True
             trimmed = {**extras, "inputs": extras["inputs"][:4]}
             found = []
-            for kept, latents, given in ((mask, z.clone(), extras), (None, z[:4, :POSITIONS].clone(), trimmed)):
-                term = copy.deepcopy(layer)(latents.requires_grad_(), mask=kept, **given).losses[name]
+            for kept, latents, given in (
+                (mask, z.clone(), extras),
+                (None, z[:4, :POSITIONS].clone(), trimmed),
+            ):
+                term = copy.deepcopy(layer)(latents.requires_grad_(), mask=kept, **given).losses[
+                    name
+                ]
                 (gradient,) = gradients(term, [latents])
-                found.append((term, torch.zeros_like(latents) if gradient is None else gradient[:4, :POSITIONS]))
+                found.append(
+                    (
+                        term,
+                        torch.zeros_like(latents) if gradient is None else gradient[:4, :POSITIONS],
+                    )
+                )
             (term, gradient), (expected, expected_gradient) = found
             near(term, expected, f"the masked term beside {quantizer}", 1e-4, 1e-6)
-            near(gradient[:4, :POSITIONS], expected_gradient, f"its gradient beside {quantizer}", 1e-3, 1e-5)
+            near(
+                gradient[:4, :POSITIONS],
+                expected_gradient,
+                f"its gradient beside {quantizer}",
+                1e-3,
+                1e-5,
+            )
 
-    # -- when it acts -----------------------------------------------------------------------------------------
+    # -- when it acts --------------------------------------------------------
 
     @rule
     def test_schedule_is_kept(self) -> None:
         """The term acts on steps divisible by ``every``, from ``start`` on, and never at weight 0."""
         module = self.make(weight=1.0, every=3, start=4)
         acted = [step for step in range(13) if module.acts_on(step)]
-        expect(acted == [6, 9, 12], f"with every=3 and start=4 it acts on {acted} instead of [6, 9, 12]")
-        expect(not any(self.make(weight=0.0).acts_on(step) for step in range(5)), "it acts at weight 0")
+        expect(
+            acted == [6, 9, 12],
+            f"with every=3 and start=4 it acts on {acted} instead of [6, 9, 12]",
+        )
+        expect(
+            not any(self.make(weight=0.0).acts_on(step) for step in range(5)), "it acts at weight 0"
+        )
         expect(self.make(weight=0.25).weight == 0.25, "its weight is not the one given")
 
     @rule
@@ -151,7 +195,10 @@ class RegularizerConformance:
             layer, name = _layer(module, Euclidean(), "vqcore/codebook")
             module.forward = _refuse_to_run  # type: ignore[method-assign]
             out = layer.train(mode)(normal(16, POSITIONS, DIM), **_extras(16))
-            expect(name not in out.losses, f"a loss at weight {weight:g} in {'training' if mode else 'eval'}")
+            expect(
+                name not in out.losses,
+                f"a loss at weight {weight:g} in {'training' if mode else 'eval'}",
+            )
         once, thrice = (self._term_in_layer(weight) for weight in (1.0, 3.0))
         near(thrice, 3 * once, "the term at three times the weight", 1e-5, 1e-7)
 
@@ -159,7 +206,7 @@ class RegularizerConformance:
         layer, name = _layer(self.make(weight=weight), Euclidean(), "vqcore/codebook")
         return layer(normal(16, POSITIONS, DIM), **_extras(16)).losses[name]
 
-    # -- what it leaves alone ---------------------------------------------------------------------------------
+    # -- what it leaves alone ------------------------------------------------
 
     @rule
     def test_input_is_untouched(self, manifold: Manifold) -> None:
@@ -175,17 +222,33 @@ class RegularizerConformance:
         """Called twice with the same batch the term is the same, and so are those of later batches."""
         module, other = self.make(), self.make()
         for step in range(3):
-            batch = _batch(module, manifold, normal(TOKENS, DIM, seed=step), normal(CODES, DIM, seed=1), step=step)
+            batch = _batch(
+                module,
+                manifold,
+                normal(TOKENS, DIM, seed=step),
+                normal(CODES, DIM, seed=1),
+                step=step,
+            )
             first, again = module(batch), module(batch)
             same(again.detach(), first.detach(), f"the term asked for again on step {step}")
-            same(first.detach(), other(batch).detach(), f"the term on step {step} after asking twice before")
+            same(
+                first.detach(),
+                other(batch).detach(),
+                f"the term on step {step} after asking twice before",
+            )
 
     @rule
     def test_state_is_complete(self, manifold: Manifold) -> None:
         """A second regularizer that loads the state dict strictly goes on as the first does."""
         module, twin = self.make(), self.make()
         batches = [
-            _batch(module, manifold, normal(TOKENS, DIM, seed=step), normal(CODES, DIM, seed=step // 3), step=step)
+            _batch(
+                module,
+                manifold,
+                normal(TOKENS, DIM, seed=step),
+                normal(CODES, DIM, seed=step // 3),
+                step=step,
+            )
             for step in range(12)
         ]
         for batch in batches[:4]:
@@ -193,7 +256,11 @@ class RegularizerConformance:
         twin.load_state_dict(state_of(module), strict=True)
         same_state(twin, state_of(module), "state after loading")
         for batch in batches[4:]:
-            same(twin(batch).detach(), module(batch).detach(), f"the term of step {batch.step} after loading that of 3")
+            same(
+                twin(batch).detach(),
+                module(batch).detach(),
+                f"the term of step {batch.step} after loading that of 3",
+            )
 
     @rule
     def test_works_in_the_layer(self, manifold: Manifold) -> None:
@@ -210,11 +277,17 @@ class RegularizerConformance:
                 layer.update()
 
 
-def _layer(module: Regularizer, manifold: Manifold, quantizer: Choice) -> tuple[VectorQuantizer, str]:
+def _layer(
+    module: Regularizer, manifold: Manifold, quantizer: Choice
+) -> tuple[VectorQuantizer, str]:
     """A layer with one regularizer, and the name of its loss."""
     with seeded(0):
         layer = VectorQuantizer(
-            dim=DIM, codebook_size=CODES, manifold=manifold, quantizer=quantizer, regularizers=[module]
+            dim=DIM,
+            codebook_size=CODES,
+            manifold=manifold,
+            quantizer=quantizer,
+            regularizers=[module],
         )
     return layer, next(iter(layer.regularizers))
 
@@ -230,7 +303,12 @@ def _decoder(dtype: torch.dtype = torch.float32) -> nn.Linear:
 
 
 def _batch(
-    module: Regularizer, manifold: Manifold, z: Tensor, codes: Tensor, mask: Tensor | None = None, step: int = 0
+    module: Regularizer,
+    manifold: Manifold,
+    z: Tensor,
+    codes: Tensor,
+    mask: Tensor | None = None,
+    step: int = 0,
 ) -> LatentBatch:
     """What the layer would show the regularizer of latents z (N, D) and codes (K, D), both read as an encoder's."""
     u, c = (manifold.tangent(each).detach().requires_grad_() for each in (z, codes))
@@ -242,7 +320,10 @@ def _batch(
         return LatentBatch(u, z_q, indices, points, manifold, step, kept)
     samples = len(z) // POSITIONS if len(z) % POSITIONS == 0 else len(z)
     decoder = _decoder(z.dtype)
-    u, z_q = (each.reshape(samples, -1, DIM) if samples else each.reshape(0, POSITIONS, DIM) for each in (u, z_q))
+    u, z_q = (
+        each.reshape(samples, -1, DIM) if samples else each.reshape(0, POSITIONS, DIM)
+        for each in (u, z_q)
+    )
     indices, kept = (each.reshape(u.shape[:2]) for each in (indices, kept))
     inputs = normal(samples, 10, seed=7, dtype=z.dtype)
     return LatentBatch(u, z_q, indices, points, manifold, step, kept, inputs, decoder(z_q), decoder)

@@ -48,7 +48,11 @@ def rule(check: Callable[..., None]) -> Callable[[Any], None]:
                 raise ConformanceError(name, sentence, where + _told(error)) from error
 
     # No functools.wraps: a runner that follows __wrapped__ would take ``manifold`` for a fixture.
-    checked.__name__, checked.__qualname__, checked.__doc__ = check.__name__, check.__qualname__, check.__doc__
+    checked.__name__, checked.__qualname__, checked.__doc__ = (
+        check.__name__,
+        check.__qualname__,
+        check.__doc__,
+    )
     checked.__module__, checked.rule = check.__module__, name  # type: ignore[attr-defined]
     return checked
 
@@ -72,7 +76,7 @@ def violations(case: object) -> list[ConformanceError]:
     return found
 
 
-# -- what a check says ----------------------------------------------------------------------------------------
+# -- what a check says ------------------------------------------------------
 
 
 def expect(condition: Tensor | bool, detail: str) -> None:
@@ -96,7 +100,9 @@ def same(found: Any, expected: Any, what: str) -> None:
         return
     kinds = (found.dtype, tuple(found.shape)), (expected.dtype, tuple(expected.shape))
     expect(kinds[0] == kinds[1], f"{what}: {kinds[0]} instead of {kinds[1]}")
-    if not torch.equal(found.nan_to_num(), expected.nan_to_num()) or _nans(found) != _nans(expected):
+    if not torch.equal(found.nan_to_num(), expected.nan_to_num()) or _nans(found) != _nans(
+        expected
+    ):
         fail(f"{what}: {_apart(found, expected)}")
 
 
@@ -105,7 +111,9 @@ def near(found: Tensor, expected: Tensor, what: str, rtol: float, atol: float) -
     __tracebackhide__ = True
     shapes = tuple(found.shape), tuple(expected.shape)
     expect(shapes[0] == shapes[1], f"{what}: shape {shapes[0]} instead of {shapes[1]}")
-    if not torch.allclose(found.detach().double(), expected.detach().double(), rtol=rtol, atol=atol):
+    if not torch.allclose(
+        found.detach().double(), expected.detach().double(), rtol=rtol, atol=atol
+    ):
         fail(f"{what}: {_apart(found, expected)}")
 
 
@@ -113,7 +121,9 @@ def finite(value: Tensor | None, what: str) -> None:
     """No NaN and no infinity; None, a gradient that is not there, passes."""
     __tracebackhide__ = True
     if value is not None and not bool(torch.isfinite(value).all()):
-        fail(f"{what}: {int((~torch.isfinite(value)).sum())} of {value.numel()} numbers are NaN or infinite")
+        fail(
+            f"{what}: {int((~torch.isfinite(value)).sum())} of {value.numel()} numbers are NaN or infinite"
+        )
 
 
 def _nans(value: Tensor) -> int:

@@ -34,14 +34,19 @@ def seeded(seed: int) -> Iterator[None]:
 
 def state_of(module: nn.Module) -> dict[str, Any]:
     """A copy of the state dict."""
-    return {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in module.state_dict().items()}
+    return {
+        k: v.detach().clone() if isinstance(v, Tensor) else v
+        for k, v in module.state_dict().items()
+    }
 
 
 def same_state(module: nn.Module | dict[str, Any], before: dict[str, Any], what: str) -> None:
     """The state dict is what it was, to the bit."""
     __tracebackhide__ = True
     now = state_of(module) if isinstance(module, nn.Module) else module
-    expect(now.keys() == before.keys(), f"{what}: entries {sorted(now)} instead of {sorted(before)}")
+    expect(
+        now.keys() == before.keys(), f"{what}: entries {sorted(now)} instead of {sorted(before)}"
+    )
     for name, value in before.items():
         same(now[name], value, f"{what}: {name}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.samples import normal
 
 #: Relative and absolute error up to which one formula may differ from another in each number type.
@@ -31,13 +31,27 @@ class ManifoldBench:
         raise NotImplementedError("make: return the manifold to be tested")
 
     def tangents(
-        self, manifold: Manifold, n: int = 40, *, scale: float = 2.0, seed: int = 0, dtype: torch.dtype = torch.float64
+        self,
+        manifold: Manifold,
+        n: int = 40,
+        *,
+        scale: float = 2.0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
     ) -> Tensor:
         """Tangent vectors (n, D) of normal latents of the given scale."""
         return manifold.tangent(scale * normal(n, self.dim, seed=seed, dtype=dtype)).detach()
 
     def points(
-        self, manifold: Manifold, n: int = 40, *, scale: float = 2.0, seed: int = 0, dtype: torch.dtype = torch.float64
+        self,
+        manifold: Manifold,
+        n: int = 40,
+        *,
+        scale: float = 2.0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
     ) -> Tensor:
         """The points (n, A) that ``tangents`` lead to."""
-        return manifold.expmap0(self.tangents(manifold, n, scale=scale, seed=seed, dtype=dtype)).detach()
+        return manifold.expmap0(
+            self.tangents(manifold, n, scale=scale, seed=seed, dtype=dtype)
+        ).detach()

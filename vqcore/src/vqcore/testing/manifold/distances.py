@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.manifold.bench import TOLERANCE, ManifoldBench
 from vqcore.testing.rules import expect, finite, near, rule
 from vqcore.testing.samples import gradients, normal
@@ -21,7 +21,9 @@ class DistanceRules(ManifoldBench):
         """dist and squared_dist do not ask which point comes first."""
         manifold, x, y = self._two_clouds()
         for distance in (manifold.dist, manifold.squared_dist):
-            near(distance(x, y), distance(y, x), f"{distance.__name__}(x, y) and (y, x)", 1e-9, 1e-12)
+            near(
+                distance(x, y), distance(y, x), f"{distance.__name__}(x, y) and (y, x)", 1e-9, 1e-12
+            )
 
     @rule
     def test_distance_is_zero_to_itself(self) -> None:
@@ -36,13 +38,22 @@ class DistanceRules(ManifoldBench):
         manifold, x, _ = self._two_clouds()
         d = manifold.dist(x[:, None], x[None]).detach()
         excess = d[:, None, :] - (d[:, :, None] + d[None, :, :])
-        expect(excess.max() <= 1e-9 * (1 + d.max()), f"a way round is shorter by {float(excess.max()):.3g}")
+        expect(
+            excess.max() <= 1e-9 * (1 + d.max()),
+            f"a way round is shorter by {float(excess.max()):.3g}",
+        )
 
     @rule
     def test_squared_is_the_square(self) -> None:
         """squared_dist is the square of dist."""
         manifold, x, y = self._two_clouds()
-        near(manifold.squared_dist(x, y), manifold.dist(x, y).square(), "squared_dist and dist^2", 1e-9, 1e-9)
+        near(
+            manifold.squared_dist(x, y),
+            manifold.dist(x, y).square(),
+            "squared_dist and dist^2",
+            1e-9,
+            1e-9,
+        )
 
     @rule
     def test_distance_grows_with_the_tangent_norm_alone(self) -> None:
@@ -62,22 +73,39 @@ class DistanceRules(ManifoldBench):
             turn, _ = torch.linalg.qr(normal(self.dim, self.dim, seed=2, dtype=torch.float64))
             u = self.tangents(manifold)
             here, there = manifold.expmap0(u), manifold.expmap0(u @ turn)
-            near(manifold.dist(there[:20], there[20:]), manifold.dist(here[:20], here[20:]), "distances", 1e-6, 1e-9)
+            near(
+                manifold.dist(there[:20], there[20:]),
+                manifold.dist(here[:20], here[20:]),
+                "distances",
+                1e-6,
+                1e-9,
+            )
 
-    # -- gradients --------------------------------------------------------------------------------------------
+    # -- gradients -----------------------------------------------------------
 
     @rule
     def test_finite_at_the_edges(self) -> None:
         """Maps and distances have finite values and gradients at zero, far out, and where points coincide."""
         for dtype in TOLERANCE:
             manifold = self.make().to(dtype)
-            rows = [torch.zeros(2, self.dim), *(s * normal(6, self.dim, seed=3) for s in (1e-20, 1e-12, 1.0, 1e4))]
+            rows = [
+                torch.zeros(2, self.dim),
+                *(s * normal(6, self.dim, seed=3) for s in (1e-20, 1e-12, 1.0, 1e4)),
+            ]
             z = torch.cat(rows).to(dtype).requires_grad_()
             x = manifold.expmap0(manifold.tangent(z))
-            others = {"itself": x.detach(), "the next": x.roll(1, 0), "the origin": x[:1], "far": x[-1:]}
+            others = {
+                "itself": x.detach(),
+                "the next": x.roll(1, 0),
+                "the origin": x[:1],
+                "far": x[-1:],
+            }
             found = {"tangent": manifold.tangent(z), "expmap0": x, "logmap0": manifold.logmap0(x)}
             for where, other in others.items():
-                found |= {f"{name} to {where}": getattr(manifold, name)(x, other) for name in ("dist", "squared_dist")}
+                found |= {
+                    f"{name} to {where}": getattr(manifold, name)(x, other)
+                    for name in ("dist", "squared_dist")
+                }
             for name, value in found.items():
                 finite(value, f"{name} in {dtype}")
                 (gradient,) = torch.autograd.grad(value.sum(), z, retain_graph=True)
@@ -87,7 +115,9 @@ class DistanceRules(ManifoldBench):
     def test_gradient_of_squared_distance(self) -> None:
         """The gradient of squared_dist is that of finite differences, also where two points coincide."""
         manifold, u, v = self._to_differentiate()
-        _check_gradient(lambda a, b: manifold.squared_dist(manifold.expmap0(a), manifold.expmap0(b)), u, v)
+        _check_gradient(
+            lambda a, b: manifold.squared_dist(manifold.expmap0(a), manifold.expmap0(b)), u, v
+        )
         still = manifold.expmap0(u.detach())
         _check_gradient(lambda a: manifold.squared_dist(manifold.expmap0(a), still), u)
 
@@ -98,7 +128,9 @@ class DistanceRules(ManifoldBench):
         _check_gradient(lambda a, b: manifold.dist(manifold.expmap0(a), manifold.expmap0(b)), u, v)
         at = manifold.expmap0(u)
         (gradient,) = gradients(manifold.dist(at, at.detach()).sum(), [u])
-        expect(gradient is None or gradient.abs().max() < 1e-6, "a gradient where the points coincide")
+        expect(
+            gradient is None or gradient.abs().max() < 1e-6, "a gradient where the points coincide"
+        )
 
     @rule
     def test_gradient_of_maps(self) -> None:
@@ -119,7 +151,9 @@ class DistanceRules(ManifoldBench):
         wrapped = _Measured(manifold)
 
         def measured(*learned: Tensor) -> Tensor:
-            changed = {f"manifold.{name}": value for name, value in zip(names, learned, strict=True)}
+            changed = {
+                f"manifold.{name}": value for name, value in zip(names, learned, strict=True)
+            }
             return torch.func.functional_call(wrapped, changed, (u.detach(), v.detach()))
 
         _check_gradient(measured, *(value.requires_grad_() for value in values))
@@ -127,14 +161,20 @@ class DistanceRules(ManifoldBench):
         for found in gradients(wrapped(edges, edges).sum(), list(manifold.parameters())):
             finite(found, "the gradient of a parameter of the manifold, where points coincide")
 
-    # -- what the checks are made of --------------------------------------------------------------------------
+    # -- what the checks are made of -----------------------------------------
 
     def _two_clouds(self) -> tuple[Manifold, Tensor, Tensor]:
         """Float64 points, 20 and 20, of different scales."""
         manifold = self.make().double()
-        near_by, wide = self.tangents(manifold, 20, scale=0.5), self.tangents(manifold, 20, scale=3.0, seed=1)
+        near_by, wide = (
+            self.tangents(manifold, 20, scale=0.5),
+            self.tangents(manifold, 20, scale=3.0, seed=1),
+        )
         with torch.no_grad():
-            x, y = manifold.expmap0(torch.cat([near_by[:10], wide[:10]])), manifold.expmap0(wide.roll(1, 0))
+            x, y = (
+                manifold.expmap0(torch.cat([near_by[:10], wide[:10]])),
+                manifold.expmap0(wide.roll(1, 0)),
+            )
         return manifold, x, y
 
     def _to_differentiate(self) -> tuple[Manifold, Tensor, Tensor]:

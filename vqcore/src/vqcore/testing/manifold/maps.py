@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.manifold.bench import SCALES, TOLERANCE, ManifoldBench
 from vqcore.testing.rules import expect, near, rule, same
 from vqcore.testing.samples import normal, same_state, state_of, untouched
@@ -43,7 +43,11 @@ class MapRules(ManifoldBench):
         manifold = self.make()
         u = manifold.tangent(torch.zeros(3, self.dim))
         same(u.detach(), torch.zeros(3, self.dim), "tangent(0)")
-        same(manifold.logmap0(manifold.expmap0(u)).detach().abs(), torch.zeros(3, self.dim), "log(exp(0))")
+        same(
+            manifold.logmap0(manifold.expmap0(u)).detach().abs(),
+            torch.zeros(3, self.dim),
+            "log(exp(0))",
+        )
 
     @rule
     def test_dtype_is_kept(self) -> None:
@@ -56,7 +60,9 @@ class MapRules(ManifoldBench):
             if dtype == torch.float64:
                 ambient = manifold.to_ambient(manifold.expmap0(u))
                 kinds = ambient.dtype, manifold.from_ambient(ambient).dtype
-                expect(kinds == (dtype, dtype), f"to_ambient and from_ambient of {dtype} are {kinds}")
+                expect(
+                    kinds == (dtype, dtype), f"to_ambient and from_ambient of {dtype} are {kinds}"
+                )
 
     @rule
     def test_leading_axes_broadcast(self) -> None:
@@ -67,12 +73,25 @@ class MapRules(ManifoldBench):
         for name, value in flat.items():
             near(folded[name].reshape(value.shape), value, f"{name} of (2, 20, D)", 1e-9, 1e-12)
         x, y = manifold.expmap0(u[:6]), manifold.expmap0(u[6:10])
-        for pairwise, single in (("pairwise_dist", "dist"), ("pairwise_squared_dist", "squared_dist")):
+        for pairwise, single in (
+            ("pairwise_dist", "dist"),
+            ("pairwise_squared_dist", "squared_dist"),
+        ):
             one_by_one = torch.stack([getattr(manifold, single)(x, each) for each in y], 1)
             near(
-                getattr(manifold, single)(x[:, None], y[None]), one_by_one, f"{single} of (6, 1) and (1, 4)", 1e-9, 1e-9
+                getattr(manifold, single)(x[:, None], y[None]),
+                one_by_one,
+                f"{single} of (6, 1) and (1, 4)",
+                1e-9,
+                1e-9,
             )
-            near(getattr(manifold, pairwise)(x, y), one_by_one, f"{pairwise} of 6 and 4 points", 1e-9, 1e-9)
+            near(
+                getattr(manifold, pairwise)(x, y),
+                one_by_one,
+                f"{pairwise} of 6 and 4 points",
+                1e-9,
+                1e-9,
+            )
 
     @rule
     def test_input_is_untouched(self) -> None:
@@ -86,15 +105,25 @@ class MapRules(ManifoldBench):
             with untouched(z=z, u=u, x=x, y=y, ambient=ambient):
                 manifold.tangent(z)
                 self._everything(manifold, u)
-                for method in (manifold.dist, manifold.squared_dist, manifold.translate, manifold.nearest):
+                for method in (
+                    manifold.dist,
+                    manifold.squared_dist,
+                    manifold.translate,
+                    manifold.nearest,
+                ):
                     method(x, y)
-                for method in (manifold.logmap0, manifold.project, manifold.negate, manifold.to_ambient):
+                for method in (
+                    manifold.logmap0,
+                    manifold.project,
+                    manifold.negate,
+                    manifold.to_ambient,
+                ):
                     method(x)
                 manifold.check_points(x)
                 manifold.from_ambient(ambient)
                 manifold.codes(manifold.parameter(x))
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------
 
     @rule
     def test_state_is_complete(self) -> None:

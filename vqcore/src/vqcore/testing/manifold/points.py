@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.manifold.bench import ManifoldBench
 from vqcore.testing.rules import expect, near, rule, same
 from vqcore.testing.samples import normal
@@ -16,7 +16,7 @@ from vqcore.testing.samples import normal
 class PointRules(ManifoldBench):
     """Part of ``ManifoldConformance``."""
 
-    # -- validity ---------------------------------------------------------------------------------------------
+    # -- validity ------------------------------------------------------------
 
     @rule
     def test_projection_mends_points(self) -> None:
@@ -38,7 +38,9 @@ class PointRules(ManifoldBench):
             manifold = self.make().to(dtype)
             for scale in (1.0, 1e4):
                 points = self.points(manifold, dtype=dtype, scale=scale)
-                near(manifold.project(points), points, f"project(x) in {dtype}", tolerance, tolerance)
+                near(
+                    manifold.project(points), points, f"project(x) in {dtype}", tolerance, tolerance
+                )
 
     @rule
     def test_bad_points_are_told(self) -> None:
@@ -55,7 +57,8 @@ class PointRules(ManifoldBench):
         manifold = self.make()
         with torch.no_grad():
             first, again = (
-                manifold.random(30, self.dim, std=0.5, generator=torch.Generator().manual_seed(3)) for _ in range(2)
+                manifold.random(30, self.dim, std=0.5, generator=torch.Generator().manual_seed(3))
+                for _ in range(2)
             )
         shape = (30, manifold.point_dim(self.dim))
         expect(first.shape == shape, f"shape {tuple(first.shape)} instead of {shape}")
@@ -64,7 +67,7 @@ class PointRules(ManifoldBench):
         same(again, first, "a second draw from an equal generator")
         expect(len(first.unique(dim=0)) == 30, "points that are equal")
 
-    # -- averages ---------------------------------------------------------------------------------------------
+    # -- averages ------------------------------------------------------------
 
     @rule
     def test_centroid_is_a_point(self) -> None:
@@ -72,7 +75,9 @@ class PointRules(ManifoldBench):
         for dtype in (torch.float32, torch.float64):
             manifold = self.make().to(dtype)
             for scale in (0.01, 2.0, 1e4):
-                why = manifold.check_points(_centroid(manifold, self.points(manifold, dtype=dtype, scale=scale)))
+                why = manifold.check_points(
+                    _centroid(manifold, self.points(manifold, dtype=dtype, scale=scale))
+                )
                 expect(why is None, f"a cloud of scale {scale:g} in {dtype}: {why}")
 
     @rule
@@ -85,8 +90,14 @@ class PointRules(ManifoldBench):
             nudges = 0.2 * torch.cat([torch.eye(self.dim), -torch.eye(self.dim)]).double()
             nudges = nudges * self.tangents(manifold).norm(dim=1).mean()
             around = manifold.expmap0(manifold.logmap0(centroid) + nudges)
-            at, beside = (manifold.squared_dist(points[:, None], each[None]).mean(0) for each in (centroid, around))
-        expect((at < beside).all(), f"spread {float(at):.4g} at the centroid, {float(beside.min()):.4g} beside it")
+            at, beside = (
+                manifold.squared_dist(points[:, None], each[None]).mean(0)
+                for each in (centroid, around)
+            )
+        expect(
+            (at < beside).all(),
+            f"spread {float(at):.4g} at the centroid, {float(beside.min()):.4g} beside it",
+        )
 
     @rule
     def test_one_point_is_its_own_centroid(self) -> None:
@@ -95,9 +106,15 @@ class PointRules(ManifoldBench):
         points = self.points(manifold)
         ambient = manifold.to_ambient(points)
         near(manifold.from_ambient(ambient), points, "the centroid of one point", 1e-6, 1e-8)
-        near(manifold.from_ambient(3 * ambient / 3), points, "the centroid of three copies", 1e-6, 1e-8)
+        near(
+            manifold.from_ambient(3 * ambient / 3),
+            points,
+            "the centroid of three copies",
+            1e-6,
+            1e-8,
+        )
 
-    # -- translations -----------------------------------------------------------------------------------------
+    # -- translations --------------------------------------------------------
 
     @rule
     def test_translation_moves_the_origin(self) -> None:
@@ -114,13 +131,25 @@ class PointRules(ManifoldBench):
         moved, other = manifold.translate(x, y), manifold.translate(x, z)
         why = manifold.check_points(moved)
         expect(why is None, f"translated points: {why}")
-        near(manifold.dist(moved, other), manifold.dist(y, z), "distances of translated points", 1e-6, 1e-8)
+        near(
+            manifold.dist(moved, other),
+            manifold.dist(y, z),
+            "distances of translated points",
+            1e-6,
+            1e-8,
+        )
 
     @rule
     def test_translation_is_undone_by_the_opposite(self) -> None:
         """translate(negate(x), translate(x, y)) is y."""
         manifold, x, (y, _) = self._three_clouds()
-        near(manifold.translate(manifold.negate(x), manifold.translate(x, y)), y, "there and back", 1e-6, 1e-8)
+        near(
+            manifold.translate(manifold.negate(x), manifold.translate(x, y)),
+            y,
+            "there and back",
+            1e-6,
+            1e-8,
+        )
 
     @rule
     def test_negation_turns_round(self) -> None:
@@ -138,7 +167,7 @@ class PointRules(ManifoldBench):
             found = manifold.log_volume(v) - manifold.log_volume(moved(v))
             near(found.detach(), torch.linalg.slogdet(slopes)[1], "log |det du/dv|", 1e-5, 1e-6)
 
-    # -- codes and pictures -----------------------------------------------------------------------------------
+    # -- codes and pictures --------------------------------------------------
 
     @rule
     def test_codes_are_read_back(self) -> None:
@@ -148,8 +177,16 @@ class PointRules(ManifoldBench):
             u = self.tangents(manifold, dtype=dtype)
             points = manifold.expmap0(u).detach()
             parameter = manifold.parameter(points)
-            expect(isinstance(parameter, nn.Parameter), f"parameter gives a {type(parameter).__name__}")
-            near(parameter, manifold.coordinates(points), "the parameter and coordinates(points)", 0, 0)
+            expect(
+                isinstance(parameter, nn.Parameter), f"parameter gives a {type(parameter).__name__}"
+            )
+            near(
+                parameter,
+                manifold.coordinates(points),
+                "the parameter and coordinates(points)",
+                0,
+                0,
+            )
             tangents, read = manifold.codes(parameter)
             near(tangents, u, f"tangent vectors in {dtype}", tolerance, tolerance / 10)
             near(read, points, f"points in {dtype}", tolerance, tolerance / 10)
@@ -164,12 +201,15 @@ class PointRules(ManifoldBench):
             expect((disk.norm(dim=1) < 1).all(), "a point outside the open unit disk")
             near(torch.atan2(*disk.T), torch.atan2(*u.T), "directions", 1e-6, 1e-9)
 
-    # -- what the checks are made of --------------------------------------------------------------------------
+    # -- what the checks are made of -----------------------------------------
 
     def _three_clouds(self) -> tuple[Manifold, Tensor, tuple[Tensor, Tensor]]:
         """Float64 points, 20 each, near enough for their sums to be in reach."""
         manifold = self.make().double()
-        x, y, z = (manifold.expmap0(0.3 * self.tangents(manifold, 20, seed=seed)).detach() for seed in range(3))
+        x, y, z = (
+            manifold.expmap0(0.3 * self.tangents(manifold, 20, seed=seed)).detach()
+            for seed in range(3)
+        )
         return manifold, x, (y, z)
 
 
@@ -181,4 +221,6 @@ def _moved_by(manifold: Manifold, x: Tensor) -> Callable[[Tensor], Tensor]:
 def _centroid(manifold: Manifold, points: Tensor) -> Tensor:
     """The centroid (1, A) of points (n, A), in their number type."""
     with torch.no_grad():
-        return manifold.from_ambient(manifold.to_ambient(points).mean(0, keepdim=True)).to(points.dtype)
+        return manifold.from_ambient(manifold.to_ambient(points).mean(0, keepdim=True)).to(
+            points.dtype
+        )

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vqcore.bottleneck import VectorQuantizer
-from vqcore.builtin.euclidean import Euclidean
-from vqcore.manifold import Manifold
-from vqcore.output import Output
-from vqcore.quantizer import Quantizer
+from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.output import Output
+from vqcore.interfaces.quantizer import Quantizer
+from vqcore.layer import VectorQuantizer
 from vqcore.testing.samples import gradients, normal, seeded
 
 #: Tokens of a batch.
@@ -43,7 +43,7 @@ class QuantizerBench:
         """The spaces that the quantizer is checked on."""
         return [Euclidean()]
 
-    # -- building ---------------------------------------------------------------------------------------------
+    # -- building ------------------------------------------------------------
 
     def fresh(self, manifold: Manifold, *, wider: int = 0, seed: int = 0) -> VectorQuantizer:
         """A layer around the quantizer that has seen nothing; ``wider`` than its codes by so many dimensions."""
@@ -58,18 +58,24 @@ class QuantizerBench:
                 quantizer=built,
             )
 
-    def started(self, manifold: Manifold, *, wider: int = 0, channel_first: bool = False) -> VectorQuantizer:
+    def started(
+        self, manifold: Manifold, *, wider: int = 0, channel_first: bool = False
+    ) -> VectorQuantizer:
         """The layer after a training step: its codes have started."""
         layer = self.fresh(manifold, wider=wider)
         train_step(layer, self.latents(layer, seed=100))
         layer.channel_first = channel_first
         return layer
 
-    def latents(self, layer: VectorQuantizer, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    def latents(
+        self, layer: VectorQuantizer, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """Normal latents (*shape, D) in the width of the layer; without a shape, ``tokens`` rows."""
         return normal(*(shape or (self.tokens,)), layer.dim, seed=seed, dtype=dtype)
 
-    def tangents(self, layer: VectorQuantizer, *shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    def tangents(
+        self, layer: VectorQuantizer, *shape: int, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
         """What the bare quantizer takes: latents through its ``tangent``."""
         return layer.quantizer.tangent(self.latents(layer, *shape, dtype=dtype)).detach()
 
@@ -85,7 +91,9 @@ class Step:
 def backward(layer: VectorQuantizer, z: Tensor, out: Output) -> dict[str, Tensor | None]:
     """Gradients of the layer's loss and of its output, for the latents z and every parameter, by name."""
     named = {"z": z, **dict(layer.named_parameters())}
-    total = out.loss + out.quantized.square().sum() / TOKENS  # no mean: masked tokens must not weigh
+    total = (
+        out.loss + out.quantized.square().sum() / TOKENS
+    )  # no mean: masked tokens must not weigh
     return dict(zip(named, gradients(total, list(named.values())), strict=True))
 
 

@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from vqcore.bottleneck import VectorQuantizer
 from vqcore.errors import SettingError
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
+from vqcore.layer import VectorQuantizer
 from vqcore.testing.quantizer.bench import QuantizerBench
 from vqcore.testing.rules import expect, fail, finite, near, rule, same
 from vqcore.testing.samples import normal, untouched
@@ -27,8 +27,14 @@ class IndexRules(QuantizerBench):
             out = layer.quantizer(apart)
             expected = (*shape, *layer.quantizer.index_shape)
             expect(out.indices.dtype == torch.int64, f"indices are {out.indices.dtype}")
-            expect(out.indices.shape == expected, f"shape {tuple(out.indices.shape)} of indices instead of {expected}")
-            expect(out.z_q.shape == z.shape, f"shape {tuple(out.z_q.shape)} of z_q for {tuple(z.shape)}")
+            expect(
+                out.indices.shape == expected,
+                f"shape {tuple(out.indices.shape)} of indices instead of {expected}",
+            )
+            expect(
+                out.z_q.shape == z.shape,
+                f"shape {tuple(out.z_q.shape)} of z_q for {tuple(z.shape)}",
+            )
             rows = layer.quantizer(z.reshape(-1, z.shape[-1])).indices
             same(out.indices.reshape(rows.shape), rows, f"indices of {shape} and of rows")
 
@@ -39,8 +45,14 @@ class IndexRules(QuantizerBench):
         for mode, lowest in ((True, -1), (False, 0)):
             indices = layer.train(mode).quantizer(self.tangents(layer)).indices
             inside = (indices >= lowest) & (indices < layer.codebook_size)
-            expect(inside.all(), f"{int((~inside).sum())} indices outside {lowest} to {layer.codebook_size - 1}")
-            expect((indices.reshape(self.tokens, -1) >= 0).any(1).all(), "a token that counts has no index at all")
+            expect(
+                inside.all(),
+                f"{int((~inside).sum())} indices outside {lowest} to {layer.codebook_size - 1}",
+            )
+            expect(
+                (indices.reshape(self.tokens, -1) >= 0).any(1).all(),
+                "a token that counts has no index at all",
+            )
 
     @rule
     def test_encode_is_the_eval_forward(self, manifold: Manifold) -> None:
@@ -67,7 +79,9 @@ class IndexRules(QuantizerBench):
             layer = self.started(manifold, channel_first=channel_first).eval()
             for shape in shapes:
                 self._check_layout(layer, shape)
-            self._check_layout(self.started(manifold, wider=3, channel_first=channel_first).eval(), shapes[2])
+            self._check_layout(
+                self.started(manifold, wider=3, channel_first=channel_first).eval(), shapes[2]
+            )
 
     def _check_layout(self, layer: VectorQuantizer, shape: tuple[int, ...]) -> None:
         """``shape`` has -1 in the place of the layer's dimension."""
@@ -78,7 +92,11 @@ class IndexRules(QuantizerBench):
         positions = (*shape[:axis], *shape[axis + 1 :], *layer.quantizer.index_shape)
         expect(out.indices.shape == positions, f"indices {tuple(out.indices.shape)} for {what}")
         same(layer.encode(z), out.indices, f"encode for {what}")
-        same(layer.decode(out.indices).detach(), out.quantized.detach(), f"decode(encode(z)) for {what}")
+        same(
+            layer.decode(out.indices).detach(),
+            out.quantized.detach(),
+            f"decode(encode(z)) for {what}",
+        )
         first, layer.channel_first = layer.channel_first, False
         rows = layer(z.movedim(axis, -1).reshape(-1, layer.dim))
         layer.channel_first = first
@@ -90,20 +108,22 @@ class IndexRules(QuantizerBench):
         layer = self.started(manifold).eval()
         result = layer.quantizer(self.tangents(layer, 3, 7))
         found = layer.quantizer.lookup(result.indices)
-        expected = (*result.indices.shape, result.uses[0].z_q.shape[-1])
+        expected = (*result.indices.shape, result.assignments[0].z_q.shape[-1])
         expect(found.shape == expected, f"shape {tuple(found.shape)} instead of {expected}")
         finite(found, "codes")
         none = layer.quantizer.lookup(torch.full_like(result.indices, -1))
         same(none.detach(), torch.zeros_like(found), "lookup of -1")
         if layer.quantizer.index_shape == ():
-            same(found.detach(), layer.quantizer.decode(result.indices).detach(), "lookup and decode")
+            same(
+                found.detach(), layer.quantizer.decode(result.indices).detach(), "lookup and decode"
+            )
 
     @rule
     def test_join_restores_the_whole(self, manifold: Manifold) -> None:
-        """join puts the z_q of each of ``uses`` together to that of the whole."""
+        """join puts the z_q of each of ``assignments`` together to that of the whole."""
         layer = self.started(manifold).eval()
         result = layer.quantizer(self.tangents(layer, 3, 7))
-        parts = iter([use.z_q for use in result.uses])
+        parts = iter([use.z_q for use in result.assignments])
         whole = layer.quantizer.join(parts, (3, 7))
         near(whole, result.z_q, "join", 1e-5, 1e-6)
         expect(next(parts, None) is None, "join left parts over")
@@ -113,7 +133,11 @@ class IndexRules(QuantizerBench):
         """decode gives zero for an index of -1, a masked token."""
         layer = self.started(manifold).eval()
         indices = torch.full((4, 5, *layer.quantizer.index_shape), -1)
-        same(layer.quantizer.decode(indices).detach().abs(), torch.zeros(4, 5, layer.quantizer.dim), "decode(-1)")
+        same(
+            layer.quantizer.decode(indices).detach().abs(),
+            torch.zeros(4, 5, layer.quantizer.dim),
+            "decode(-1)",
+        )
 
     @rule
     def test_out_of_range_is_refused(self, manifold: Manifold) -> None:
@@ -132,32 +156,45 @@ class IndexRules(QuantizerBench):
 
     @rule
     def test_uses_cover_all_tokens(self, manifold: Manifold) -> None:
-        """``uses`` hold every token that counts once for each index, (N, d), with counts (K,) of their indices."""
+        """``assignments`` hold every token that counts once for each index, (N, d), with counts (K,) of their indices."""
         layer = self.started(manifold)
         mask = normal(self.tokens, seed=5) > -0.5
         for mode in (True, False):
             result = layer.train(mode).quantizer(self.tangents(layer), mask)
-            total = sum(int(use.mask.sum()) for use in result.uses)
+            total = sum(int(use.mask.sum()) for use in result.assignments)
             expected = int((result.indices >= 0).sum())
-            expect(total == expected, f"{total} tokens in uses, {expected} indices that are not -1")
+            expect(
+                total == expected,
+                f"{total} tokens in assignments, {expected} indices that are not -1",
+            )
             whole = int(mask.sum()) * math.prod(layer.quantizer.index_shape)
-            expect(mode or total == whole, f"{total} tokens in uses instead of {whole}")
-            for use in result.uses:
+            expect(mode or total == whole, f"{total} tokens in assignments instead of {whole}")
+            for use in result.assignments:
                 n = use.z.shape[0]
                 shapes = [tuple(t.shape) for t in (use.z_q, use.indices, use.mask)]
-                expect(shapes == [tuple(use.z.shape), (n,), (n,)], f"shapes {shapes} beside z {tuple(use.z.shape)}")
+                expect(
+                    shapes == [tuple(use.z.shape), (n,), (n,)],
+                    f"shapes {shapes} beside z {tuple(use.z.shape)}",
+                )
                 same(use.indices >= 0, use.mask, "indices that are not -1, and the mask")
-                same(use.counts, torch.bincount(use.indices[use.mask], minlength=len(use.counts)), "counts")
+                same(
+                    use.counts,
+                    torch.bincount(use.indices[use.mask], minlength=len(use.counts)),
+                    "counts",
+                )
 
     @rule
     def test_uses_hold_their_codes(self, manifold: Manifold) -> None:
-        """In ``uses``, z_q are the tangent vectors of the codes that the indices name, zero for masked tokens."""
+        """In ``assignments``, z_q are the tangent vectors of the codes that the indices name, zero for masked tokens."""
         layer = self.started(manifold)
         mask = normal(self.tokens, seed=5) > -0.5
-        for use in layer.quantizer(self.tangents(layer), mask).uses:
+        for use in layer.quantizer(self.tangents(layer), mask).assignments:
             expect(not use.z_q[~use.mask].any(), "a masked token with a code")
             if use.codebook is not None:
-                expect(len(use.codebook) == len(use.counts), f"{len(use.codebook)} codes, {len(use.counts)} counts")
+                expect(
+                    len(use.codebook) == len(use.counts),
+                    f"{len(use.codebook)} codes, {len(use.counts)} counts",
+                )
                 codes = layer.manifold.logmap0(use.codebook)[use.indices[use.mask]]
                 near(use.z_q[use.mask], codes, "z_q and the codes of the indices", 1e-4, 1e-5)
 
@@ -168,11 +205,18 @@ class IndexRules(QuantizerBench):
             book = layer.codebook
             if book is None:
                 return
-            width = layer.manifold.point_dim(layer.quantizer(self.tangents(layer)).uses[0].z.shape[-1])
+            width = layer.manifold.point_dim(
+                layer.quantizer(self.tangents(layer)).assignments[0].z.shape[-1]
+            )
             shape = (layer.codebook_size, width)
-            expect(book.shape[-2:] == shape, f"shape {tuple(book.shape)}, expected it to end in {shape}")
+            expect(
+                book.shape[-2:] == shape,
+                f"shape {tuple(book.shape)}, expected it to end in {shape}",
+            )
             several = book.ndim - 2 <= len(layer.quantizer.index_shape)
-            expect(several, f"shape {tuple(book.shape)} for indices of {layer.quantizer.index_shape}")
+            expect(
+                several, f"shape {tuple(book.shape)} for indices of {layer.quantizer.index_shape}"
+            )
             why = layer.manifold.check_points(book)
             expect(why is None, f"codes that are no points: {why}")
 

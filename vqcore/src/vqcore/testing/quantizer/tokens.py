@@ -7,9 +7,9 @@ import copy
 import torch
 from torch import Tensor
 
-from vqcore.bottleneck import VectorQuantizer
-from vqcore.manifold import Manifold
-from vqcore.registry import default_registry
+from vqcore.interfaces.manifold import Manifold
+from vqcore.layer import VectorQuantizer
+from vqcore.plugin.registry import default_registry
 from vqcore.testing.quantizer.bench import QuantizerBench, Step, backward, train_step
 from vqcore.testing.rules import expect, finite, near, rule, same
 from vqcore.testing.samples import normal, state_of
@@ -21,7 +21,7 @@ FACTORS = {"zero": 0.0, "tiny": 1e-20, "huge": 1e5}
 class TokenRules(QuantizerBench):
     """Part of ``QuantizerConformance``."""
 
-    # -- masks ------------------------------------------------------------------------------------------------
+    # -- masks ---------------------------------------------------------------
 
     @rule
     def test_mask_is_trimming(self, manifold: Manifold) -> None:
@@ -72,7 +72,11 @@ class TokenRules(QuantizerBench):
                     finite(gradient, f"the gradient of {name}")
                 layer.update()
             after = layer.train(False).quantizer(self.tangents(layer)).z_q
-            same(after.detach(), before.train(False).quantizer(self.tangents(layer)).z_q.detach(), "codes afterwards")
+            same(
+                after.detach(),
+                before.train(False).quantizer(self.tangents(layer)).z_q.detach(),
+                "codes afterwards",
+            )
 
     @rule
     def test_bad_tokens_are_left_out(self, manifold: Manifold) -> None:
@@ -89,14 +93,16 @@ class TokenRules(QuantizerBench):
             _compare(step, train_step(other, z[good]), good)
             near_states(layer, other, f"state after a token with {bad}")
 
-    # -- losses -----------------------------------------------------------------------------------------------
+    # -- losses --------------------------------------------------------------
 
     @rule
     def test_losses_are_scalars(self, manifold: Manifold) -> None:
         """Losses are finite scalars in the number type of the latents."""
         layer = self.started(manifold)
         for dtype in (torch.float32, torch.float64):
-            for name, loss in layer.to(dtype).quantizer(self.tangents(layer, dtype=dtype)).losses.items():
+            for name, loss in (
+                layer.to(dtype).quantizer(self.tangents(layer, dtype=dtype)).losses.items()
+            ):
                 expect(loss.shape == (), f"{name} has shape {tuple(loss.shape)}")
                 expect(loss.dtype == dtype, f"{name} is {loss.dtype} for {dtype}")
                 finite(loss, name)
@@ -106,7 +112,9 @@ class TokenRules(QuantizerBench):
         """Losses are means over tokens: a batch that holds every token twice has the same ones."""
         layer = self.started(manifold)
         z = self.tangents(layer)
-        once, twice = (copy.deepcopy(layer).quantizer(each).losses for each in (z, torch.cat([z, z])))
+        once, twice = (
+            copy.deepcopy(layer).quantizer(each).losses for each in (z, torch.cat([z, z]))
+        )
         for name, loss in once.items():
             near(twice[name], loss, f"{name} with every token twice", 1e-4, 1e-6)
 
@@ -114,17 +122,23 @@ class TokenRules(QuantizerBench):
     def test_losses_have_names_of_their_own(self, manifold: Manifold) -> None:
         """No loss is named like a regularizer: the layer could not tell them apart."""
         layer = self.started(manifold)
-        taken = set(layer.quantizer(self.tangents(layer)).losses) & set(default_registry().names("regularizer"))
+        taken = set(layer.quantizer(self.tangents(layer)).losses) & set(
+            default_registry().names("regularizer")
+        )
         expect(not taken, f"{', '.join(sorted(taken))} is a regularizer's name")
 
-    # -- edges ------------------------------------------------------------------------------------------------
+    # -- edges ---------------------------------------------------------------
 
     @rule
     def test_finite_at_the_edges(self, manifold: Manifold) -> None:
         """Zero, equal, tiny and huge latents, and a single one, give finite values, gradients and codes."""
         fresh, started = self.fresh(manifold), self.started(manifold)
         many, one = self.latents(fresh), self.latents(fresh, 1)
-        edges = {f"{len(z)} {what} latents": factor * z for z in (many, one) for what, factor in FACTORS.items()}
+        edges = {
+            f"{len(z)} {what} latents": factor * z
+            for z in (many, one)
+            for what, factor in FACTORS.items()
+        }
         edges["equal latents"] = torch.ones_like(many)
         for layer in (fresh, started):
             for what, z in edges.items():
@@ -150,7 +164,10 @@ class TokenRules(QuantizerBench):
             z = self.latents(layer, dtype=torch.float64)
             step = train_step(layer, z)
             named = {"quantized": step.out.quantized, **step.out.losses, **step.grads}
-            named |= {"codebook": layer.codebook, "decode": layer.decode(step.out.indices)}  # None where implicit
+            named |= {
+                "codebook": layer.codebook,
+                "decode": layer.decode(step.out.indices),
+            }  # None where implicit
             named |= dict(layer.named_parameters())
             result = layer.quantizer(self.tangents(layer, dtype=torch.float64))
             named |= {"z_q": result.z_q, "lookup": layer.quantizer.lookup(result.indices)}
@@ -169,15 +186,26 @@ class TokenRules(QuantizerBench):
         finite(out.loss, "the loss in bfloat16")
         layer = layer.float()
         step = train_step(layer, z)
-        expect(step.out.quantized.dtype == torch.float32, f"{step.out.quantized.dtype} after the way back")
+        expect(
+            step.out.quantized.dtype == torch.float32,
+            f"{step.out.quantized.dtype} after the way back",
+        )
         finite(step.out.loss, "the loss after the way back")
         out = layer.eval()(z)
-        same(layer.decode(layer.encode(z)).detach(), out.quantized.detach(), "decode(encode(z)) after the way back")
+        same(
+            layer.decode(layer.encode(z)).detach(),
+            out.quantized.detach(),
+            "decode(encode(z)) after the way back",
+        )
 
 
 def _check_finite(layer: VectorQuantizer, z: Tensor, what: str) -> None:
     step = train_step(layer, z)
-    for name, value in {**step.out.losses, **step.out.metrics, "quantized": step.out.quantized}.items():
+    for name, value in {
+        **step.out.losses,
+        **step.out.metrics,
+        "quantized": step.out.quantized,
+    }.items():
         finite(value, f"{name} of {what}")
     for name, gradient in step.grads.items():
         finite(gradient, f"the gradient of {name} for {what}")
@@ -190,7 +218,10 @@ def _check_finite(layer: VectorQuantizer, z: Tensor, what: str) -> None:
 def _compare(masked: Step, trimmed: Step, mask: Tensor) -> None:
     """A step on tokens of which ``mask`` (N,) counts, beside one on those alone."""
     same(masked.out.indices[mask], trimmed.out.indices, "indices of the tokens that count")
-    expect((masked.out.indices[~mask] == -1).all(), "an index other than -1 for a token that does not count")
+    expect(
+        (masked.out.indices[~mask] == -1).all(),
+        "an index other than -1 for a token that does not count",
+    )
     same(masked.out.counts, trimmed.out.counts, "counts")
     near(masked.out.quantized[mask], trimmed.out.quantized, "vectors", 1e-4, 1e-5)
     for name, loss in trimmed.out.losses.items():
@@ -199,8 +230,16 @@ def _compare(masked: Step, trimmed: Step, mask: Tensor) -> None:
         found = masked.grads[name]
         expect((found is None) == (gradient is None), f"only one of both has a gradient of {name}")
         if gradient is not None:
-            expect(name != "z" or not found[~mask].any(), "a gradient of a token that does not count")
-            near(found[mask] if name == "z" else found, gradient, f"the gradient of {name}", 1e-3, 1e-5)
+            expect(
+                name != "z" or not found[~mask].any(), "a gradient of a token that does not count"
+            )
+            near(
+                found[mask] if name == "z" else found,
+                gradient,
+                f"the gradient of {name}",
+                1e-3,
+                1e-5,
+            )
 
 
 def near_states(layer: VectorQuantizer, other: VectorQuantizer, what: str) -> None:

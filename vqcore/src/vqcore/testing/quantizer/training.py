@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from vqcore.bottleneck import VectorQuantizer
-from vqcore.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold
+from vqcore.layer import VectorQuantizer
 from vqcore.testing import collectives
 from vqcore.testing.quantizer.bench import TOKENS, QuantizerBench, Step, train_step
 from vqcore.testing.quantizer.tokens import near_states
@@ -24,7 +24,7 @@ DONE, FOLLOWED = 3, 8
 class TrainingRules(QuantizerBench):
     """Part of ``QuantizerConformance``."""
 
-    # -- eval -------------------------------------------------------------------------------------------------
+    # -- eval ----------------------------------------------------------------
 
     @rule
     def test_eval_changes_nothing(self, manifold: Manifold) -> None:
@@ -41,7 +41,10 @@ class TrainingRules(QuantizerBench):
             same(again.quantized.detach(), first.quantized.detach(), "vectors of a second call")
             same_state(layer, before, "state after eval")
             for step in range(2):
-                _same_step(*(train_step(each, self.latents(layer, seed=step)) for each in (layer, other)), "after eval")
+                _same_step(
+                    *(train_step(each, self.latents(layer, seed=step)) for each in (layer, other)),
+                    "after eval",
+                )
 
     @rule
     def test_eval_asks_no_other_process(self, manifold: Manifold) -> None:
@@ -61,7 +64,7 @@ class TrainingRules(QuantizerBench):
         with collectives.refused("a training forward"):
             layer(self.latents(layer))
 
-    # -- training ---------------------------------------------------------------------------------------------
+    # -- training ------------------------------------------------------------
 
     @rule
     def test_only_update_moves_codes(self, manifold: Manifold) -> None:
@@ -121,7 +124,9 @@ class TrainingRules(QuantizerBench):
                 kind = f"with use_reentrant={reentrant}"
                 for name, gradient in _checkpointed(other, self.latents(layer), reentrant).items():
                     if gradient is None or expected[name] is None:
-                        expect(gradient is expected[name], f"{kind} only one has a gradient of {name}")
+                        expect(
+                            gradient is expected[name], f"{kind} only one has a gradient of {name}"
+                        )
                     else:
                         near(gradient, expected[name], f"the gradient of {name} {kind}", 1e-5, 1e-7)
                 near_states(other, plain, f"state {kind}")
@@ -139,7 +144,7 @@ class TrainingRules(QuantizerBench):
                 two = train_step(other, z)
             _same_step(one, two, f"step {step} under another global seed")
 
-    # -- state ------------------------------------------------------------------------------------------------
+    # -- state ---------------------------------------------------------------
 
     @rule
     def test_state_is_complete(self, manifold: Manifold) -> None:
@@ -152,7 +157,9 @@ class TrainingRules(QuantizerBench):
             for step in range(done, done + followed):
                 a, b = (train_step(each, self.latents(layer, seed=step)) for each in (layer, twin))
                 _same_step(b, a, f"step {step} after loading the state of step {done}")
-            same_state(twin, state_of(layer), f"state {followed} steps after loading that of step {done}")
+            same_state(
+                twin, state_of(layer), f"state {followed} steps after loading that of step {done}"
+            )
 
     @rule
     def test_state_can_be_saved(self, manifold: Manifold) -> None:
@@ -173,7 +180,9 @@ class TrainingRules(QuantizerBench):
         twin, before = copy.deepcopy(layer), state_of(layer)
         theirs = train_step(twin, self.latents(layer, seed=1))
         same_state(layer, before, "the original after its copy was trained")
-        _same_step(train_step(layer, self.latents(layer, seed=1)), theirs, "the original after its copy")
+        _same_step(
+            train_step(layer, self.latents(layer, seed=1)), theirs, "the original after its copy"
+        )
 
 
 def _same_step(found: Step, expected: Step, what: str) -> None:
@@ -183,7 +192,9 @@ def _same_step(found: Step, expected: Step, what: str) -> None:
         same(found.out.losses[name].detach(), loss.detach(), f"{name}, {what}")
 
 
-def _checkpointed(layer: VectorQuantizer, z: Tensor, reentrant: bool | None) -> dict[str, Tensor | None]:
+def _checkpointed(
+    layer: VectorQuantizer, z: Tensor, reentrant: bool | None
+) -> dict[str, Tensor | None]:
     """Gradients of a step, the forward recomputed in the backward pass unless ``reentrant`` is None; then an update."""
     named = {"z": z.clone().requires_grad_(), **dict(layer.named_parameters())}
 
@@ -195,6 +206,8 @@ def _checkpointed(layer: VectorQuantizer, z: Tensor, reentrant: bool | None) -> 
         quantized, loss = forward(named["z"])
     else:
         quantized, loss = checkpoint(forward, named["z"], use_reentrant=reentrant)
-    (quantized.square().sum() / TOKENS + loss).backward()  # the only way that both kinds of checkpointing allow
+    (
+        quantized.square().sum() / TOKENS + loss
+    ).backward()  # the only way that both kinds of checkpointing allow
     layer.update()
     return {name: value.grad for name, value in named.items()}

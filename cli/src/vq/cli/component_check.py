@@ -1,0 +1,44 @@
+"""Building every component once, to see which are broken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from vqcore.errors import ComponentError, VQError
+from vqcore.plugin.component import KINDS
+from vqcore.plugin.registry import Registry
+
+_SHAPE, _DIM, _CODES = (1, 8, 8), 16, 8
+
+
+def broken_components(registry: Registry, kind: str | None = None) -> list[str]:
+    """One line for each component that cannot be resolved or built with its defaults."""
+    failures = []
+    for each in [kind] if kind else KINDS:
+        owned = [(p, s) for p in registry.plugins for s in p.provides.get(each, ())]
+        for plugin, spec in owned:
+            try:
+                chosen = registry.resolve(each, f"{plugin.package}/{spec.name}")
+                registry.build(chosen, **_injected(registry, each))
+            except ComponentError as error:
+                failures.append(str(error))
+            except VQError as error:
+                if each != "dataset":  # data that is not there says nothing about the component
+                    failures.append(f"{each} {spec.name!r} of {plugin.package}: {error}")
+    return failures
+
+
+def _injected(registry: Registry, kind: str) -> dict[str, Any]:
+    """What the builder gives a component of this kind."""
+    if kind == "backbone":
+        return {"shape": _SHAPE, "dim": _DIM}
+    if kind == "optimizer":
+        return {"params": [nn.Parameter(nn.Linear(2, 2).weight.detach())]}
+    if kind not in ("quantizer", "estimator"):
+        return {}
+    manifold = registry.build(registry.resolve("manifold", "vqcore/euclidean"))
+    return {"manifold": manifold} | (
+        {"dim": _DIM, "codebook_size": _CODES} if kind == "quantizer" else {}
+    )

@@ -1,0 +1,68 @@
+"""Patches of the two photos that scikit-learn brings along: natural colour pictures with no download."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vq.data.partition import held_out
+from vq.data.picture_source import PictureSource
+from vq.data.splits import ArraySplit
+
+#: Side of the squares that go whole to one split; no patch is larger.
+BLOCK = 64
+
+
+class Photos(PictureSource):
+    """Patches of a temple and a flower, both photos 427x640.
+
+    Each photo is parted into blocks of 64x64 (the lowest row is 43 high), a fixed fifth of which is held out. Patches
+    are cut within blocks, so that none has a pixel in both splits.
+
+    Args:
+        patch: side of a patch.
+        stride: step between training patches in a block, which overlap where it is smaller than the patch. Test
+            patches never overlap.
+        flip, shift: see ``PictureSource``.
+    """
+
+    credits = (
+        "Photos (patches cut from them): china.jpg by danielbuechele, https://www.flickr.com/photos/danielbuechele/"
+        "6061409035; flower.jpg by vultilion, https://www.flickr.com/photos/vultilion/6056698931 (scikit-learn's "
+        "notice names danielbuechele for both). CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
+    )
+
+    def __init__(
+        self, *, patch: int = 32, stride: int = 8, flip: bool = False, shift: int = 0
+    ) -> None:
+        super().__init__((3, patch, patch), flip, shift)
+        self.patch, self.stride = patch, stride
+
+    def split(self, name: Literal["train", "test"]) -> ArraySplit:
+        """Bytes (N, 3, patch, patch) in the order of photos, blocks and rows."""
+        from sklearn.datasets import load_sample_images
+
+        stride = self.stride if name == "train" else self.patch
+        photos = [torch.tensor(photo).permute(2, 0, 1) for photo in load_sample_images().images]
+        chosen = [block for photo in photos for block in blocks(photo, name)]
+        return ArraySplit(torch.cat([patches(block, self.patch, stride) for block in chosen]))
+
+
+def blocks(photo: Tensor, name: Literal["train", "test"]) -> list[Tensor]:
+    """The blocks (C, <= 64, <= 64) of a photo (C, H, W) that belong to a split."""
+    tiles = [tile for row in photo.split(BLOCK, 1) for tile in row.split(BLOCK, 2)]
+    train, test = held_out(len(tiles), 0.2)
+    return [tiles[index] for index in (train if name == "train" else test).tolist()]
+
+
+def patches(block: Tensor, size: int, stride: int) -> Tensor:
+    """Squares (N, C, size, size) of a block (C, H, W) in steps of ``stride``; none where the block is too low."""
+    channels, height, width = block.shape
+    if min(height, width) < size:
+        return block.new_empty(0, channels, size, size)
+    windows = block.unfold(1, size, stride).unfold(
+        2, size, stride
+    )  # (C, rows, columns, size, size)
+    return windows.permute(1, 2, 0, 3, 4).reshape(-1, channels, size, size)

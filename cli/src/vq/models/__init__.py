@@ -1,0 +1,1 @@
+"""The autoencoder: a backbone around a bottleneck."""

@@ -1,1 +1,0 @@
-"""The training pipeline: everything ``vq`` does, importable without the command line."""

@@ -1,0 +1,71 @@
+"""What ``vq encode`` reads: somebody's files, or a split of the run's own data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vq.data.read import Inputs, read_samples
+from vq.runs.provenance import sha256_of
+from vq.runs.trained_run import TrainedRun
+from vqcore.errors import SettingError, did_you_mean
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Samples in a fixed order, and what tells them from others.
+
+    Attributes:
+        inputs: the samples, their names, and the files left out.
+        given: the path as it was given.
+        sha256: of a single file, its bytes; of a folder, the names and sizes of its pictures; of a split, the data
+            set's options and the number of samples.
+    """
+
+    inputs: Inputs
+    given: str
+    sha256: str
+
+
+def read(run: TrainedRun, path: Path, workers: int, **options: Any) -> Reading:
+    """Samples for the run's model.
+
+    Args:
+        run: the trained run.
+        path: of a folder of pictures, a picture, a .npy or .npz file; or ``train`` or ``test``: that split of the run's
+            own data set.
+        workers: processes that read pictures ahead.
+        options: of ``read_samples``.
+
+    Raises:
+        SettingError: if nothing there can be read, or does not fit the model.
+    """
+    if str(path) in SPLITS:
+        split = run.source.split(str(path))  # type: ignore[arg-type]
+        identity = json.dumps(
+            [str(path), len(split), run.config.components["dataset"].dump()], sort_keys=True
+        )
+        inputs = Inputs(split, [str(row) for row in range(len(split))])
+        return Reading(inputs, str(path), _digest(identity))
+    file = path.expanduser()
+    if not file.exists():
+        expected = "a folder of pictures, a picture, a .npy or .npz file, or train or test for the run's own data"
+        raise SettingError(
+            "PATH", str(path), f"{expected}; nothing is there", did_you_mean(str(path), SPLITS)
+        )
+    inputs = read_samples(path, run.samples, workers=workers, **options)
+    return Reading(inputs, str(path), sha256_of(file) if file.is_file() else _listing(file, inputs))
+
+
+def _listing(folder: Path, inputs: Inputs) -> str:
+    names = sorted([*inputs.names, *inputs.skipped])
+    return _digest(json.dumps([[name, (folder / name).stat().st_size] for name in names]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

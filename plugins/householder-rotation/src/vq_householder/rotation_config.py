@@ -1,0 +1,12 @@
+"""Options of the estimator ``rotation``."""
+
+from __future__ import annotations
+
+from vqcore.plugin.component_config import ComponentConfig
+
+
+class RotationConfig(ComponentConfig):
+    """Options of the rotation trick."""
+
+    radial: bool = True
+    """Keep the gradient along the latent, which changes its length; without it the latent can only turn."""

@@ -1,0 +1,171 @@
+"""Charts: round numbers beside the axes, every point where its values say, and the same in words."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from vq_report import svg
+from vq_report.embedding import embed
+from vq_report.render import render
+from vq_report.scale import Scale, fit, short
+from vqcore.plugin.report_section import Chart, Section, Series, Strong, Table
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log", "expected"),
+    [
+        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (17.8, 24.3, False, [18, 20, 22, 24]),
+        (-1, 1, False, [-1, -0.5, 0, 0.5, 1]),
+        (50, 1840, False, [500, 1000, 1500]),
+        (1e-4, 1, True, [1e-4, 1e-3, 1e-2, 1e-1, 1]),
+        (0.02, 2, True, [0.03, 0.1, 0.3, 1]),
+        (0.0061, 0.0088, True, [0.007, 0.008]),
+        (1e-12, 1, True, [1e-12, 1e-10, 1e-8, 1e-6, 1e-4, 1e-2, 1]),
+    ],
+)
+def test_ticks_are_round(low, high, log, expected):
+    assert Scale(low, high, 0, 100, log).ticks() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.05, "0.05"),
+        (24.2177, "24.22"),
+        (1840, "1840"),
+        (10_000, "10k"),
+        (12_500_000, "12.5M"),
+        (3e-5, "3e−5"),
+        (-0.5, "−0.5"),
+    ],
+)
+def test_numbers_are_short(value, text):
+    assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    "values", [[], [math.nan], [3.0], [0.0, 0.0], [1.0, 2.0, math.inf], [-5.0, 5.0]]
+)
+@pytest.mark.parametrize("options", [{}, {"zero": True}, {"log": True}])
+def test_an_axis_holds_all_that_can_be_shown(values, options):
+    scale = fit(values, 10, 90, **options)
+    for value in values:
+        if scale.shows(value):
+            assert 10 <= scale(value) <= 90
+    assert scale.low < scale.high
+    assert scale.ticks() or not any(map(scale.shows, values))
+
+
+def drawn(*series, **options):
+    return svg.draw(Chart("A chart", series, **options), "x")
+
+
+def test_a_line_goes_through_its_points_and_stops_where_there_is_none():
+    line = drawn(
+        Series("s", [(0, 1.0), (1, 2.0), (2, math.nan), (3, 1.0), (4, math.inf), (5, 2.0)]),
+        x="step",
+    )
+    (path,) = re.findall(r'<g class="line c0"><path d="(.*?)"', line)
+    assert [piece.count("L") for piece in path.split("M")[1:]] == [1, 0, 0]
+    points = re.findall(r"[\d.]+ [\d.]+", path)
+    assert len(points) == 4
+    assert [float(point.split()[0]) for point in points] == pytest.approx(
+        [44, 104.8, 226.4, 348], abs=0.1
+    )
+    assert points[0].split()[1] == points[2].split()[1]
+    assert line.count('r="2.5"') == 2  # those that stand alone
+    assert "<title>s, step 3: 1</title>" in line
+
+
+def test_a_logarithmic_axis_leaves_out_what_is_not_positive():
+    path = re.search(
+        r'class="line c0"><path d="(.*?)"',
+        drawn(Series("", [(0, 1), (1, 0), (2, -1), (3, 10)]), log=True),
+    )
+    assert path[1].count("M") == 2
+
+
+def test_series_keep_their_colours_and_say_what_they_are():
+    some = [Series("a", [], color=-1), Series("b", []), Series("c", [], color=9), Series("d", [])]
+    assert svg.colors(some) == ["quiet", "c0", "c1", "c1"]
+    assert svg.kind(Series("", [], "dots", hollow=True)) == "dots hollow"
+
+
+def test_a_chart_is_told_in_words():
+    line = Series("loss", [(50, 0.5), (100, 0.1), (150, 0.2)])
+    assert svg.describe(Chart("", [line], x="step")) == (
+        "loss: 3 points from 0.5 at step 50 to 0.2 at 150, lowest 0.1, highest 0.5."
+    )
+    assert svg.describe(Chart("", [Series("codes", [(0, 0)] * 7, "dots")])) == "codes: 7 points."
+    assert svg.describe(Chart("", [])) == "Nothing was recorded."
+    assert svg.describe(Chart("", [Series("loss", [(0, math.nan)])])) == "loss: nothing."
+
+
+@pytest.mark.parametrize("kind", ["line", "ways", "dots", "dust", "bars", "spans"])
+@pytest.mark.parametrize("points", [[], [(1, 2)], [(1, 2), (math.nan, 3), (3, 4)]])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"square": True}, {"square": True, "disk": True}, {"log": True}, {"diagonal": True}],
+)
+def test_every_kind_of_series_is_drawn_on_every_kind_of_axes(kind, points, options):
+    right = Series("right", [(0, 1), (2, 5)], right=True)
+    text = drawn(Series("<s>", points, kind, notes=["<n>"] * len(points)), right, **options)
+    assert "nan" not in text
+    assert "<s>" not in text
+    assert "<n>" not in text
+
+
+def test_bars_stand_on_the_axis_and_spans_below_each_other():
+    bars = drawn(Series("", [(0, 3), (1, 1)], "bars"), x_range=(-0.5, 1.5))
+    heights = [float(height) for height in re.findall(r'<rect [^>]*height="([\d.]+)"', bars)]
+    assert heights[0] == pytest.approx(3 * heights[1], rel=0.01)
+    spans = drawn(Series("", [(0, 3), (1, 2)], "spans"))
+    (a, b), (c, d) = re.findall(
+        r"M[\d.]+ ([\d.]+)H([\d.]+)", re.search(r'"spans c0"><path d="(.*?)"', spans)[1]
+    )
+    assert float(a) < float(c)
+    assert float(b) > float(d)
+
+
+def test_a_map_has_the_same_units_on_both_axes():
+    text = drawn(Series("", [(0, 0), (4, 1)], "dots"), square=True)
+    (x0, y0), (x1, y1) = [
+        map(float, place) for place in re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', text)
+    ]
+    assert (x1 - x0) / (y0 - y1) == pytest.approx(4, rel=0.01)
+    disk = drawn(Series("", [(0, 0), (0, 1)], "dots"), square=True, disk=True)
+    radius = float(re.search(r'class="edge"[^>]* r="([\d.]+)"', disk)[1])
+    (_, middle), (_, top) = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', disk)[1:]
+    assert float(middle) - float(top) == pytest.approx(radius, abs=0.2)
+
+
+def test_cells_that_are_picked_out_are_text_too():
+    page = render(
+        [Section("title", [Table(["<h>"], [[Strong("<b>")]])])],
+        title="",
+        subtitle="",
+        runs=[],
+        footer="",
+    )
+    assert "<strong>&lt;b&gt;</strong>" in page
+    assert "&lt;h&gt;" in page
+
+
+def test_tsne_keeps_neighbours_and_frames_together():
+    random = np.random.default_rng(0)
+    centres = 10 * random.normal(size=(3, 8))
+    first = np.repeat(centres, 6, 0) + 0.1 * random.normal(size=(18, 8))
+    places = embed([first, first + 0.01])
+    assert [frame.shape for frame in places] == [(18, 2), (18, 2)]
+    assert np.concatenate(places).min() >= 0
+    assert np.concatenate(places).max() <= 1
+    before, after = (frame.reshape(3, 6, 2).mean(1) for frame in places)
+    apart = np.linalg.norm(before[:, None] - after[None], axis=-1)
+    assert apart.argmin(1).tolist() == [0, 1, 2]
+    assert np.diag(apart).max() < 0.5 * apart[~np.eye(3, dtype=bool)].min()
+    for degenerate in (np.zeros((5, 3)), np.ones((1, 3)), np.eye(3)[:2]):
+        assert np.isfinite(np.concatenate(embed([degenerate, degenerate]))).all()

@@ -1,0 +1,269 @@
+"""The report in a browser: it renders without an error, asks for nothing, and fits narrow and wide windows."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from vq_report.write import write_report
+from vqcore.plugin.registry import default_registry
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ),
+    *(
+        "--disable-sync",
+        "--no-first-run",
+        "--hide-scrollbars",
+        "--remote-debugging-pipe",
+        "--log-level=3",
+    ),
+)
+#: Chromium speaks on descriptors 3 and 4: put ours there, by way of higher ones, and become Chromium.
+AS_3_AND_4 = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+os.dup2(high[0], 3), os.dup2(high[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Browser:
+    """A headless Chromium, spoken to in its DevTools protocol over a pair of pipes: no network, no dependency."""
+
+    def __init__(self, folder):
+        here, there = os.pipe(), os.pipe()
+        kept = (here[0], there[1])
+        arguments = [sys.executable, "-c", AS_3_AND_4, *map(str, kept), CHROMIUM, *FLAGS]
+        arguments += [f"--user-data-dir={folder}", "about:blank"]
+        self.process = subprocess.Popen(
+            arguments, pass_fds=kept, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        for end in kept:
+            os.close(end)
+        self.write, self.read = os.fdopen(here[1], "wb", 0), os.fdopen(there[0], "rb", 0)
+        self.number, self.rest, self.events, self.session = 0, b"", [], None
+        target = next(t for t in self("Target.getTargets")["targetInfos"] if t["type"] == "page")[
+            "targetId"
+        ]
+        self.session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self(f"{domain}.enable")
+
+    def __call__(self, method, **parameters):
+        """Call a method of the protocol and wait for what it gives; events on the way are kept."""
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": parameters}
+        message |= {"sessionId": self.session} if self.session else {}
+        self.write.write(json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self.receive()
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+            self.events.append(answer)
+
+    def receive(self):
+        """The next message."""
+        while b"\0" not in self.rest:
+            piece = self.read.read(1 << 20)
+            assert piece, "the browser went away"
+            self.rest += piece
+        text, _, self.rest = self.rest.partition(b"\0")
+        return json.loads(text)
+
+    def open(self, path, width, scheme="light"):
+        """Show a file in a window of this width; what went wrong and what was asked for on the way."""
+        self(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
+        self.events.clear()
+        self("Page.navigate", url=path.resolve().as_uri())
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self.receive())
+        self.evaluate(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+
+    def evaluate(self, expression):
+        """The value of a JavaScript expression in the page."""
+        answer = self(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def seen(self, method):
+        """The parameters of every event of this name since the page was opened."""
+        return [event["params"] for event in self.events if event.get("method") == method]
+
+    def picture(self):
+        """The whole page as a PNG."""
+        answer = self("Page.captureScreenshot", captureBeyondViewport=True)
+        return base64.b64decode(answer["data"])
+
+    def close(self):
+        """End the process."""
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.write.close()
+        self.read.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    started = Browser(tmp_path_factory.mktemp("chromium"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="module")
+def pages(complete_run, tmp_path_factory):
+    """The report of one run, and of two beside each other."""
+    folder = tmp_path_factory.mktemp("pages")
+    runs = [
+        shutil.copytree(complete_run.path, folder / name)
+        for name in ("one", "another-run-with-a-longer-name")
+    ]
+    alone = write_report(runs[:1], lambda files: default_registry())
+    return {
+        "one": alone,
+        "two": write_report(runs, lambda files: default_registry(), folder / "two.html"),
+    }
+
+
+WIDTHS = (360, 800, 1600)
+UNSEEN = """[...document.querySelectorAll("main *")].filter(each => {
+    const box = each.getBoundingClientRect();
+    return !each.closest(".scroll") && !each.closest("input, .stage > div:not(:last-child)") && box.width
+        && (box.left < -1 || box.right > innerWidth + 1);
+}).map(each => each.outerHTML.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_the_page_renders_without_a_fault_and_fits_the_window(browser, pages, name, width):
+    browser.open(pages[name], width)
+    for fault in (
+        "Log.entryAdded",
+        "Runtime.exceptionThrown",
+        "Runtime.consoleAPICalled",
+        "Network.loadingFailed",
+    ):
+        assert browser.seen(fault) == []
+    asked = [event["request"]["url"] for event in browser.seen("Network.requestWillBeSent")]
+    assert [url for url in asked if not url.startswith("data:")] == [pages[name].as_uri()]
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    assert browser.evaluate(UNSEEN) == []
+    assert browser.evaluate("document.images.length") > 10
+    assert (
+        browser.evaluate(
+            "[...document.images].filter(each => !each.complete || !each.naturalWidth).length"
+        )
+        == 0
+    )
+    assert (
+        browser.evaluate(
+            "[...document.querySelectorAll('svg[role=img]')].filter(e => !e.querySelector('desc')).length"
+        )
+        == 0
+    )
+
+
+def test_light_and_dark_are_two_pictures_and_text_reads_in_both(browser, pages):
+    seen = {}
+    for scheme in ("light", "dark"):
+        browser.open(pages["one"], 800, scheme)
+        styles = (
+            "[document.body, document.querySelector('.note'), document.querySelector('svg text')]"
+        )
+        colors = browser.evaluate(
+            f"{styles}.map(e => [getComputedStyle(e).color, getComputedStyle(e).fill])"
+        )
+        paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        inks = [colors[0][0], colors[1][0], colors[2][1]]
+        assert all(contrast(ink, paper) > 4.5 for ink in inks), (scheme, inks, paper)
+        assert all(contrast(color, paper) > 3 for color in browser.evaluate(PALETTE)), scheme
+        with Image.open(io.BytesIO(browser.picture())) as picture:
+            assert picture.width == 800
+            seen[scheme] = picture.convert("L").resize((1, 1)).getpixel((0, 0))
+    assert seen["light"] > 200
+    assert seen["dark"] < 90
+
+
+PALETTE = """[...Array(8).keys()].map(n => {
+    const probe = document.body.appendChild(document.createElement("i"));
+    probe.style.color = `var(--p${n})`;
+    return getComputedStyle(probe).color;
+})"""
+
+
+def contrast(one, other):
+    """Contrast ratio of two colours as WCAG 2 defines it."""
+    light, dark = sorted((luminance(color) for color in (one, other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(color):
+    shares = [int(part) / 255 for part in color.removeprefix("rgb(").removesuffix(")").split(",")]
+    linear = [
+        share / 12.92 if share <= 0.04045 else ((share + 0.055) / 1.055) ** 2.4 for share in shares
+    ]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_frames_are_chosen_by_keyboard(browser, pages):
+    browser.open(pages["one"], 800)
+    shown = "[...document.querySelector('.film .stage').children].findIndex(e => e.offsetParent !== null)"
+    last = (
+        browser.evaluate("document.querySelectorAll('.film')[0].querySelectorAll('input').length")
+        - 1
+    )
+    assert browser.evaluate(shown) == last > 0
+    browser.evaluate("document.querySelector('.film input:checked').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser(
+            "Input.dispatchKeyEvent",
+            type=kind,
+            key="ArrowLeft",
+            code="ArrowLeft",
+            windowsVirtualKeyCode=37,
+        )
+    assert browser.evaluate(shown) == last - 1
+    outline = "getComputedStyle(document.querySelector('.film input:checked + label')).outlineStyle"
+    assert browser.evaluate(outline) == "solid"
+
+
+def test_paper_shows_every_frame(browser, pages):
+    browser.open(pages["one"], 800)
+    browser("Emulation.setEmulatedMedia", media="print")
+    hidden = (
+        "[...document.querySelectorAll('.stage > div')].filter(e => e.offsetParent === null).length"
+    )
+    assert browser.evaluate(hidden) == 0
+    browser("Emulation.setEmulatedMedia", media="")

@@ -1,0 +1,1 @@
+"""Gradient estimators that need no plugin."""

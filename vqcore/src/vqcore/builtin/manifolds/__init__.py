@@ -1,0 +1,1 @@
+"""Manifolds that need no plugin."""

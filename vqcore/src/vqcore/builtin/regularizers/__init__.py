@@ -1,0 +1,1 @@
+"""Regularizers that need no plugin."""

@@ -1,0 +1,46 @@
+"""Entropy of code usage, made differentiable by soft assignments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.interfaces.regularizer import Regularizer
+from vqcore.numerics.stable import evenly_spaced, xlogx
+
+
+class UsageEntropy(Regularizer):
+    """1 - H(p)/log K with p the mean soft usage of the codes: 0 when all are used alike, 1 on collapse.
+
+    p_k = mean_n softmax_k(-d(x_n, e_k)^2 / (temperature s)), s the mean squared distance from a latent to its code,
+    held constant: the term is unchanged when latents and codes are scaled together. A subsample of tokens bounds its
+    cost at ``max_tokens`` x K.
+
+    Cost: ``max_tokens`` x K distances, held whole with their gradient.
+
+    Args:
+        temperature: softness of the assignment.
+        max_tokens: tokens looked at.
+        options: weight, every, start.
+    """
+
+    def __init__(self, *, temperature: float = 1.0, max_tokens: int = 1024, **options: Any) -> None:
+        super().__init__(**options)
+        self.temperature, self.max_tokens = temperature, max_tokens
+
+    def forward(self, batch: LatentBatch) -> Tensor:
+        """See ``Regularizer.forward``. 0 where the codebook is implicit, has one code, or no token counts."""
+        if batch.codebook is None or batch.codebook.shape[0] < 2 or batch.z.shape[0] == 0:
+            return batch.z.sum() * 0
+        places, kept = evenly_spaced(batch.indices >= 0, self.max_tokens)
+        x = batch.manifold.expmap0(batch.z[places])
+        squared = batch.manifold.pairwise_squared_dist(x, batch.codebook)
+        nearest = squared.detach().amin(1)
+        scale = (nearest * kept).sum() / kept.sum().clamp(min=1)
+        soft = torch.softmax(-squared / (self.temperature * scale.clamp(min=1e-12)), 1)
+        share = (soft * kept.unsqueeze(1)).sum(0) / kept.sum().clamp(min=1)
+        limit = torch.log(torch.tensor(float(share.shape[0]), device=share.device))
+        return torch.where(kept.any(), 1 + xlogx(share).sum() / limit, share.sum() * 0)

@@ -1,0 +1,39 @@
+"""Decoder smoothness (hyperbolic VQ-VAE): equal pictures from a latent and from its code."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vqcore.errors import UsageError
+from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.interfaces.regularizer import Regularizer
+
+
+class DecoderSmoothness(Regularizer):
+    """MSE(dec(sg z), dec(sg z_q)): the gradient reaches the decoder only.
+
+    Where tokens are masked, both are zero there and so, of a decoder that treats positions apart, is the difference:
+    the sum of squares is divided by the share of the outputs that belong to tokens that count.
+
+    Cost: two more passes of the decoder, forward and backward.
+    """
+
+    scope = "model"
+
+    def forward(self, batch: LatentBatch) -> Tensor:
+        """See ``Regularizer.forward``. 0 where no token counts.
+
+        Raises:
+            UsageError: if the layer was not given the decoder.
+        """
+        if batch.decode is None:
+            raise UsageError(
+                "regularizer 'smoothness' needs the decoder: call the layer with decode=your_decoder"
+            )
+        difference = batch.decode(batch.z.detach()) - batch.decode(batch.z_q.detach())
+        squares = difference.to(torch.promote_types(difference.dtype, torch.float32)).square()
+        if batch.mask is None:
+            return squares.sum() / max(squares.numel(), 1)
+        outputs = squares.numel() / max(batch.mask.numel(), 1) * batch.mask.sum()
+        return torch.where(outputs > 0, squares.sum() / torch.where(outputs > 0, outputs, 1), 0)

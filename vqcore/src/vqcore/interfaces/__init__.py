@@ -1,0 +1,1 @@
+"""The interfaces that components implement, one a file."""

@@ -1,0 +1,1 @@
+"""Numerically stable functions, random numbers, masks and learned curvatures."""

@@ -1,0 +1,209 @@
+"""Finding and loading plugins, one at a time: a broken one is recorded with its cause and stops nobody else."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from vqcore.plugin import hooks
+from vqcore.plugin.component import KINDS, ComponentSpec
+
+ENTRY_POINT_GROUP = "vqcore"
+DISABLE_VARIABLE = "VQ_DISABLE_PLUGINS"
+HOOK_NAMES = frozenset(name for name in vars(hooks) if name.startswith("vq_"))
+
+
+@dataclass
+class Plugin:
+    """One plugin and how loading it went.
+
+    ``status`` is ok, disabled, error, incompatible (``VQ_API`` absent or of another version) or clash (it provides
+    a name that another package provides too). ``error`` says why whenever the status is not ok.
+    """
+
+    plugin: str
+    package: str
+    version: str
+    api: int | None = None
+    status: str = "ok"
+    error: str | None = None
+    provides: dict[str, tuple[ComponentSpec, ...]] = field(default_factory=dict)
+
+    def fail(self, status: str, error: str) -> None:
+        """Record a failure; what the plugin provided counts no longer."""
+        self.status, self.error, self.provides = status, error, {}
+
+    def is_called(self, name: str) -> bool:
+        """Whether a user who writes ``name`` means this plugin: by its own name or by its package's."""
+        return _normal(name) in {_normal(self.plugin), _normal(self.package)}
+
+
+class Refused(Exception):
+    """A plugin that loaded but breaks a rule of the interface."""
+
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def _normal(name: str) -> str:
+    return name.replace("_", "-").lower()
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one line, with the place for a syntax error."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def disabled_names() -> list[str]:
+    """The plugins or packages that the environment variable ``VQ_DISABLE_PLUGINS`` names, by commas or spaces."""
+    return os.environ.get(DISABLE_VARIABLE, "").replace(",", " ").split()
+
+
+class Loader:
+    """Loads plugins into a pluggy manager and keeps a record of each.
+
+    Args:
+        discover: look for installed plugins (entry-point group ``vqcore``); False leaves only what is given here.
+        files: plugin files, loaded after the installed ones.
+        disabled: plugin or package names that are recorded but not imported.
+    """
+
+    def __init__(
+        self, *, discover: bool = True, files: Iterable[Path] = (), disabled: Iterable[str] = ()
+    ) -> None:
+        self.manager = pluggy.PluginManager(hooks.PROJECT)
+        self.manager.add_hookspecs(hooks)
+        self.plugins: list[Plugin] = []
+        self._disabled = list(disabled)
+        for package, version, entry in _entry_points() if discover else ():
+            self._load(Plugin(entry.name, package, version), entry.load)
+        for path in dict.fromkeys(files):
+            self._load(Plugin(path.stem, str(path), "file"), lambda path=path: _import_file(path))
+
+    def _load(self, record: Plugin, importer: Any) -> None:
+        self.plugins.append(record)
+        if any(record.is_called(name) for name in self._disabled):
+            record.fail("disabled", f"named in {DISABLE_VARIABLE}")
+            return
+        key = f"{record.package}:{record.plugin}"
+        try:
+            module = importer()
+            api = getattr(module, "VQ_API", None)
+            record.api = api if type(api) is int else None
+            _check_module(module)
+            self.manager.register(module, key)
+            self.manager.check_pending()
+            record.provides = self._collect(module)
+        except KeyboardInterrupt:
+            raise
+        except Refused as error:
+            record.fail(error.status, str(error))
+        except (
+            BaseException
+        ) as error:  # also SystemExit: a plugin must not end the program that only lists it
+            record.fail("error", describe(error))
+        if record.status != "ok" and self.manager.has_plugin(key):
+            self.manager.unregister(name=key)
+
+    def _collect(self, module: ModuleType) -> dict[str, tuple[ComponentSpec, ...]]:
+        provides = {}
+        for kind, hook in KINDS.items():
+            specs = list(self._specs(module, hook))
+            names = [spec.name for spec in specs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise Refused("error", f"{hook} names {', '.join(twice)} twice")
+            if specs:
+                provides[kind] = tuple(specs)
+        return provides
+
+    def _specs(self, module: ModuleType, hook: str) -> Iterator[ComponentSpec]:
+        for implementation in self.manager.hook.__dict__[hook].get_hookimpls():
+            if implementation.plugin is module:
+                for spec in implementation.function() or ():
+                    if not isinstance(spec, ComponentSpec):
+                        raise Refused("error", f"{hook} yields {spec!r}: expected a ComponentSpec")
+                    yield spec
+
+
+def _entry_points() -> list[tuple[str, str, metadata.EntryPoint]]:
+    """Package, version and entry point of every installed plugin, in the order in which they are loaded."""
+    found = [(*_package(entry), entry) for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)]
+    return sorted(found, key=lambda each: (each[0], each[2].name))
+
+
+def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
+    """Name and version of the package an entry point belongs to; ``?`` where its metadata is damaged."""
+    try:
+        about = entry.dist.metadata  # parsed anew each time it is asked for
+        return about["Name"] or "?", about["Version"] or "?"
+    except Exception:  # half-removed packages: each Python version fails in its own way
+        return "?", "?"
+
+
+def _check_module(module: Any) -> None:
+    """Refuse a module that does not state the version of the interface, or defines a hook and forgot to mark it."""
+    if not isinstance(module, ModuleType):
+        raise Refused("error", f"the entry point names {module!r}: expected a module")
+    api = getattr(module, "VQ_API", None)
+    if type(api) is not int:
+        raise Refused(
+            "incompatible",
+            f"VQ_API = {api!r}: expected VQ_API = {hooks.API_VERSION} in {module.__name__}",
+        )
+    if api != hooks.API_VERSION:
+        fix = "upgrade vqcore" if api > hooks.API_VERSION else "upgrade the plugin"
+        raise Refused(
+            "incompatible", f"VQ_API = {api}: this vqcore speaks version {hooks.API_VERSION}; {fix}"
+        )
+    for name in sorted(HOOK_NAMES & vars(module).keys()):
+        function = vars(module)[name]
+        if inspect.isfunction(function) and not hasattr(function, f"{hooks.PROJECT}_impl"):
+            raise Refused("error", f"{name} is not marked: decorate it with @vqcore.hookimpl")
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Import one plugin file under its stem, so that its own ``stem:Class`` targets can be found."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no such plugin file: {path}")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise Refused(
+            "error", f"{path}: expected a Python file named like a module, as in my_plugin.py"
+        )
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None and _is_at(path, getattr(loaded, "__file__", None)):
+        return loaded
+    found = None if loaded is not None else importlib.util.find_spec(path.stem)
+    if loaded is not None or (found is not None and not _is_at(path, found.origin)):
+        raise Refused(
+            "error", f"the name {path.stem!r} is taken by another module: rename the file"
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise Refused("error", f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return module
+
+
+def _is_at(path: Path, file: str | None) -> bool:
+    return file is not None and Path(file).resolve() == path.resolve()

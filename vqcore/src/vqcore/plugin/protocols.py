@@ -1,0 +1,126 @@
+"""What the life-cycle hooks receive, as types: what a plugin may rely on, without importing the command or torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from vqcore.interfaces.dataset import DataSource, Split
+    from vqcore.plugin.registry import Component
+
+
+class ResolvedConfig(Protocol):
+    """A run's config with every component resolved."""
+
+    @property
+    def settings(self) -> Any:
+        """The plain settings, an attribute each: ``settings.codebook_size``."""
+        ...
+
+    @property
+    def components(self) -> Mapping[str, Component]:
+        """The component of each kind that a run has one of."""
+        ...
+
+    @property
+    def regularizers(self) -> Mapping[str, Component]:
+        """The chosen regularizers by name."""
+        ...
+
+    def dump(self) -> dict[str, Any]:
+        """Plain values, every option of every component included: what config.yaml holds."""
+        ...
+
+    def title(self) -> str:
+        """The names of the choices that tell runs apart, as in ``digits-poincare-codebook-homology``."""
+        ...
+
+
+class RunFolder(Protocol):
+    """The folder of a run."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+
+class TrainingRun(Protocol):
+    """A run in training, as ``vq_run_start``, ``vq_metrics``, ``vq_step_end``, ``vq_log`` and ``vq_run_end`` see it."""
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """The resolved config."""
+        ...
+
+    @property
+    def model(self) -> nn.Module:
+        """The autoencoder: ``model.backbone`` around ``model.bottleneck``."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        ...
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder."""
+        ...
+
+    @property
+    def source(self) -> DataSource:
+        """The data set."""
+        ...
+
+    @property
+    def test_split(self) -> Split:
+        """The held-out samples."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Training steps done."""
+        ...
+
+    @property
+    def total_steps(self) -> int:
+        """Training steps of the whole run."""
+        ...
+
+
+class ReportedRun(Protocol):
+    """A run found in its folder, as ``vq_report`` sees it."""
+
+    @property
+    def config(self) -> ResolvedConfig | None:
+        """The resolved config; None where a plugin that it needs is missing."""
+        ...
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run folder."""
+        ...
+
+    @property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """The lines of metrics.jsonl."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Training steps done."""
+        ...
+
+
+class CommandApp(Protocol):
+    """The Typer app of ``vq``, as far as plugins need it."""
+
+    def command(self, name: str) -> Callable[[Callable[..., Any]], Any]:
+        """A decorator that adds a function as a command."""
+        ...

@@ -1,0 +1,1 @@
+"""The search for the nearest code, the only place that does it."""

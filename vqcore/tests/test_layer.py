@@ -1,0 +1,220 @@
+"""The layer: precision, choices, state, messages; what holds with every quantizer: test_conformance.py."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from vqcore import VectorQuantizer
+from vqcore import layer as layer_module
+from vqcore.errors import ComponentError, SettingError
+from vqcore.plugin.registry import default_registry
+
+
+def layer(dim=8, codebook_size=16, **choices):
+    torch.manual_seed(0)
+    made = VectorQuantizer(dim=dim, codebook_size=codebook_size, **choices)
+    width = (1,) * made.channel_first  # start the codes
+    made(torch.randn(64, dim, *width))
+    return made
+
+
+def test_loss_is_the_sum_of_the_named_losses():
+    made = layer(regularizers={"entropy": {"weight": 0.3}})
+    out = made(torch.randn(32, 8))
+    assert set(out.losses) == {"commitment", "codebook", "entropy"}
+    torch.testing.assert_close(out.loss, sum(out.losses.values()))
+    assert set(out.metrics) == {
+        "perplexity",
+        "codes_used",
+        "quantization_error",
+        "bad_tokens",
+        "replaced_codes",
+    }
+
+
+def test_a_regularizers_weight_scales_its_term():
+    z = torch.randn(32, 8)
+    one, three = (
+        layer(regularizers={"entropy": {"weight": w}})(z).losses["entropy"] for w in (1.0, 3.0)
+    )
+    torch.testing.assert_close(3 * one, three)
+
+
+def test_regularizers_do_not_act_in_eval_and_keep_to_their_steps():
+    made = layer(regularizers={"entropy": {"every": 2, "start": 2}})
+    acted = []
+    for _ in range(5):
+        acted.append("entropy" in made(torch.randn(32, 8)).losses)
+        made.update()
+    assert acted == [False, False, True, False, True]
+    assert "entropy" not in made.eval()(torch.randn(32, 8)).losses
+
+
+def test_a_grouped_codebook_is_regularized_once_a_codebook():
+    z = torch.randn(64, 8)
+    made = layer(
+        quantizer={"name": "grouped", "groups": 2}, regularizers={"entropy": {"weight": 1}}
+    )
+    out = made(z)
+    halves = []
+    for g in range(2):
+        use = made.inspect(z).assignments[g]
+        single = layer.LatentBatch(
+            use.z, use.z_q, use.indices, use.codebook, made.manifold, 0, use.mask
+        )
+        halves.append(made.regularizers["entropy"](single))
+    torch.testing.assert_close(out.losses["entropy"], sum(halves) / 2)
+
+
+def test_the_decoder_is_called_on_the_codes_and_given_to_regularizers():
+    made, decoder = (
+        VectorQuantizer(dim=8, codebook_size=4, regularizers=["smoothness"], channel_first=True),
+        nn.Conv2d(8, 1, 1),
+    )
+    z = torch.randn(2, 8, 3, 3)
+    out = made(z, inputs=z, decode=decoder)
+    torch.testing.assert_close(out.reconstruction, decoder(out.quantized))
+    expected = nn.functional.mse_loss(decoder(z), decoder(out.quantized))
+    torch.testing.assert_close(out.losses["smoothness"], 0.1 * expected)
+
+
+def test_a_mask_equals_leaving_the_tokens_out():
+    made = layer()
+    z = torch.randn(2, 6, 8)
+    mask = torch.tensor([[True] * 6, [True] * 2 + [False] * 4])
+    masked, trimmed = made(z, mask=mask), made(torch.cat([z[0], z[1, :2]]))
+    torch.testing.assert_close(masked.loss, trimmed.loss)
+    assert torch.equal(masked.indices[mask], trimmed.indices)
+    assert masked.metrics["bad_tokens"].item() == 0
+    assert torch.equal(masked.counts, trimmed.counts)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_in_and_out_is_searched_in_float32(dtype):
+    made = layer().eval()
+    z = torch.randn(200, 8).to(dtype)
+    out = made(z)
+    assert out.quantized.dtype == dtype
+    assert torch.equal(out.indices, made(z.float()).indices)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(made(z).indices, out.indices)
+
+
+def test_float64_stays_float64():
+    made = VectorQuantizer(dim=8, codebook_size=4, regularizers=["entropy"]).double()
+    out = made(torch.randn(32, 8, dtype=torch.float64))
+    assert out.quantized.dtype == out.loss.dtype == torch.float64
+
+
+def test_eval_changes_nothing():
+    made = layer(quantizer="ema").eval()
+    before = copy.deepcopy(made.state_dict())
+    made(torch.randn(100, 8))
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_modules_and_mappings_are_choices_too():
+    manifold = default_registry().build(default_registry().resolve("manifold", "sphere"))
+    made = VectorQuantizer(
+        dim=4, codebook_size=8, manifold=manifold, quantizer={"name": "codebook", "init": "normal"}
+    )
+    assert made.manifold is manifold
+    assert made.quantizer.init == "normal"
+
+
+def test_a_built_quantizer_must_fit_the_layer():
+    registry = default_registry()
+    space = registry.build(registry.resolve("manifold", "euclidean"))
+    built = registry.build(
+        registry.resolve("quantizer", "codebook"), dim=5, codebook_size=8, manifold=space
+    )
+    with pytest.raises(SettingError, match="one built for dim = 4, found 5"):
+        VectorQuantizer(dim=4, codebook_size=8, manifold=space, quantizer=built)
+    with pytest.raises(SettingError, match="one built for manifold"):
+        VectorQuantizer(dim=5, codebook_size=8, manifold="sphere", quantizer=built)
+    assert (
+        VectorQuantizer(dim=5, codebook_size=8, manifold=space, quantizer=built).quantizer is built
+    )
+
+
+def test_inspecting_changes_nothing_in_training_mode():
+    made = VectorQuantizer(dim=8, codebook_size=4)
+    before = copy.deepcopy(made.state_dict())
+    made.inspect(torch.randn(50, 8))
+    assert made.training
+    assert made.quantizer.training
+    assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_regularizers_compute_in_full_precision_under_autocast():
+    made = layer(regularizers=["entropy"])
+    z = torch.randn(64, 8)
+    plain = copy.deepcopy(made)(z).losses["entropy"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(made(z).losses["entropy"], plain)
+
+
+def test_one_regularizer_may_be_named_without_a_list():
+    assert list(VectorQuantizer(dim=4, codebook_size=4, regularizers="entropy").regularizers) == [
+        "entropy"
+    ]
+    with pytest.raises(SettingError, match="a mapping with a name in it"):
+        VectorQuantizer(dim=4, codebook_size=4, regularizers=[{"weight": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"manifold": "poincarre"}, "manifold = 'poincarre'"),
+        ({"quantizer": {"name": "codebook", "betta": 1}}, "quantizer.betta: unknown setting"),
+        (
+            {"quantizer": {"name": "grouped", "groups": 3}},
+            "quantizer.groups = 3: expected a divisor of dim = 8",
+        ),
+        ({"codebook_size": 0}, "codebook_size = 0"),
+        (
+            {"regularizers": ["entropy", "entropy"]},
+            "regularizers = 'entropy': expected each name once",
+        ),
+    ],
+)
+def test_bad_choices_are_named_with_their_path(changes, message):
+    with pytest.raises((SettingError, ComponentError, Exception), match=message) as caught:
+        VectorQuantizer(**{"dim": 8, "codebook_size": 16, **changes})
+    assert caught.value.exit_code in (2, 3)
+
+
+def test_an_input_of_the_wrong_width_says_which_axis_fits():
+    with pytest.raises(SettingError, match=r"dim = 8 on axis -1; axis 1 fits: see channel_first"):
+        layer()(torch.randn(2, 8, 4, 4))
+    with pytest.raises(SettingError, match=r"a shape that ends in \(2,\)"):
+        layer(quantizer={"name": "grouped", "groups": 2}).decode(
+            torch.zeros(5, 3, dtype=torch.int64)
+        )
+
+
+def test_a_forgotten_update_is_pointed_out_once(monkeypatch):
+    monkeypatch.setattr(layer_module, "PATIENCE", 3)
+    made = VectorQuantizer(dim=2, codebook_size=4)
+    made(torch.randn(10, 2))
+    made(torch.randn(10, 2))
+    with pytest.warns(UserWarning, match=r"update\(\) was not called in 3 training steps"):
+        made(torch.randn(10, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(5):
+            made(torch.randn(10, 2))
+            made.update()
+
+
+def test_deepcopy_is_independent():
+    made = layer(quantizer="ema")
+    twin = copy.deepcopy(made)
+    before = made.codebook.clone()
+    twin(torch.randn(100, 8))
+    twin.update()
+    assert torch.equal(made.codebook, before)
+    assert not torch.equal(twin.codebook, before)
