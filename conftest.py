@@ -1,8 +1,13 @@
 """What every test shares. One thread: two on a machine that is busy elsewhere run many times slower than one."""
 
+import contextlib
+import io
+import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -22,3 +27,175 @@ def forgotten_modules(tmp_path: Path) -> Iterator[None]:
         file = getattr(sys.modules[name], "__file__", None)
         if file and Path(file).is_relative_to(tmp_path):
             del sys.modules[name]
+
+
+# -- the command in this process: importing torch for each of hundreds of runs would cost three seconds every time
+
+#: A run of a tenth of a second, most of it not pictures.
+TINY = ("--set", "backbone.hidden=8", "--set", "log_every=4", "--codebook-size", "16")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_vq(*arguments):
+    """Run ``vq`` as its entry point does. An exception that main() lets through is a traceback to a user."""
+    from vq.cli.app import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["vq", *map(str, arguments)])
+        patch.setenv("COLUMNS", "140")
+        code = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code or 0
+    return Result(code, out.getvalue(), err.getvalue())
+
+
+class TrainedRun:
+    """A run folder, read."""
+
+    def __init__(self, path, result):
+        self.path, self.result = Path(path), result
+
+    @property
+    def metrics(self):
+        return [json.loads(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+
+    @property
+    def steps(self):
+        return [line["step"] for line in self.metrics]
+
+    def json(self, name):
+        return json.loads((self.path / f"{name}.json").read_text())
+
+    @property
+    def checkpoint(self):
+        folder = self.path / "checkpoints"
+        return folder / (folder / "latest").read_text().strip()
+
+    @property
+    def weights(self):
+        return (self.checkpoint / "model.safetensors").read_bytes()
+
+    def contents(self):
+        """Every file with its bytes: equal before and after what must change nothing."""
+        return {
+            str(p.relative_to(self.path)): p.read_bytes()
+            for p in self.path.rglob("*")
+            if p.is_file()
+        }
+
+
+@pytest.fixture
+def vq(tmp_path, monkeypatch):
+    """The command, in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return run_vq
+
+
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """A run without its two plots: drawing takes far longer than training does here."""
+    from vq_report import plots
+
+    for name in ("save_curves", "save_codebook"):
+        monkeypatch.setattr(plots, name, lambda *_args: None)
+
+
+@pytest.fixture
+def train(vq, without_pictures, tmp_path):
+    """``vq train`` on a tiny model and without plots: ``train("--seed", 1, run="name")`` gives a TrainedRun."""
+
+    def start(*arguments, run="run", code=0):
+        steps = () if {"--max-steps", "--epochs"} & set(arguments) else ("--max-steps", 8)
+        result = vq("train", *TINY, *steps, *arguments, "--run-dir", tmp_path / run)
+        assert result.code == code, result
+        return TrainedRun(tmp_path / run, result)
+
+    return start
+
+
+@pytest.fixture
+def resume(vq, without_pictures):
+    """``vq train --resume`` of a TrainedRun."""
+
+    def go_on(run, *arguments, code=0):
+        result = vq("train", "--resume", run.path, *arguments)
+        assert result.code == code, result
+        return TrainedRun(run.path, result)
+
+    return go_on
+
+
+@pytest.fixture
+def plugin_file(tmp_path):
+    """A function that writes a plugin in a file of its own and gives its path: name, source."""
+    folder = tmp_path / "plugin-files"
+
+    def write(name, source):
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.py"
+        path.write_text(
+            f"from vqcore import ComponentSpec, Regularizer, hookimpl\nVQ_API = 1\n{source}"
+        )
+        return path
+
+    yield write
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(folder):
+            del sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def complete_run(tmp_path_factory):
+    """One run with everything in it, for tests that only read."""
+    path = tmp_path_factory.mktemp("complete") / "run"
+    choices = (
+        "--manifold",
+        "poincare",
+        "--quantizer",
+        "ema",
+        "--estimator",
+        "rotation",
+        "--regularizer",
+        "entropy",
+    )
+    often = [
+        part for name in ("eval", "sample", "checkpoint") for part in ("--set", f"{name}_every=4")
+    ]
+    result = run_vq("train", *TINY, *choices, *often, "--max-steps", 12, "--run-dir", path)
+    assert result.code == 0, result
+    return TrainedRun(path, result)
+
+
+@pytest.fixture
+def copied_run(complete_run, tmp_path):
+    """A copy of ``complete_run``, to be damaged or gone on with."""
+    path = shutil.copytree(complete_run.path, tmp_path / "copied")
+    return TrainedRun(path, complete_run.result)
+
+
+#: A prior of a tenth of a second.
+SMALL_PRIOR = ("--layers", 1, "--width", 16, "--heads", 2, "--epochs", 1)
+
+
+@pytest.fixture(scope="session")
+def run_with_prior(complete_run, tmp_path_factory):
+    """A copy of ``complete_run`` with a prior in it, and what training that printed, for tests that only read."""
+    path = shutil.copytree(complete_run.path, tmp_path_factory.mktemp("prior") / "run")
+    result = run_vq("prior", path, *SMALL_PRIOR)
+    assert result.code == 0, result
+    return TrainedRun(path, result)

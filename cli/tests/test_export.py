@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from vq import optional_dependencies
-from vq.cli.arguments import registry_for
 from vq.config.run_config import resolve_config
 from vq.exports import write
 from vq.exports.check import check
@@ -68,7 +67,7 @@ def test_a_trained_run_in_onnx_runtime(complete_run, vq, tmp_path):
     import onnxruntime
 
     assert vq("export", complete_run.path, "-o", "out", "--format", "onnx").code == 0
-    run = load_run(complete_run.path, registry_for)
+    run = load_run(complete_run.path)
     split = run.source.split("test")
     samples = next(split.batches([torch.arange(len(split))], torch.device("cpu")))
     indices = run.model.encode(samples)
@@ -118,7 +117,7 @@ def test_levels_are_exported_as_one_sequence_for_torch_alone(train, vq, tmp_path
     assert "indices compared with the model's, 0 differ" in result.out
     about = json.loads((tmp_path / "out" / "export.json").read_text())
     assert about["index_shape"] == [sum(h * w for h, w in about["latent_shapes"])]
-    model = load_run(run.path, registry_for).model
+    model = load_run(run.path).model
     indices = torch.randint(16, (3, *model.index_shape), generator=torch.Generator().manual_seed(0))
     samples = torch.export.load(tmp_path / "out" / "decoder.pt2").module()(indices)
     torch.testing.assert_close(samples, model.decode(indices), rtol=0, atol=1e-5)

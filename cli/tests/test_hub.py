@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file
 
 from vq import from_pretrained, optional_dependencies
-from vq.cli.arguments import registry_for
 from vq.hub import load as hub_load
 from vq.runs.trained_run import load_run
 from vqcore.errors import ComponentError, RunError, SettingError, UsageError
@@ -33,7 +32,7 @@ def same_model(one, two, samples):
 def test_a_folder_gives_the_runs_model_without_its_data(pushed, complete_run, monkeypatch):
     from vq.data.digits import Digits
 
-    run = load_run(complete_run.path, registry_for)
+    run = load_run(complete_run.path)
     monkeypatch.setattr(Digits, "__init__", None)
     samples = torch.rand(9, 1, 8, 8) * 2 - 1
     for folder in (pushed, str(pushed), complete_run.path):
@@ -92,7 +91,7 @@ def vq_regularizers():
     assert str(tmp_path) not in (tmp_path / "model" / "config.json").read_text()
     model, samples = from_pretrained("model"), torch.rand(4, 1, 8, 8)
     assert not any("regularizers" in name for name in model.state_dict())
-    assert same_model(model, load_run(run.path, registry_for).model, samples)
+    assert same_model(model, load_run(run.path).model, samples)
 
 
 def test_absolute_paths_of_the_machine_stay_on_it():

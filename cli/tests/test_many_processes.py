@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 #: The helpers of this folder's tests, by path: this file is also a script that launched processes run.
-HELPERS = runpy.run_path(str(Path(__file__).with_name("conftest.py")))
+HELPERS = runpy.run_path(str(Path(__file__).parents[2] / "conftest.py"))
 run_vq, TrainedRun = HELPERS["run_vq"], HELPERS["TrainedRun"]
 #: A large eps: with the usual one Adam moves a weight whose gradient is rounding error by a whole step.
 COMMON = (

@@ -7,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vq.cli.arguments import registry_for
 from vq.data.splits import ArraySplit
 from vq.runs.trained_run import load_run
 from vq_report.plots.codebook import save_codebook
@@ -64,7 +63,7 @@ def test_a_run_in_two_parts_is_the_run_in_one_and_can_be_taken_up(vq, parts, tmp
     )
     assert whole.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in whole.items())
-    run = load_run(parts[1], registry_for)
+    run = load_run(parts[1])
     figures = vq("evaluate", parts[1], "--json")
     assert figures.code == 0, figures
     assert ('"perplexity"' in figures.out) == run.model.has_codes
@@ -91,7 +90,7 @@ def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_pictures,
         assert (
             vq("train", *given, "--max-steps", steps, "--run-dir", tmp_path / str(steps)).code == 0
         )
-        run = load_run(tmp_path / str(steps), registry_for)
+        run = load_run(tmp_path / str(steps))
         split = run.source.split("train")
         (x,) = split.batches([torch.arange(len(split))], run.device)
         codes, blocks = (
@@ -127,7 +126,7 @@ def test_the_documented_backbone_is_a_component(vq, without_pictures, tmp_path):
         "train", *given, "--backbone.hidden", 8, "--max-steps", 2, "--run-dir", tmp_path / "run"
     )
     assert result.code == 0, result
-    run = load_run(tmp_path / "run", registry_for)
+    run = load_run(tmp_path / "run")
     assert run.model.index_shape == (8,)
     shown = vq("show", "backbone", "rows", "--plugin-file", tmp_path / "rows.py")
     assert "Units between a row and its latent." in " ".join(shown.out.split())

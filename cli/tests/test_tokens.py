@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from vq.cli.arguments import registry_for
-from vq.runs.outputs import new_file, new_folder
+from vq.runs.files import new_file, new_folder
 from vq.runs.trained_run import load_run
 from vq.tokens import encode as encoding
 from vq.tokens.manifest import Manifest
@@ -23,7 +22,7 @@ from vqcore.errors import RunError, SettingError
 
 def samples_of(run):
     """The model and its held-out samples, in the batches of ``--shard-size 100 --batch-size 64``."""
-    trained = load_run(run.path, registry_for)
+    trained = load_run(run.path)
     split = trained.source.split("test")
     rows = [part for shard in torch.arange(len(split)).split(100) for part in shard.split(64)]
     return trained.model, list(split.batches(rows, torch.device("cpu")))
@@ -109,7 +108,7 @@ def test_the_manifest_says_whose_indices_of_what_these_are(tokens, complete_run)
     assert {"vqcore", "torch"} <= set(manifest["versions"])
     arrays = [np.load(tokens / shard["file"]) for shard in manifest["shards"]]
     labels = np.concatenate([each["labels"] for each in arrays])
-    split = load_run(complete_run.path, registry_for).source.split("test")
+    split = load_run(complete_run.path).source.split("test")
     assert np.array_equal(labels, split.labels.numpy())
 
 
@@ -256,7 +255,7 @@ def test_a_folder_of_pictures_to_indices_and_back_under_its_names(
         for path in sorted((tmp_path / "out").relative_to(tmp_path).rglob("*.png"))
     }
     assert list(found) == ["a.png", "b.png", "deep/c.png", "deep/er/b.png"]
-    trained = load_run(complete_run.path, registry_for)
+    trained = load_run(complete_run.path)
     expected = to_pixels(trained.model.decode(torch.from_numpy(indices).long()), (-1, 1))
     assert np.array_equal(
         np.stack([np.asarray(Image.open(path)) for path in found.values()]), expected

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from vq.cli.arguments import registry_for
 from vq.data.splits import ArraySplit
 from vq.interrupt import Interrupt
 from vq.runs.trained_run import load_run
@@ -48,7 +47,7 @@ def tokens():
 
 
 def load(run):
-    return load_run(run.path, registry_for)
+    return load_run(run.path)
 
 
 # -- the model --------------------------------------------------------------

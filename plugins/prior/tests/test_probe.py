@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from vq.cli.arguments import registry_for
 from vq.runs.trained_run import load_run
 from vq.tokens.codes import codes_of
 from vq_prior import probe
@@ -14,7 +13,7 @@ from vq_prior import probe
 
 @pytest.fixture(scope="module")
 def found(complete_run):
-    return probe.probe_run(load_run(complete_run.path, registry_for), samples=600, seeds=2)
+    return probe.probe_run(load_run(complete_run.path), samples=600, seeds=2)
 
 
 def test_codes_and_pixels_beside_guessing(found):
@@ -43,14 +42,14 @@ def test_spread_and_standard_error(found):
 
 
 def test_vectors_are_what_the_decoder_gets(complete_run):
-    run = load_run(complete_run.path, registry_for)
+    run = load_run(complete_run.path)
     codes = codes_of(run, "test")[:5]
     vectors = probe._vectors(run, codes)
     assert torch.equal(torch.from_numpy(vectors), run.model.bottleneck.decode(codes).flatten(1))
 
 
 def test_several_levels_stand_in_one_row(train):
-    run = load_run(train("--backbone", "hierarchical", "--max-steps", 2).path, registry_for)
+    run = load_run(train("--backbone", "hierarchical", "--max-steps", 2).path)
     codes = codes_of(run, "test")[:5]
     assert probe._vectors(run, codes).shape == (5, codes[0].numel() * 8)
 
@@ -67,7 +66,7 @@ def test_no_more_training_samples_are_read_than_used(complete_run, monkeypatch):
     monkeypatch.setattr(
         probe, "_accuracy", lambda x, y, *_others: float((x[:, :1] == y[:, None]).mean())
     )
-    found = probe.probe_run(load_run(complete_run.path, registry_for), samples=20, seeds=2)
+    found = probe.probe_run(load_run(complete_run.path), samples=20, seeds=2)
     assert (20 < len(read[0]) <= 40, read[1]) == (True, None)
     assert {row["features"]: row["accuracy"] for row in found["rows"]}[
         "pixels"

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from vq.runs.folder import write_text, writing
+from vq.runs.files import write_text, writing
 from vqcore.errors import RunError, UsageError
 from vqcore.plugin.loader import describe
 

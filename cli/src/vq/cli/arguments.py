@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from vqcore.errors import ComponentError
 from vqcore.plugin.loader import Plugin
-from vqcore.plugin.registry import Registry, default_registry
+from vqcore.plugin.registry import Registry
 
 PluginFiles = Annotated[
     list[Path],
@@ -31,24 +29,6 @@ def _run_folder(path: Path) -> Path:
 RunArgument = Annotated[
     Path, typer.Argument(help="The run folder.", metavar="RUN", callback=_run_folder)
 ]
-
-
-def registry_for(files: Sequence[Path] = (), *, tolerant: bool = False) -> Registry:
-    """The installed plugins, and the given files beside them.
-
-    Raises:
-        ComponentError: if a file cannot be loaded, since it was asked for; ``tolerant`` leaves it in the list.
-    """
-    if not files:
-        return default_registry()
-    registry = Registry(files=[file.resolve() for file in files])
-    broken = [
-        p for p in registry.plugins if p.version == "file" and p.status in ("error", "incompatible")
-    ]
-    if broken and not tolerant:
-        lines = [f"--plugin-file {p.package} is not loaded ({p.status}): {p.error}" for p in broken]
-        raise ComponentError("\n".join(lines))
-    return registry
 
 
 def plugin_rows(registry: Registry, kind: str | None = None) -> list[dict[str, Any]]:

@@ -213,18 +213,6 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return nested
 
 
-def plugin_files(values: Mapping[str, Any]) -> list[Path]:
-    """The plugin files that plain values name: needed before there is a registry to validate them with.
-
-    Raises:
-        UsageError: if it is no list of paths.
-    """
-    files = values.get("plugin_files") or []
-    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise UsageError(f"plugin_files = {files!r}: expected a list of files")
-    return [Path(file) for file in files]
-
-
 def read_config(path: Path) -> dict[str, Any]:
     """Plain values of a config file: YAML, TOML or JSON by its suffix.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,12 @@ from vq.models.autoencoder import ModelOutput
 from vq.runs.provenance import versions
 from vq.runs.trained_run import TrainedRun, load_run
 from vqcore.errors import SettingError
-from vqcore.plugin.registry import Registry
 
 SPLIT = "test"
 
 
 def evaluate_run(
     path: Path,
-    registry_for: Callable[[Sequence[Path]], Registry],
     device: str | None = None,
     *,
     lpips: Path | None = None,
@@ -35,7 +33,6 @@ def evaluate_run(
 
     Args:
         path: the run folder.
-        registry_for: from the run's plugin files to a registry.
         device: instead of the config's.
         lpips, fid: files with the weights of their networks; without one the figure is left out.
 
@@ -50,7 +47,7 @@ def evaluate_run(
             not fit.
         UsageError: if what they need is not installed.
     """
-    run = load_run(path, registry_for, device)
+    run = load_run(path, device)
     split, quality, bits = (
         run.source.split(SPLIT),
         _quality(run, lpips, fid),

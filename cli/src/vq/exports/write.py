@@ -12,8 +12,7 @@ from vq.exports.check import check
 from vq.exports.formats import FORMATS, require_format
 from vq.exports.programs import Runner, export_programs
 from vq.models.autoencoder import VQModel
-from vq.runs.folder import write_text
-from vq.runs.outputs import check_free, new_folder
+from vq.runs.files import check_free, new_folder, write_text
 from vq.runs.provenance import model_of, require_codes, versions
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import RunError

@@ -10,8 +10,7 @@ from safetensors.torch import load_file, save
 
 from vq.checkpoints.checkpoint import WEIGHTS
 from vq.hub.card import model_card
-from vq.runs.folder import read_json, write_bytes, write_text
-from vq.runs.outputs import new_folder
+from vq.runs.files import new_folder, read_json, write_bytes, write_text
 from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import UsageError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vq.models.autoencoder import VQModel
-from vq.runs.folder import write_bytes, writing
+from vq.runs.files import write_bytes, writing
 from vqcore.interfaces.dataset import Split
 from vqcore.layer import VectorQuantizer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,10 +10,12 @@ from pathlib import Path
 import torch
 
 from vq.checkpoints import checkpoint
-from vq.config.run_config import ResolvedConfig, plugin_files, read_config, resolve_config
+from vq.config.plugin_files import plugin_files, registry_for
+from vq.config.run_config import ResolvedConfig, read_config, resolve_config
 from vq.device import choose_device
 from vq.models.autoencoder import VQModel, build_model, build_source, place
-from vq.runs.folder import RunFolder, read_json
+from vq.runs.files import read_json
+from vq.runs.folder import RunFolder
 from vqcore.errors import UsageError
 from vqcore.interfaces.dataset import DataSource, SampleSpec
 from vqcore.plugin.registry import Registry
@@ -54,14 +55,11 @@ class TrainedRun:
         return source
 
 
-def load_run(
-    path: Path, registry_for: Callable[[Sequence[Path]], Registry], device: str | None = None
-) -> TrainedRun:
+def load_run(path: Path, device: str | None = None) -> TrainedRun:
     """Take up a run from its folder.
 
     Args:
         path: the run folder.
-        registry_for: from the run's plugin files to a registry.
         device: instead of the config's.
 
     Raises:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from subprocess import DEVNULL, STDOUT, Popen
 
 from vq.interrupt import Interrupt
-from vq.runs.folder import writing
+from vq.runs.files import writing
 from vq.sweeps.folder import SweepFolder, SweepRun
 
 #: Seconds between two looks at the processes.

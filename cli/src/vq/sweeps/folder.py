@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vq.runs.folder import RunFolder, read_json, write_text, writing
-from vq.runs.outputs import check_free
+from vq.runs.files import check_free, read_json, write_text, writing
+from vq.runs.folder import RunFolder
 from vqcore.errors import RunError, SettingError
 
 FORMAT = 1

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vq.runs.folder import write_text
+from vq.runs.files import write_text
 from vq.sweeps.folder import SweepFolder, SweepRun
 
 #: Figures in the table for people; the files have all.

@@ -10,8 +10,7 @@ from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 from torch import Tensor
 
-from vq.runs.folder import writing
-from vq.runs.outputs import new_file, new_folder
+from vq.runs.files import new_file, new_folder, writing
 from vq.runs.trained_run import TrainedRun
 from vq.tokens.read import Tokens
 from vq_report.plots.pixels import to_pixels

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vq.runs.folder import writing
+from vq.runs.files import writing
 from vq.runs.provenance import model_of, require_codes, versions
 from vq.runs.trained_run import TrainedRun
 from vq.tokens.inputs import Reading

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vq.runs.folder import write_text
+from vq.runs.files import write_text
 from vqcore.errors import RunError
 
 FORMAT = 1

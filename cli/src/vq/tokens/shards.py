@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import save as to_safetensors
 
-from vq.runs.folder import write_bytes
+from vq.runs.files import write_bytes
 from vqcore.errors import RunError
 from vqcore.plugin.loader import describe
 

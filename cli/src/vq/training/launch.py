@@ -17,7 +17,8 @@ from vq.config.run_config import ResolvedConfig
 from vq.device import choose_threads
 from vq.interrupt import Interrupt
 from vq.runs.environment import describe_environment
-from vq.runs.folder import RunFolder, read_json
+from vq.runs.files import read_json
+from vq.runs.folder import RunFolder
 from vq.training.distributed import make_accelerator, run_on_main
 from vq.training.reporter import Reporter
 from vq.training.trackers import check_trackers

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from vq.runs.folder import writing
+from vq.runs.files import writing
 
 LOG_WIDTH = 140
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
-from vq.runs.folder import write_text
+from vq.runs.files import write_text
 from vqcore.errors import ComponentError, SettingError, did_you_mean
 
 #: Extras of ``vq-cli`` that bring a tracker's package.

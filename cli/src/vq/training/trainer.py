@@ -19,7 +19,8 @@ from vq.evaluation.held_out import evaluate
 from vq.interrupt import Interrupt
 from vq.models.autoencoder import ModelOutput, VQModel, build_model, channels_last, place
 from vq.runs import history
-from vq.runs.folder import RunFolder, writing
+from vq.runs.files import writing
+from vq.runs.folder import RunFolder
 from vq.training.batches import BatchSampler, MicroBatch
 from vq.training.collapse import collapse_warning
 from vq.training.distributed import StopVote, data_parallel, run_on_main, unsynchronised

@@ -11,8 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from vq.runs.folder import read_json
-from vq.runs.outputs import new_folder
+from vq.runs.files import new_folder, read_json
 from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vq.tokens.codes import books_of

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vq.runs.folder import write_bytes
-from vq.runs.outputs import check_free, new_file
+from vq.runs.files import check_free, new_file, write_bytes
 from vq.runs.provenance import require_codes
 from vq.runs.trained_run import TrainedRun
 from vq_prior.files import folder_of, load_prior

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vq.config.run_config import read_config
-from vq.runs.folder import RunFolder, read_json
+from vq.runs.files import read_json
+from vq.runs.folder import RunFolder
 
 #: Held-out figures of which more, or less, is better; the others are neither.
 HIGHER = frozenset(("psnr", "ssim", "perplexity", "codes_used", "usage", "images_per_second"))

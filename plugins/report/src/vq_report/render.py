@@ -94,7 +94,7 @@ def _silent(blocks: Sequence[Block]) -> bool:
 def _side(block: Block) -> str:
     if isinstance(block, Group):
         return "broad"
-    shown = block.frames[0][1] if _kind(block) == "film" else block
+    shown = block.frames[0][1] if _kind(block) == "frames" else block
     if isinstance(shown, Chart):
         return "broad" if shown.square else "grid"
     return ""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from vq.config.run_config import ResolvedConfig, plugin_files, read_config, resolve_config
+from vq.config.plugin_files import plugin_files, registry_for
+from vq.config.run_config import ResolvedConfig, read_config, resolve_config
 from vq.runs.history import Snapshot
 from vq.runs.history import read as read_history
 from vq.runs.trained_run import TrainedRun, load_run
@@ -27,7 +27,6 @@ class ReportedRun:
 
     Args:
         found: what its folder says.
-        registry_for: from the run's plugin files to a registry.
         device: where the model is looked at; see ``load_run``.
         alone: whether it is the only run; less is shown of each of several.
 
@@ -45,7 +44,6 @@ class ReportedRun:
     def __init__(
         self,
         found: Compared,
-        registry_for: Callable[[Sequence[Path]], Registry],
         device: str | None = None,
         *,
         alone: bool = True,
@@ -58,7 +56,7 @@ class ReportedRun:
         )
         self.step: int = found.step or (self.metrics[-1]["step"] if self.metrics else 0)
         self.books, self.codes = (4, 24) if alone else (2, 12)
-        self._registry_for, self._device = registry_for, device
+        self._device = device
         self.config: ResolvedConfig | None = None
         self.registry: Registry | None = None
         self.problem = ""
@@ -115,7 +113,7 @@ class ReportedRun:
     @cached_property
     def _trained(self) -> TrainedRun | str:
         try:
-            return load_run(self.folder.path, self._registry_for, self._device)
+            return load_run(self.folder.path, self._device)
         except VQError as error:
             return f"The model cannot be loaded: {error}."
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vq.runs.folder import write_text
+from vq.runs.files import write_text
 from vq_report.comparison import Comparison, compare
 from vq_report.render import render
 from vq_report.reported_run import ReportedRun
@@ -23,7 +23,6 @@ from vq_report.sections.settings import settings
 from vq_report.sections.usage import usage
 from vqcore.errors import SettingError
 from vqcore.plugin.hook_caller import HookCaller
-from vqcore.plugin.registry import Registry
 from vqcore.plugin.report_section import Block, Group, Section
 
 NAME = "report.html"
@@ -35,7 +34,6 @@ SECTIONS = (curves, reconstructions, usage, codebook, plane, patches, samples)
 
 def write_report(
     paths: Sequence[Path],
-    registry_for: Callable[[Sequence[Path]], Registry],
     output: Path | None = None,
     device: str | None = None,
     warn: Callable[[str], None] = print,
@@ -44,7 +42,6 @@ def write_report(
 
     Args:
         paths: the run folders.
-        registry_for: from a run's plugin files to a registry.
         output: the file; ``report.html`` in the run folder by default, in the working directory for several runs.
         device: where models are looked at, instead of the config's.
         warn: told what a plugin could not show.
@@ -59,9 +56,7 @@ def write_report(
     target = output or (paths[0] / NAME if len(paths) == 1 else Path(NAME))
     comparison = compare(paths)
     _check_free(target)
-    runs = [
-        ReportedRun(found, registry_for, device, alone=len(paths) == 1) for found in comparison.runs
-    ]
+    runs = [ReportedRun(found, device, alone=len(paths) == 1) for found in comparison.runs]
     write_text(target, _page(runs, comparison, warn))
     return target
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def decode(
@@ -41,7 +41,7 @@ def decode(
     from vq.tokens.read import read_tokens
 
     console = Console()
-    trained = load_run(run, registry_for, device)
+    trained = load_run(run, device)
     found = read_tokens(trained, tokens, force=force)
     with SampleProgress(console, "decoding") as progress:
         count = write(

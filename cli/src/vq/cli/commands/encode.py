@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def encode(
@@ -49,7 +49,7 @@ def encode(
     from vq.tokens.inputs import read
 
     console = Console()
-    trained = load_run(run, registry_for, device)
+    trained = load_run(run, device)
     reading = read(trained, path, workers, key=key, layout=layout)
     with SampleProgress(console, "encoding") as progress, Interrupt() as interrupt:
         sizes = {"shard_size": shard_size, "batch_size": batch_size}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def evaluate(
@@ -29,7 +29,7 @@ def evaluate(
     """Evaluate a run on its held-out split. Nothing is downloaded."""
     from vq.evaluation.evaluate_run import evaluate_run
 
-    figures = evaluate_run(run, registry_for, device, lpips=lpips, fid=fid)
+    figures = evaluate_run(run, device, lpips=lpips, fid=fid)
     if as_json:
         import json
 

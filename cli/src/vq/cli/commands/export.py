@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def export(
@@ -24,7 +24,7 @@ def export(
     from vq.exports.write import export_run
     from vq.runs.trained_run import load_run
 
-    about = export_run(load_run(run, registry_for, "cpu"), output, file_format)
+    about = export_run(load_run(run, "cpu"), output, file_format)
     checked = about["checked"]
     text = f"{checked['indices']} indices compared with the model's, {checked['differing_indices']} differ"
     text += f"; values within {checked['largest_difference']:.1g}"

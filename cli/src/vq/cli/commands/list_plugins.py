@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import PluginFiles, plugin_rows, registry_for
+from vq.cli.arguments import PluginFiles, plugin_rows
+from vq.config.plugin_files import registry_for
 from vqcore.errors import UsageError, did_you_mean
 from vqcore.plugin.component import KINDS
 from vqcore.plugin.registry import Registry

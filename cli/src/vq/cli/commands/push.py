@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 from vqcore.errors import UsageError
 
 
@@ -39,7 +39,7 @@ def push(
     from vq.hub.push import push as upload
     from vq.runs.trained_run import load_run
 
-    trained = load_run(run, registry_for, "cpu")
+    trained = load_run(run, "cpu")
     if to_folder is not None:
         where = write_folder(trained, to_folder)
     else:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import registry_for
 from vq.cli.settings import FLAGS, base_settings, given_settings
+from vq.config.plugin_files import plugin_files, registry_for
 from vqcore.errors import UsageError
 
 
@@ -53,7 +53,7 @@ def sweep(
 
 def _runs(context: typer.Context, seeds: str | None) -> tuple[list[Any], list[dict[str, Any]], str]:
     """Every run with its resolved config, and what the sweep is about."""
-    from vq.config.run_config import merge, plugin_files, resolve_config
+    from vq.config.run_config import merge, resolve_config
     from vq.sweeps.folder import SweepRun
     from vq.sweeps.grid import points, read_axes
 

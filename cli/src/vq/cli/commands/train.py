@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import plugin_rows, registry_for
+from vq.cli.arguments import plugin_rows
 from vq.cli.settings import base_settings, given_settings
+from vq.config.plugin_files import plugin_files, registry_for
 from vq.config.presets import PRESETS
 from vqcore.errors import UsageError
 
@@ -89,7 +90,7 @@ def train(
     Any setting can be given as --a.b value, the same as --set a.b=value; vq show KIND NAME lists
     a component's. Precedence: defaults, --preset, --config, options, --set.
     """
-    from vq.config.run_config import merge, plugin_files, resolve_config
+    from vq.config.run_config import merge, resolve_config
     from vq.runs.folder import RunFolder
 
     if resume is not None and any(option is not None for option in (preset, config, run_dir)):

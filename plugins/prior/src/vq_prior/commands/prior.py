@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def prior(
@@ -54,7 +54,7 @@ def prior(
     from vq_prior.run import make_prior
 
     console = Console()
-    trained = load_run(run, registry_for, device)
+    trained = load_run(run, device)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def probe(
@@ -23,7 +23,7 @@ def probe(
     from vq.runs.trained_run import load_run
     from vq_prior.probe import probe_run
 
-    trained = load_run(run, registry_for, device)
+    trained = load_run(run, device)
     if as_json:
         import json
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vq.cli.arguments import RunArgument, registry_for
+from vq.cli.arguments import RunArgument
 
 
 def sample(
@@ -39,7 +39,7 @@ def sample(
     from vq.runs.trained_run import load_run
     from vq_prior.write import Wanted, write_samples
 
-    trained = load_run(run, registry_for, device)
+    trained = load_run(run, device)
     wanted = Wanted(count, seed, temperature, top_k, top_p, label)
     path = write_samples(trained, wanted, output, indices)
     Console().print(f"{count} samples: {path}", highlight=False, soft_wrap=True)

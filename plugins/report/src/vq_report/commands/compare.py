@@ -24,7 +24,7 @@ def compare(
 
     Runs that are not finished show the figures they logged last.
     """
-    from vq.runs.outputs import check_free, new_file
+    from vq.runs.files import check_free, new_file
     from vq_report import comparison as comparing
 
     if as_json and as_csv:

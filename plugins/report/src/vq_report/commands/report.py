@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from vq.cli.arguments import registry_for
-
 
 def report(
     runs: Annotated[
@@ -33,5 +31,5 @@ def report(
     def warn(text: str) -> None:
         print(f"warning: {text}", file=sys.stderr)
 
-    path = write_report(runs, registry_for, output, device, warn)
+    path = write_report(runs, output, device, warn)
     print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from vq.models.autoencoder import VQModel
-from vq.runs.folder import writing
+from vq.runs.files import writing
 
 #: Sides a picture is enlarged to at least, pixels, so that 8 x 8 digits can be seen.
 SEEN = 48

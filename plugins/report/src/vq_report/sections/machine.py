@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vq.runs.folder import read_json
+from vq.runs.files import read_json
 from vq_report.comparison import flat
 from vq_report.reported_run import ReportedRun, each_run
 from vq_report.sections.settings import written

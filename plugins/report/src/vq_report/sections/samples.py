@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from vq.runs.folder import read_json, read_json_lines
+from vq.runs.files import read_json, read_json_lines
 from vq_report.reported_run import Absent, ReportedRun, each_run
 from vq_report.sections.reconstructions import read
 from vqcore.plugin.report_section import Block, Chart, Facts, Section, Series

@@ -1,14 +1,75 @@
-"""What a command writes: a new file or folder that is there whole or not at all, and never in place of another."""
+"""Reading and writing files: what is written is there whole or not at all, and errors name the file."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from vq.runs.folder import writing
-from vqcore.errors import SettingError
+from vqcore.errors import RunError, SettingError
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The mapping that a JSON file holds; None where it is missing, cut short, or holds something else."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) else None
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file up to one that was cut short; none where there is no file."""
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn a full disk, a lost folder or missing rights into a message that names the file.
+
+    Raises:
+        RunError: from any OSError inside.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file; see ``write_bytes``."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a small file through a temporary one that is flushed to disk, then renamed.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    with writing(path):
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def check_free(path: Path, option: str = "--output") -> None:
