@@ -240,11 +240,7 @@ def test_going_on(in_process, plugin_file, tmp_path):
     assert [
         json.loads(line)["step"]
         for line in Path("s/runs/seed=0/metrics.jsonl").read_text().splitlines()
-    ] == [
-        2,
-        3,
-        4,
-    ]
+    ] == [2, 3, 4]
     refused = in_process("sweep", "--seeds", "0,1", "--run-dir", "s")
     assert refused.code == 2
     assert (

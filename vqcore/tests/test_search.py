@@ -120,9 +120,7 @@ def test_lower_precision_of_the_process_is_put_aside(monkeypatch):
     before, inside = [one.fp32_precision for one in products], []
     plain = cpu.find
     monkeypatch.setattr(
-        cpu,
-        "find",
-        lambda *x: inside.extend(one.fp32_precision for one in products) or plain(*x),
+        cpu, "find", lambda *x: inside.extend(one.fp32_precision for one in products) or plain(*x)
     )
     try:
         for one in products:

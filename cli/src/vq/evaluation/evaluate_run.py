@@ -23,11 +23,7 @@ SPLIT = "test"
 
 
 def evaluate_run(
-    path: Path,
-    device: str | None = None,
-    *,
-    lpips: Path | None = None,
-    fid: Path | None = None,
+    path: Path, device: str | None = None, *, lpips: Path | None = None, fid: Path | None = None
 ) -> dict[str, Any]:
     """Evaluate a run's latest checkpoint on its held-out split.
 

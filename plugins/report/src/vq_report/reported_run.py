@@ -41,13 +41,7 @@ class ReportedRun:
         books, codes: how many codebooks are shown, and how many codes in pictures.
     """
 
-    def __init__(
-        self,
-        found: Compared,
-        device: str | None = None,
-        *,
-        alone: bool = True,
-    ) -> None:
+    def __init__(self, found: Compared, device: str | None = None, *, alone: bool = True) -> None:
         self.folder, self.label, self.metrics, self._found = (
             found.folder,
             found.name,
