@@ -1,4 +1,4 @@
-"""Fake distributions: a dist-info folder and modules on sys.path, so that plugins are found with nothing installed."""
+"""Fake distributions: a dist-info folder and modules on sys.path, found without an install."""
 
 import importlib
 
@@ -6,8 +6,8 @@ import pytest
 
 
 @pytest.fixture
-def distribution(tmp_path, monkeypatch, forgotten_modules):
-    """A function that puts a distribution on sys.path: package, {module: source}, {entry point: module}."""
+def distribution(tmp_path, monkeypatch, unloaded_modules):
+    """A function of package, {module: source} and {entry point: module}, put on sys.path."""
     monkeypatch.delenv("VQ_DISABLE_PLUGINS", raising=False)
 
     def put(package, modules, entries):

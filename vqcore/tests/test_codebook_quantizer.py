@@ -1,4 +1,4 @@
-"""Tables of codes by hand: losses, start, dead codes; what holds for every quantizer: test_conformance.py."""
+"""Tables of codes by hand: losses, start, dead codes. For all quantizers: test_conformance.py."""
 
 import copy
 
@@ -43,7 +43,7 @@ def test_losses_by_hand():
     )
 
 
-def test_masked_tokens_leave_no_trace():
+def test_masked_tokens_have_no_effect():
     layer = with_codes([[0.0, 0.0], [4.0, 4.0]])
     z = torch.tensor([[1.0, 0.0], [3.0, 4.0], [100.0, 0.0]])
     masked = layer(z, torch.tensor([True, True, False]))
@@ -92,7 +92,7 @@ def test_codes_wait_for_the_first_batch_that_has_tokens(name):
     assert len(layer.codebook.detach().unique(dim=0)) == 8  # drawn without repeats
 
 
-def test_steps_without_tokens_say_nothing_of_the_codes():
+def test_steps_without_tokens_do_not_change_the_codes():
     layer = with_codes([[0.0, 0.0], [50.0, 50.0]], usage_decay=0.5)
     before = layer.usage.clone()
     for _ in range(5):
@@ -101,7 +101,7 @@ def test_steps_without_tokens_say_nothing_of_the_codes():
     assert torch.equal(layer.usage, before)
 
 
-def test_dead_codes_are_looked_for_every_tenth_step():
+def test_dead_codes_are_replaced_every_tenth_step():
     layer = build(codebook_size=3, init="normal", dead_code_threshold=0.5, usage_decay=0.0)
     z = torch.randn(40, 2)
     looked = []
@@ -122,7 +122,7 @@ def test_kmeans_finds_clusters():
     assert (z - out.z_q).norm(dim=1).max() < 0.2
 
 
-def test_kmeans_of_fewer_latents_than_codes_gives_every_code_a_place_of_its_own():
+def test_kmeans_with_fewer_latents_than_codes_gives_distinct_codes():
     layer = build(init="kmeans", codebook_size=16, dead_code_threshold=0)
     z = 5 * torch.randn(5, 2)
     out = layer(z)

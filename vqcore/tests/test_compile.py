@@ -1,4 +1,4 @@
-"""torch.compile without a graph break, from the first training step on; torch.export with a batch of any size."""
+"""torch.compile without graph breaks, from the first step; torch.export for any batch size."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""Every registered component holds what its interface promises: the conformance kit, run over the registry."""
+"""Every registered component keeps its interface's contract: the conformance kit over all."""
 
 from itertools import product
 
@@ -15,7 +15,7 @@ from vqcore.testing import (
 
 REGISTRY = default_registry()
 MANIFOLDS, QUANTIZERS = REGISTRY.names("manifold"), REGISTRY.names("quantizer")
-#: Options that change what a component computes; the defaults of every component are checked anyway.
+#: Options that change what a component computes; defaults are checked for every component.
 SPACES = [
     *({"name": name} for name in MANIFOLDS),
     *(
@@ -42,7 +42,8 @@ CODEBOOKS = [
     },
     {"name": "grouped", "groups": 4, "shared": True, "inner": "ema"},
     {"name": "residual", "stages": 3, "shared": True, "inner": "ema"},
-    # Codes that start on latents would leave a rest of rounding alone there, which translations do not give exactly 0.
+    # Codes that start on latents would leave residuals of rounding alone, which are not exactly 0
+    # after translations.
     {
         "name": "residual",
         "stages": 3,
@@ -58,13 +59,17 @@ def build(kind, choice, **injected):
     return REGISTRY.build(REGISTRY.resolve(kind, choice), **injected)
 
 
-def told(choice):
+def describe_choice(choice):
     """A choice in a test's name."""
-    return "-".join(map(told, choice.values())) if isinstance(choice, dict) else str(choice)
+    return (
+        "-".join(map(describe_choice, choice.values())) if isinstance(choice, dict) else str(choice)
+    )
 
 
 class Chosen:
-    """A case whose component, and the space it is checked on, a test's parameter says."""
+    """A case whose component, and the space it is checked on, are parameters of the test."""
+
+    spaces = MANIFOLDS
 
     @pytest.fixture(autouse=True)
     def _choose(self, choice, space):
@@ -77,44 +82,69 @@ class Chosen:
         return QUANTIZERS
 
 
-def over(choices, spaces=MANIFOLDS):
-    pairs = list(product(choices, spaces))
-    names = ["-".join(told(part) for part in pair if part is not None) for pair in pairs]
-    return pytest.mark.parametrize(("choice", "space"), pairs, ids=names)
+def pairs(choices, spaces, full):
+    """Each choice on the first space and on one of the others in turn; with ``--full`` on all."""
+    if full or len(spaces) < 3:
+        return list(product(choices, spaces))
+    first, *others = spaces
+    turns = [(first, others[place % len(others)]) for place in range(len(choices))]
+    return [(choice, space) for choice, met in zip(choices, turns, strict=True) for space in met]
 
 
-@over(SPACES, [None])
-class TestManifolds(Chosen, ManifoldConformance):
+def pytest_generate_tests(metafunc):
+    owner = metafunc.cls
+    if "choice" in metafunc.fixturenames:
+        chosen = pairs(owner.choices, owner.spaces, metafunc.config.getoption("--full"))
+        names = ["-".join(describe_choice(part) for part in pair if part) for pair in chosen]
+        metafunc.parametrize(("choice", "space"), chosen, ids=names)
+
+
+def test_full_runs_each_choice_on_every_space_and_the_default_on_two():
+    choices = ["a", "b", "c", "d"]
+    assert len(pairs(choices, MANIFOLDS, full=True)) == len(choices) * len(MANIFOLDS)
+    chosen = pairs(choices, MANIFOLDS, full=False)
+    assert {space for _, space in chosen} == set(MANIFOLDS)
+    assert [choice for choice, _ in chosen] == [each for each in choices for _ in range(2)]
+
+
+class TestManifolds(ManifoldConformance, Chosen):
+    choices, spaces = SPACES, [None]
+
     def make(self):
         return build("manifold", self.choice)
 
 
-@over(QUANTIZERS)
 class TestQuantizers(Chosen, QuantizerConformance):
+    choices = QUANTIZERS
+
     def make(self, **injected):
         return build("quantizer", self.choice, **injected)
 
 
-@over(CODEBOOKS, ["euclidean", "poincare"])
 class TestQuantizersWithOptions(Chosen, QuantizerConformance):
+    choices, spaces = CODEBOOKS, ["euclidean", "poincare"]
+
     def make(self, **injected):
         return build("quantizer", self.choice, **injected)
 
 
-@over(REGISTRY.names("estimator"))
 class TestEstimators(Chosen, EstimatorConformance):
+    choices = REGISTRY.names("estimator")
+
     def make(self, manifold):
         return build("estimator", self.choice, manifold=manifold)
 
 
-@over(REGISTRY.names("regularizer"))
 class TestRegularizers(Chosen, RegularizerConformance):
+    choices = REGISTRY.names("regularizer")
+
     def make(self, **options):
         return build("regularizer", {"name": self.choice, **options})
 
 
-@over(sorted({plugin.package for plugin in REGISTRY.plugins}), [None])
 class TestPlugins(Chosen, PluginConformance):
+    choices, spaces = sorted({plugin.package for plugin in REGISTRY.plugins}), [None]
+
     @property
     def package(self):
         return self.choice

@@ -26,7 +26,7 @@ def test_uniform_numbers_are_uniform_and_uncorrelated():
     assert torch.corrcoef(torch.stack([u, neighbour]))[0, 1].abs() < 0.015
 
 
-def test_single_draws_are_those_of_the_whole():
+def test_uniform_at_gives_the_draws_of_uniform():
     whole = counter_rng.uniform(7, 100)
     numbers = torch.tensor([[99, 0], [42, 42]])
     assert torch.equal(counter_rng.uniform_at(7, numbers), whole[numbers])

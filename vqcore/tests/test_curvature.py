@@ -1,4 +1,4 @@
-"""A learned curvature: bounded, with a gradient everywhere, at a rate of its own, on every curved manifold."""
+"""A learned curvature: bounded, with a gradient everywhere, at its own rate, on every manifold."""
 
 import math
 
@@ -22,7 +22,7 @@ def space(name, **options):
     )
 
 
-def test_it_starts_where_it_was_told_and_stays_in_its_span():
+def test_a_curvature_starts_at_its_value_and_stays_in_its_span():
     curve = Curvature(2.0, learned=True, rate=0.1, span=3.0)
     assert curve().item() == pytest.approx(2.0)
     for theta, limit in ((1e4, 6.0), (-1e4, 2 / 3)):
@@ -33,7 +33,7 @@ def test_it_starts_where_it_was_told_and_stays_in_its_span():
     assert list(Curvature(2.0).parameters()) == []
 
 
-def test_its_logarithm_moves_at_the_rate_of_its_own():
+def test_the_logarithm_of_a_curvature_learns_at_its_own_rate():
     for rate in (0.1, 1.0):
         curve = Curvature(1.0, learned=True, rate=rate)
         optimizer = torch.optim.Adam(curve.parameters(), lr=1e-3)
@@ -65,7 +65,7 @@ class Distance(torch.nn.Module):
 
 @pytest.mark.parametrize("quantizer", ["codebook", "ema"])
 @pytest.mark.parametrize("name", CURVED)
-def test_training_moves_it_and_codes_stay_valid(name, quantizer):
+def test_training_changes_a_curvature_and_codes_stay_valid(name, quantizer):
     torch.manual_seed(0)
     layer = VectorQuantizer(
         dim=4,

@@ -1,4 +1,4 @@
-"""The built-in gradient estimators by hand and by finite differences; what holds for all: test_conformance.py."""
+"""The built-in estimators by hand and by finite differences. For all: test_conformance.py."""
 
 import math
 
@@ -120,7 +120,7 @@ def test_transport_keeps_lengths_by_the_balls_conformal_factor():
 
 @on_every_manifold
 def test_transport_along_a_ray_by_hand(manifold):
-    """Along the ray the gradient is copied; across it it grows as circles around the origin shrink."""
+    """Along the ray the gradient is copied; across it, it grows as circles shrink."""
     where, a, b = space(manifold), 1.2, 0.4
     circle = {"euclidean": lambda r: r, "sphere": math.sin}.get(
         manifold, lambda r: math.sinh(2 * r)
@@ -203,14 +203,14 @@ def test_noise_substitution_trains_a_codebook_that_no_other_term_moves():
 # -- Gumbel-softmax ---------------------------------------------------------
 
 
-def one_use(z, codes, quantized=None):
+def one_assignment(z, codes, quantized=None):
     """What a quantizer of the table ``codes`` (K, D) gives for z (N, D)."""
     indices = torch.cdist(z.detach(), codes.detach()).argmin(1)
     mask = torch.ones_like(indices, dtype=torch.bool)
-    use = CodeAssignment(
+    assignment = CodeAssignment(
         z, codes[indices], indices, mask, codes, torch.bincount(indices, minlength=len(codes))
     )
-    return Quantized(codes[indices], indices, {}, (use,))
+    return Quantized(codes[indices], indices, {}, (assignment,))
 
 
 class Table:
@@ -222,7 +222,7 @@ class Table:
 
 
 def soft(z, codes, **options):
-    return build("gumbel", **options).estimate(z, one_use(z, codes), Table)
+    return build("gumbel", **options).estimate(z, one_assignment(z, codes), Table)
 
 
 def test_gumbel_without_noise_by_hand():
@@ -264,7 +264,7 @@ def test_gumbel_passes_codes_a_gradient_that_finite_differences_confirm():
 
 
 def test_gumbel_noise_draws_codes_with_the_odds_of_the_softmax():
-    """With a temperature near 0 the noise picks one code: code k as often as softmax_k (Gumbel-max)."""
+    """At a temperature near 0 the noise picks code k with probability softmax_k (Gumbel-max)."""
     torch.manual_seed(0)
     z, codes = torch.ones(20000, 1), torch.tensor([[0.0], [2.5], [3.0]])
     out = soft(z, codes, temperature=1e-4)
@@ -278,10 +278,11 @@ def test_gumbel_noise_draws_codes_with_the_odds_of_the_softmax():
     "quantizer",
     [*REGISTRY.names("quantizer"),
      {"name": "grouped", "inner": {"name": "residual", "stages": 2, "inner": "ema"}},
-     {"name": "residual", "stages": 2, "residuals": "manifold", "inner": {"name": "grouped", "shared": True}}],
+     {"name": "residual", "stages": 2, "residuals": "manifold",
+      "inner": {"name": "grouped", "shared": True}}],
     ids=str,
 )  # fmt: skip
-def test_a_cold_gumbel_is_the_quantizer_whatever_it_is(manifold, quantizer):
+def test_gumbel_at_a_low_temperature_gives_the_codes_of_any_quantizer(manifold, quantizer):
     torch.manual_seed(0)
     gumbel = {"name": "gumbel", "noise": False, "temperature": 1e-5}
     layer = VectorQuantizer(
@@ -307,8 +308,11 @@ def test_stages_share_the_gumbel_gradient():
     layer(z)
     assignments = layer.inspect(z).assignments
     each = [
-        jacobian(lambda u, use=use: soft(u, use.codebook.detach(), noise=False)[0], use.z)[:, 0]
-        for use in assignments
+        jacobian(
+            lambda u, assignment=assignment: soft(u, assignment.codebook.detach(), noise=False)[0],
+            assignment.z,
+        )[:, 0]
+        for assignment in assignments
     ]
     layer.train()
     whole = jacobian(lambda u: layer(u).quantized[0], z)[:, 0]
@@ -318,10 +322,10 @@ def test_stages_share_the_gumbel_gradient():
 def test_gumbel_copies_the_gradient_where_the_codebook_is_implicit():
     z, g = normal(6, 3).requires_grad_(), normal(6, 3, seed=1)
     z_q = z.detach().round()
-    use = CodeAssignment(
+    assignment = CodeAssignment(
         z, z_q, torch.zeros(6).long(), torch.ones(6).bool(), None, torch.tensor([6])
     )
-    out = build("gumbel").estimate(z, Quantized(z_q, use.indices, {}, (use,)), Table)
+    out = build("gumbel").estimate(z, Quantized(z_q, assignment.indices, {}, (assignment,)), Table)
     assert torch.equal(out, z_q)
     (out * g).sum().backward()
     assert torch.equal(z.grad, g)

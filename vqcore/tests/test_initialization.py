@@ -1,4 +1,4 @@
-"""Where codes start, on every manifold: at the latents' scale and place, on latents, or on their centroids."""
+"""Initial codes on every manifold: at the latents' scale and place, latents, or centroids."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_a_wrapped_normal_has_the_latents_place_and_spread(name):
 
 @manifolds
 @pytest.mark.parametrize("kind", ["normal", "uniform", "wrapped-normal", "data", "kmeans"])
-def test_masked_latents_leave_no_trace_and_none_at_all_is_reported(name, kind):
+def test_masked_latents_have_no_effect_and_no_token_is_reported(name, kind):
     z, mask = cloud(60), torch.arange(60) % 3 > 0
     poisoned = torch.where(mask.unsqueeze(1), z, 2.0)
     assert torch.equal(start(kind, name, poisoned, mask, 8)[0], start(kind, name, z, mask, 8)[0])

@@ -1,4 +1,4 @@
-"""The conformance kit bites: for every rule of it there is a component that breaks that rule, and is told so."""
+"""For every rule of the kit there is a component that breaks it, and the kit finds it."""
 
 import ast
 from pathlib import Path
@@ -96,7 +96,7 @@ MANIFOLDS = {
             "dist": lambda self, x, y: (x - y).norm(),
         },
     ),
-    "distance-grows-with-the-tangent-norm-alone": (
+    "radius-follows-the-tangent-norm": (
         Euclidean,
         {"squared_dist": lambda self, x, y: ((x - y) * torch.arange(1, 6)).square().sum(-1)},
     ),
@@ -114,7 +114,7 @@ MANIFOLDS = {
         {"dist": lambda self, x, y: half_gradient(safe_sqrt(self.squared_dist(x, y)))},
     ),
     "gradient-of-maps": (Euclidean, {"expmap0": lambda self, u: half_gradient(u)}),
-    "gradient-of-what-is-learned": (
+    "gradient-of-parameters": (
         Stretched,
         {
             "squared_dist": lambda self, x, y: (
@@ -143,9 +143,9 @@ MANIFOLDS = {
         Euclidean,
         {"nearest": lambda self, x, c: (c.square().sum(-1) - 2 * (x @ c.T).float()).argmin(1)},
     ),
-    "projection-mends-points": (Sphere, {"project": lambda self, x: x}),
-    "projection-leaves-points-alone": (Euclidean, {"project": lambda self, x: 0.99 * x}),
-    "bad-points-are-told": (Euclidean, {"check_points": lambda self, x: None}),
+    "projection-gives-points": (Sphere, {"project": lambda self, x: x}),
+    "projection-keeps-points": (Euclidean, {"project": lambda self, x: 0.99 * x}),
+    "bad-points-are-explained": (Euclidean, {"check_points": lambda self, x: None}),
     "random-points": (
         Euclidean,
         {"random": lambda self, n, dim, *, std=1.0, generator=None: std * torch.randn(n, dim)},
@@ -155,12 +155,9 @@ MANIFOLDS = {
     "one-point-is-its-own-centroid": (Euclidean, {"from_ambient": lambda self, m: 1.1 * m}),
     "translation-moves-the-origin": (Euclidean, {"translate": lambda self, x, y: 2 * x + y}),
     "translation-keeps-distances": (Euclidean, {"translate": lambda self, x, y: x + 2 * y}),
-    "translation-is-undone-by-the-opposite": (Euclidean, {"negate": lambda self, x: -0.5 * x}),
-    "volume-is-that-of-translations": (
-        Euclidean,
-        {"log_volume": lambda self, u: u.square().sum(-1)},
-    ),
-    "negation-turns-round": (Euclidean, {"negate": lambda self, x: x}),
+    "translation-is-inverted-by-the-opposite": (Euclidean, {"negate": lambda self, x: -0.5 * x}),
+    "volume-matches-translations": (Euclidean, {"log_volume": lambda self, u: u.square().sum(-1)}),
+    "negation-is-the-opposite": (Euclidean, {"negate": lambda self, x: x}),
     "codes-are-read-back": (
         Euclidean,
         {"codes": lambda self, parameter: (parameter, 2 * parameter)},
@@ -183,7 +180,7 @@ def manifold_case(cls):
 
 
 @pytest.mark.parametrize("rule", MANIFOLDS)
-def test_a_broken_manifold_is_told_its_rule(rule):
+def test_a_broken_manifold_violates_its_rule(rule):
     good, changes = MANIFOLDS[rule]
     check(manifold_case(good), rule)
     assert_broken(manifold_case(type("Broken", (good,), changes)), rule)
@@ -256,7 +253,7 @@ def estimator_case(cls):
 
 
 @pytest.mark.parametrize("rule", ESTIMATORS)
-def test_a_broken_estimator_is_told_its_rule(rule):
+def test_a_broken_estimator_violates_its_rule(rule):
     check(estimator_case(StraightThrough), rule)
     assert_broken(estimator_case(type("Broken", (StraightThrough,), ESTIMATORS[rule])), rule)
 
@@ -272,7 +269,8 @@ class ShortCodes(Regularizer):
 
 
 def short(batch, kept):
-    return masked_mean(batch.z.square().mean(-1), kept)
+    squares = batch.z.square().mean(-1)
+    return squares.mean() if kept is None else masked_mean(squares, kept)
 
 
 def write_to_latents(self, batch):
@@ -300,11 +298,11 @@ REGULARIZERS = {
     "implicit-codebook-works": {"forward": lambda self, batch: batch.codebook.square().mean()},
     "mask-is-trimming": {"forward": lambda self, batch: short(batch, None)},
     "minus-one-is-ignored": {"forward": lambda self, batch: short(batch, batch.mask)},
-    "masked-samples-leave-no-trace": {"forward": lambda self, batch: batch.z_q.square().mean()},
+    "masked-samples-have-no-effect": {"forward": lambda self, batch: batch.z_q.square().mean()},
     "schedule-is-kept": {"acts_on": lambda self, step: True},
     "acts-in-training-alone": {"acts_on": lambda self, step: True},
     "input-is-untouched": {"forward": write_to_latents},
-    "asking-twice-agrees": {"forward": count_calls},
+    "repeated-calls-agree": {"forward": count_calls},
     "state-is-complete": {"forward": remember},
     "works-in-the-layer": {"__name__": "Commitment"},
 }
@@ -319,7 +317,7 @@ def regularizer_case(cls):
 
 
 @pytest.mark.parametrize("rule", REGULARIZERS)
-def test_a_broken_regularizer_is_told_its_rule(rule):
+def test_a_broken_regularizer_violates_its_rule(rule):
     check(regularizer_case(ShortCodes), rule)
     changes = dict(REGULARIZERS[rule])
     broken = type(changes.pop("__name__", "Broken"), (ShortCodes,), changes)
@@ -341,7 +339,7 @@ def test_a_good_regularizer_breaks_nothing():
         (RegularizerConformance, REGULARIZERS),
     ],
 )
-def test_every_rule_is_shown_to_bite_and_says_what_it_asks(cls, shown):
+def test_every_rule_has_a_violation_and_a_sentence(cls, shown):
     assert set(shown) == set(rules(cls))
     assert all(sentence.endswith(".") and " " in sentence for sentence in rules(cls).values())
 
@@ -366,7 +364,7 @@ def test_a_crash_is_a_violation_too():
 
 
 def test_the_kit_needs_no_test_runner():
-    for path in (ROOT / "vqcore" / "src" / "vqcore" / "testing").glob("*.py"):
+    for path in (ROOT / "vqcore" / "src" / "vqcore" / "testing").rglob("*.py"):
         imported = {
             alias.name if isinstance(node, ast.Import) else node.module
             for node in ast.walk(ast.parse(path.read_text()))
@@ -388,5 +386,5 @@ def test_the_manifold_of_the_documentation_passes():
     assert violations(case) == []
 
 
-def test_samples_are_the_same_in_every_number_type():
+def test_samples_are_the_same_in_every_dtype():
     assert torch.equal(normal(5, 3), normal(5, 3, dtype=torch.float64).float())

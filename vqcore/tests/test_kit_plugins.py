@@ -1,4 +1,4 @@
-"""For every rule of the kit for plugins there is a plugin that breaks it, and is told so."""
+"""For every rule for plugins there is a plugin that breaks it, and the kit finds it."""
 
 import importlib
 import sys
@@ -16,7 +16,8 @@ VQ_API = 1
 
 @hookimpl
 def vq_manifolds():
-    return [ComponentSpec(name="plane", target="acme_space:Plane", config="acme_config:PlaneConfig", summary="flat")]
+    config = "acme_config:PlaneConfig"
+    return [ComponentSpec(name="plane", target="acme_space:Plane", config=config, summary="flat")]
 """
 CONFIG = '''
 from vqcore.plugin.component_config import ComponentConfig, ComponentRef, ManifoldRef, QuantizerRef
@@ -35,7 +36,7 @@ class Plane(Euclidean):
         super().__init__()
         self.scale = scale
 """
-#: Rule -> (module, text, what stands there instead).
+#: Rule -> (module, text, its replacement).
 BROKEN = {
     "api-version": ("acme", "VQ_API = 1", ""),
     "loads": ("acme", "def vq_manifolds():", "def vq_manifolds():\n    1 / 0"),
@@ -71,40 +72,40 @@ def case_of(**attributes):
 
 
 @pytest.fixture
-def put(distribution):
-    """Puts a distribution ``acme`` with one part of a module changed."""
+def install(distribution):
+    """Installs a distribution ``acme`` with one text of a module replaced."""
 
-    def put_changed(module="acme", text="", instead=""):
+    def install_changed(module="acme", text="", replacement=""):
         modules = {"acme": PLUGIN, "acme_config": CONFIG, "acme_space": SPACE}
         assert text in modules[module]
-        modules[module] = modules[module].replace(text, instead)
+        modules[module] = modules[module].replace(text, replacement)
         distribution("acme-spaces", modules, {"acme": "acme"})
 
-    return put_changed
+    return install_changed
 
 
 @pytest.mark.parametrize("rule", BROKEN)
-def test_a_broken_plugin_is_told_its_rule(put, rule):
-    put(*BROKEN[rule])
+def test_a_broken_plugin_violates_its_rule(install, rule):
+    install(*BROKEN[rule])
     with pytest.raises(ConformanceError) as caught:
         getattr(case_of(plugin="acme"), f"test_{rule.replace('-', '_')}")()
     assert caught.value.rule == rule
     assert rules(PluginConformance)[rule] in str(caught.value)
 
 
-def test_every_rule_is_shown_to_bite():
+def test_every_rule_has_a_violation():
     assert set(BROKEN) == set(rules(PluginConformance))
 
 
-def test_a_good_plugin_breaks_nothing_however_it_is_named(put):
-    put()
+def test_a_good_plugin_breaks_nothing_however_it_is_named(install):
+    install()
     registry = Registry()
     assert violations(case_of(plugin="acme")) == []
     assert violations(case_of(plugin=importlib.import_module("acme"))) == []
     assert violations(case_of(package="acme-spaces", registry=lambda self: registry)) == []
 
 
-def test_a_module_that_is_not_installed_can_be_checked(tmp_path, monkeypatch, forgotten_modules):
+def test_a_module_that_is_not_installed_can_be_checked(tmp_path, monkeypatch, unloaded_modules):
     for name, text in {"acme": PLUGIN, "acme_config": CONFIG, "acme_space": SPACE}.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -112,7 +113,7 @@ def test_a_module_that_is_not_installed_can_be_checked(tmp_path, monkeypatch, fo
     assert "acme_space" in sys.modules
 
 
-def test_a_single_file_may_import_torch(tmp_path, monkeypatch, forgotten_modules):
+def test_a_single_file_may_import_torch(tmp_path, monkeypatch, unloaded_modules):
     text = f"import torch\n{PLUGIN}\n{CONFIG}\n{SPACE}"
     (tmp_path / "single.py").write_text(
         text.replace("acme_config:", "single:").replace("acme_space:", "single:")
@@ -124,14 +125,14 @@ def test_a_single_file_may_import_torch(tmp_path, monkeypatch, forgotten_modules
     assert violations(case_of(plugin="single", torch_free=False)) == []
 
 
-def test_a_broken_plugin_breaks_whatever_needs_it_and_says_why(put):
-    put("acme", "VQ_API = 1", "VQ_API = 2")
+def test_a_plugin_that_does_not_load_violates_several_rules_with_the_cause(install):
+    install("acme", "VQ_API = 1", "VQ_API = 2")
     found = violations(case_of(package="acme-spaces", registry=lambda self: Registry()))
     assert {"api-version", "loads"} <= {error.rule for error in found}
     assert all("VQ_API = 2" in error.detail for error in found)
 
 
-def test_a_package_that_is_not_there_is_said_to_be_missing():
+def test_a_missing_package_is_reported():
     with pytest.raises(ConformanceError, match="no plugin of 'nowhere' is found"):
         case_of(package="nowhere").test_loads()
     with pytest.raises(ConformanceError, match="neither plugin nor package is set"):

@@ -1,4 +1,4 @@
-"""For every rule of the kit for quantizers there is a quantizer that breaks it, and is told so."""
+"""For every rule for quantizers there is a quantizer that breaks it, and the kit finds it."""
 
 import copy
 from dataclasses import replace
@@ -16,7 +16,7 @@ from vqcore.testing import ConformanceError, QuantizerConformance, rules, violat
 
 
 class Means(CodebookQuantizer):
-    """Each code becomes the centroid of the tokens that chose it since the last update: a good quantizer."""
+    """Each code becomes the centroid of its tokens since the last update: a good quantizer."""
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -55,13 +55,13 @@ def with_forward(change):
     }
 
 
-def with_use(**changes):
-    """Entries of ``assignments`` changed: name -> function of the use."""
+def with_assignment(**changes):
+    """Entries of ``assignments`` changed: name -> function of the assignment."""
 
     def change(self, z, result):
         made = tuple(
-            replace(use, **{name: f(use) for name, f in changes.items()})
-            for use in result.assignments
+            replace(assignment, **{name: f(assignment) for name, f in changes.items()})
+            for assignment in result.assignments
         )
         return replace(result, assignments=made)
 
@@ -160,8 +160,12 @@ BROKEN = {
         "decode": lambda self, indices: F.embedding(indices.clamp(min=0), self.weight)
     },
     "out-of-range-is-refused": {"decode": unchecked},
-    "assignments-cover-all-tokens": with_use(counts=lambda use: use.counts * 2),
-    "assignments-hold-their-codes": with_use(z_q=lambda use: use.z * use.mask.unsqueeze(1)),
+    "assignments-cover-all-tokens": with_assignment(
+        counts=lambda assignment: assignment.counts * 2
+    ),
+    "assignments-hold-their-codes": with_assignment(
+        z_q=lambda assignment: assignment.z * assignment.mask.unsqueeze(1)
+    ),
     "codebook-layout": {"codebook": property(lambda self: self.weight.T)},
     "input-is-untouched": {
         "forward": lambda self, z, mask=None: GradientCodebook.forward(self, z.mul_(1), mask)
@@ -180,7 +184,7 @@ BROKEN = {
     "losses-are-means": with_losses(
         lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().sum()}
     ),
-    "losses-have-names-of-their-own": with_losses(lambda x, chosen, mask: {"entropy": x.sum() * 0}),
+    "losses-have-unique-names": with_losses(lambda x, chosen, mask: {"entropy": x.sum() * 0}),
     "finite-at-the-edges": with_losses(
         lambda x, chosen, mask: {"commitment": (x - chosen).square().sum(-1)[mask].sqrt().sum()}
     ),
@@ -189,10 +193,10 @@ BROKEN = {
     ),
     "half-precision-and-back": {"forward": in_one_type},
     "eval-changes-nothing": with_forward(learn_in_eval),
-    "eval-asks-no-other-process": with_forward(
+    "eval-enters-no-collective": with_forward(
         lambda self, z, result: at_work(self, z, result, False)
     ),
-    "forward-asks-no-other-process": with_forward(
+    "forward-enters-no-collective": with_forward(
         lambda self, z, result: at_work(self, z, result, True)
     ),
     "only-update-moves-codes": with_forward(drifting),
@@ -200,7 +204,7 @@ BROKEN = {
     "codes-stay-on-the-manifold": (Means, {"learn": lambda self, counts: self.points.mul_(1.01)}),
     "gradients-accumulate": (Means, {"gather": means_of_the_last_batch}),
     "activation-checkpointing": with_forward(count_forwards),
-    "draws-are-its-own": with_losses(
+    "draws-ignore-the-global-seed": with_losses(
         lambda x, chosen, mask: {"commitment": (x - chosen).mean() * 0 + torch.rand(())}
     ),
     "state-is-complete": {"update": anneal},
@@ -210,7 +214,7 @@ BROKEN = {
     },
     "copies-are-independent": {"__deepcopy__": lambda self, memo: copy.copy(self)},
 }
-#: The layer itself makes a mask of lengths and turns autocast off: no quantizer alone can break these.
+#: The layer turns lengths into a mask and autocast off: no quantizer alone can break these.
 HELD_BY_THE_LAYER = {"autocast-changes-no-index", "lengths-are-a-mask"}
 #: Rules whose broken example needs a curved space.
 CURVED = {"codes-stay-on-the-manifold", "bad-tokens-are-left-out"}
@@ -228,7 +232,7 @@ def case_of(cls, space=Euclidean):
 
 
 @pytest.mark.parametrize("rule", BROKEN)
-def test_a_broken_quantizer_is_told_its_rule(rule):
+def test_a_broken_quantizer_violates_its_rule(rule):
     good, changes = (
         BROKEN[rule] if isinstance(BROKEN[rule], tuple) else (GradientCodebook, BROKEN[rule])
     )
@@ -242,7 +246,7 @@ def test_a_broken_quantizer_is_told_its_rule(rule):
     assert f"on {space.__name__}" in caught.value.detail
 
 
-def test_every_rule_is_shown_to_bite():
+def test_every_rule_has_a_violation():
     assert set(BROKEN) | HELD_BY_THE_LAYER == set(rules(QuantizerConformance))
 
 

@@ -1,4 +1,4 @@
-"""What the layer adds around a quantizer: projections, lookup, lengths, the decoder's gradient on codes."""
+"""What the layer adds to a quantizer: projections, lookup, lengths, gradients to the codes."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ def layer(**options):
     return VectorQuantizer(**{"dim": 8, "codebook_size": 16, **options})
 
 
-def test_code_dim_leads_in_and_out_of_another_dimension():
+def test_code_dim_projects_into_and_out_of_another_dimension():
     made = layer(code_dim=3, channel_first=True)
     z = torch.randn(4, 8, 5, 5, requires_grad=True)
     out = made(z)
@@ -25,10 +25,12 @@ def test_code_dim_leads_in_and_out_of_another_dimension():
     out = made(z)
     assert torch.equal(made.decode(made.encode(z)), out.quantized)
     assert made.lookup(out.indices).shape == (4, 5, 5, 3)
-    assert made.decode(torch.full((2, 5, 5), -1)).abs().max() == 0  # not the bias of the way out
+    assert (
+        made.decode(torch.full((2, 5, 5), -1)).abs().max() == 0
+    )  # not the bias of the projection out
 
 
-def test_masked_positions_are_zero_after_the_way_out_too():
+def test_masked_positions_are_zero_after_the_projection_too():
     made = layer(code_dim=3)
     mask = torch.arange(6) < 4
     out = made(torch.randn(6, 8), mask=mask)
@@ -66,7 +68,7 @@ def test_lengths_are_masks_of_the_first_positions(shape):
         ),
         (
             {"lengths": torch.tensor([1, 2])},
-            r"lengths = \(2,\): expected one number for each of 3 samples",
+            r"lengths = \(2,\): expected one length for each of 3 samples",
         ),
     ],
 )
@@ -121,7 +123,7 @@ def test_least_recently_used_codes_are_replaced_after_their_patience():
         made(torch.randn(30, 2))
         made.update()
         replaced.append(int(made.quantizer.replaced_codes()))
-    # found by the look after 15 idle steps; the code of the origin was in use all the time
+    # found by the check after 15 idle steps; the code of the origin was in use all the time
     assert replaced == [0] * 20 + [2] * 11
     assert made.codebook.norm(dim=1).max() < 10
 
@@ -150,7 +152,7 @@ def test_several_forwards_of_the_first_step_share_a_backward(quantizer, manifold
     made.update()
 
 
-def test_residuals_of_groups_on_a_manifold_leave_less_with_each_stage():
+def test_residuals_of_groups_on_a_manifold_shrink_with_each_stage():
     inner = {"name": "grouped", "groups": 4, "inner": {"name": "codebook", "init": "kmeans"}}
     quantizer = {"name": "residual", "stages": 6, "residuals": "manifold", "inner": inner}
     made = layer(dim=16, codebook_size=64, manifold="poincare", quantizer=quantizer)
@@ -158,15 +160,15 @@ def test_residuals_of_groups_on_a_manifold_leave_less_with_each_stage():
     made(z)
     rest = made.quantizer.tangent(z)
     left = []
-    for use in range(6):
-        step = made.quantizer.inner[use].eval()(rest).z_q
+    for stage in range(6):
+        step = made.quantizer.inner[stage].eval()(rest).z_q
         rest = made.quantizer._subtract(rest, step)
         left.append(rest.square().mean().item())
     assert left == sorted(left, reverse=True)
     assert left[-1] < 0.2 * left[0]
 
 
-def test_the_layer_knows_what_its_quantizer_settled_for():
+def test_the_layer_takes_the_codebook_size_of_its_quantizer():
     assert layer(dim=3, quantizer={"name": "fsq", "levels": [8, 8, 8]}).codebook_size == 512
     with pytest.raises(
         SettingError, match="code_dim = 64: expected 4, which this quantizer works on; leave it out"
@@ -183,7 +185,7 @@ def test_decoding_ignores_autocast_and_takes_small_integers():
     assert torch.equal(made.decode(out.indices.to(torch.uint8)), out.quantized)
 
 
-def test_what_was_gathered_before_a_state_was_loaded_is_forgotten():
+def test_loading_a_state_drops_gathered_statistics():
     made = layer(quantizer={"name": "ema", "dead_code_threshold": 0})
     z = torch.randn(64, 8)
     made(z)
@@ -221,7 +223,7 @@ def test_half_precision_codes_are_searched_in_full():
     assert (made.encode(z) == best).float().mean() > 0.97
 
 
-def test_inspecting_leaves_a_frozen_part_frozen():
+def test_inspecting_keeps_the_mode_of_each_module():
     made = layer()
     made.quantizer.eval()
     made.inspect(torch.randn(10, 8))

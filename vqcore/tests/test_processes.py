@@ -1,4 +1,4 @@
-"""Two processes hold the same codebook after every step, bit for bit, and the one that a single process would hold."""
+"""Two processes hold the same codebook to the bit after every step, and that of one process."""
 
 import socket
 import subprocess
@@ -12,10 +12,7 @@ from vqcore import VectorQuantizer
 from vqcore.codebook.usage_meter import UsageMeter
 
 DIM, CODES, STEPS, BATCH = 4, 16, 24, 60
-DEAD = {
-    "dead_code_threshold": 0.5,
-    "usage_decay": 0.5,
-}  # so that codes are replaced every time one looks
+DEAD = {"dead_code_threshold": 0.5, "usage_decay": 0.5}  # so that each check replaces codes
 CASES = {
     "ema": {"name": "ema", "decay": 0.8, **DEAD},
     "ema-kmeans": {"name": "ema", "decay": 0.8, "init": "kmeans", **DEAD},
@@ -58,10 +55,10 @@ def build(case, rank=0):
 
 
 def train(case, rank, world, layer):
-    """One rank's part, or the whole where ``world`` is 1: the codebook after each step, and the window's figures."""
+    """The codebook after each step and the metrics, of one rank or, with ``world`` 1, of all."""
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.SGD([*layer.parameters(), torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    window, books = UsageMeter(), []
+    meter, codebooks = UsageMeter(), []
     for step in range(STEPS):
         batch = torch.randn(BATCH, DIM, generator=generator) * torch.linspace(0.2, 2, DIM)
         split = SHARDS[step % len(SHARDS)]
@@ -77,12 +74,12 @@ def train(case, rank, world, layer):
             dist.all_reduce(parameter.grad)
         optimizer.step()
         layer.update(optimizer)
-        window.add(out)
-        books.append(layer.codebook.detach().clone())
+        meter.add(out)
+        codebooks.append(layer.codebook.detach().clone())
     layer.eval()
     if rank == 0:
         layer(batch[:3])  # on one rank alone: a collective in eval would hang here
-    return torch.stack(books), window.close()
+    return torch.stack(codebooks), meter.close()
 
 
 #: Layers built before the process group is up, and after.
@@ -103,7 +100,7 @@ def main(rank, world, port, folder):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """What each of two ranks held: case -> codebooks and figures."""
+    """What each of two ranks held: case -> codebooks and metrics."""
     folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -112,19 +109,19 @@ def ranks(tmp_path_factory):
     processes = [
         subprocess.Popen([*command, str(rank), "2", str(port), str(folder)]) for rank in range(2)
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert [process.wait(timeout=3600) for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_learn_what_one_does(case, ranks):
-    books, figures = train(case, 0, 1, build(case))
+    codebooks, metrics = train(case, 0, 1, build(case))
     (first, seen), (second, _) = (rank[case] for rank in ranks)
     assert torch.equal(first, second)
-    torch.testing.assert_close(first, books, rtol=1e-6, atol=1e-6)
-    for name, value in figures.items():
+    torch.testing.assert_close(first, codebooks, rtol=1e-6, atol=1e-6)
+    for name, value in metrics.items():
         torch.testing.assert_close(seen[name], value, rtol=1e-5, atol=1e-6)
-    assert figures["replaced_codes"] > 0
+    assert metrics["replaced_codes"] > 0
 
 
 if __name__ == "__main__":

@@ -53,12 +53,12 @@ def test_a_batch_without_tokens_gives_zero(name, count):
     ))  # fmt: skip
     (term + 0 * z.sum()).backward()
     assert torch.isfinite(term)
-    assert term.item() == 0 or name == "orthogonal"  # which looks at codes
+    assert term.item() == 0 or name == "orthogonal"  # which reads the codes
     assert codebook.grad is None or torch.isfinite(codebook.grad).all()
 
 
 def both(name, mask, trimmed, *, manifold, quantizer="codebook", **options):
-    """The term on a masked call and on the call of what the mask keeps: its value and the gradient at the latents."""
+    """Value and latent gradient of the term on a masked batch, and on what the mask keeps."""
     torch.manual_seed(0)
     layer = VectorQuantizer(
         dim=4, codebook_size=8, manifold=manifold, quantizer=quantizer, regularizers={name: options}
@@ -79,8 +79,8 @@ def both(name, mask, trimmed, *, manifold, quantizer="codebook", **options):
 @every
 @pytest.mark.parametrize("manifold", ["euclidean", "sphere"])
 @pytest.mark.parametrize("quantizer", ["codebook", "ema"])
-def test_masked_tokens_leave_no_trace(name, manifold, quantizer):
-    """Two samples and the last position of all the others masked, against four samples of four positions."""
+def test_masked_tokens_have_no_effect(name, manifold, quantizer):
+    """Two samples and the others' last position masked, against four samples of four positions."""
     mask = torch.zeros(6, 5, dtype=torch.bool)
     mask[:4, :4] = True
     masked, trimmed = both(name, mask, lambda t: t[:4, :4], manifold=manifold, quantizer=quantizer)
@@ -97,9 +97,10 @@ def test_masked_tokens_leave_no_trace(name, manifold, quantizer):
 
 @pytest.mark.parametrize(
     ("name", "options"), [("entropy", {"max_tokens": 7}), ("isometry", {"max_samples": 3}),
-                          ("orthogonal", {"max_codes": 5}), ("orthogonal", {"max_codes": 5, "active_only": True})]
+                          ("orthogonal", {"max_codes": 5}),
+                          ("orthogonal", {"max_codes": 5, "active_only": True})]
 )  # fmt: skip
-def test_masked_tokens_leave_no_trace_where_only_some_are_looked_at(name, options):
+def test_masked_tokens_have_no_effect_on_subsampled_terms(name, options):
     mask = torch.zeros(6, 5, dtype=torch.bool)
     mask[:4, :4] = True
     masked, trimmed = both(name, mask, lambda t: t[:4, :4], manifold="euclidean", **options)
@@ -124,7 +125,7 @@ def test_entropy_is_unchanged_when_everything_is_scaled():
     torch.testing.assert_close(small, large)
 
 
-def test_entropy_looks_at_no_more_tokens_than_it_may():
+def test_entropy_uses_at_most_max_tokens():
     torch.manual_seed(0)
     z, codebook = torch.randn(1000, 3, requires_grad=True), torch.randn(8, 3)
     build("entropy", max_tokens=50)(batch(z, codebook)).backward()
@@ -170,7 +171,7 @@ def test_smoothness_by_hand_moves_the_decoder_only():
     assert decoder.weight.grad is not None
 
 
-def test_smoothness_without_a_decoder_says_what_to_do():
+def test_smoothness_without_a_decoder_explains_the_fix():
     with pytest.raises(UsageError, match="decode=your_decoder"):
         build("smoothness")(batch(torch.randn(3, 2), torch.randn(2, 2)))
 
@@ -222,7 +223,7 @@ def test_as_many_codes_as_dimensions_can_be_made_orthogonal():
     assert mean_cosine(codes) < 1e-4
 
 
-def test_codes_without_gradient_pull_at_the_latents_that_chose_them():
+def test_codes_without_gradient_pull_on_the_latents_that_chose_them():
     torch.manual_seed(0)
     z, codes = torch.randn(30, 3).double().requires_grad_(), torch.randn(5, 3).double()
     seen = batch(z, codes)
@@ -233,10 +234,11 @@ def test_codes_without_gradient_pull_at_the_latents_that_chose_them():
     torch.testing.assert_close(z.grad, (at_codes / counts.clamp(min=1).unsqueeze(1))[seen.indices])
 
 
-def test_a_learned_curvature_does_not_pass_for_a_learned_codebook():
+def test_a_learned_curvature_is_not_taken_for_a_learned_codebook():
     torch.manual_seed(0)
     layer = VectorQuantizer(
-        dim=4, codebook_size=6, quantizer="ema", manifold={"name": "sphere", "learn_curvature": True},
+        dim=4, codebook_size=6, quantizer="ema",
+        manifold={"name": "sphere", "learn_curvature": True},
         regularizers=["orthogonal"],
     )  # fmt: skip
     z = torch.randn(40, 4, requires_grad=True)
@@ -244,22 +246,22 @@ def test_a_learned_curvature_does_not_pass_for_a_learned_codebook():
     assert z.grad.abs().max() > 0
 
 
-def test_orthogonal_looks_at_a_few_codes_drawn_by_the_step():
+def test_orthogonal_uses_max_codes_drawn_by_the_step():
     torch.manual_seed(0)
     z, codes, module = torch.randn(20, 3), torch.randn(50, 3), build("orthogonal", max_codes=10)
 
-    def looked_at(step):
+    def compared(step):
         leaf = codes.clone().requires_grad_()
         (grad,) = torch.autograd.grad(module(batch(z, leaf, step=step)), leaf)
         return set((grad.abs().sum(1) > 0).nonzero().flatten().tolist())
 
-    assert len(looked_at(0)) == 10
-    assert looked_at(0) == looked_at(0)
-    assert looked_at(0) != looked_at(1)
+    assert len(compared(0)) == 10
+    assert compared(0) == compared(0)
+    assert compared(0) != compared(1)
 
 
 @pytest.mark.parametrize("limit", [2, 1024])
-def test_orthogonal_can_look_at_codes_in_use_alone(limit):
+def test_orthogonal_can_use_active_codes_alone(limit):
     codes = torch.tensor([[1.0, 0.0], [9.0, 9.0], [1.0, 1.0], [-9.0, 9.0]])
     module = build("orthogonal", active_only=True, max_codes=limit)
     assert module(batch(codes[[0, 2, 2]], codes)).item() == pytest.approx(0.5)
@@ -312,7 +314,7 @@ def test_isometry_by_hand():
     assert build("isometry")(samples(z, x)).item() == pytest.approx((1 / 16 + 0 + 1 / 16) / 3)
 
 
-def test_isometry_is_nothing_where_latents_are_the_inputs_on_another_scale():
+def test_isometry_is_zero_if_latents_are_scaled_inputs():
     x = torch.randn(20, 2, 3) + 100
     assert build("isometry")(samples(5 * x - 3, x)).item() == pytest.approx(0, abs=1e-6)
 
@@ -328,7 +330,7 @@ def test_squared_distances_of_binary_inputs_are_hamming_distances():
 
 @pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))
 @pytest.mark.parametrize("masked", [False, True])
-def test_isometry_measures_on_the_manifold_over_positions_that_both_samples_have(manifold, masked):
+def test_isometry_uses_manifold_distances_over_common_positions(manifold, masked):
     torch.manual_seed(0)
     where = space(manifold)
     z, x = (
@@ -352,7 +354,7 @@ def test_isometry_measures_on_the_manifold_over_positions_that_both_samples_have
     torch.testing.assert_close(mine, theirs)
 
 
-def test_isometry_passes_a_finite_difference_check_and_does_not_push_at_the_scale():
+def test_isometry_passes_a_finite_difference_check_and_keeps_the_scale():
     torch.manual_seed(0)
     z, x = torch.randn(5, 2, 3).double().requires_grad_(), torch.randn(5, 4).double()
     module = build("isometry")
@@ -361,7 +363,7 @@ def test_isometry_passes_a_finite_difference_check_and_does_not_push_at_the_scal
     assert (grad * z).sum().abs() < 1e-12
 
 
-def test_isometry_leaves_out_samples_without_a_reference_and_batches_without_a_difference():
+def test_isometry_skips_samples_without_a_reference_and_batches_without_a_difference():
     torch.manual_seed(0)
     z, x = torch.randn(8, 3, requires_grad=True), torch.randn(8, 4)
     broken = x.clone()
@@ -376,13 +378,13 @@ def test_isometry_leaves_out_samples_without_a_reference_and_batches_without_a_d
         assert grad.abs().max() == 0
 
 
-def test_isometry_looks_at_no_more_samples_than_it_may():
+def test_isometry_uses_at_most_max_samples():
     z = torch.randn(50, 3, requires_grad=True)
     build("isometry", max_samples=7)(samples(z, torch.randn(50, 4))).backward()
     assert (z.grad.abs().sum(1) > 0).sum() == 7
 
 
-def test_isometry_without_inputs_or_samples_says_what_to_do():
+def test_isometry_without_inputs_or_samples_explains_the_fix():
     z = torch.randn(6, 3)
     with pytest.raises(UsageError, match="inputs=your_inputs"):
         build("isometry")(samples(z, None))

@@ -40,7 +40,7 @@ def test_codes_are_the_matrix_times_the_rows():
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
 
 
-def test_a_step_moves_codes_that_nobody_uses():
+def test_a_step_moves_unused_codes():
     layer = build(dead_code_threshold=0.0, init="data")
     optimizer = torch.optim.SGD(layer.parameters(), lr=0.1)
     z = torch.randn(50, 3)
@@ -55,7 +55,7 @@ def test_a_step_moves_codes_that_nobody_uses():
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
-def test_rows_are_solved_for_so_that_codes_land_where_they_are_put(manifold):
+def test_rows_are_solved_for_so_that_codes_are_the_points_set(manifold):
     matrix = torch.eye(3) + 0.3 * torch.randn(3, 3, generator=torch.Generator().manual_seed(1))
     layer = with_matrix(matrix, manifold=manifold, init="data", dead_code_threshold=0.0)
     layer.started = False
@@ -72,7 +72,7 @@ def test_rows_are_solved_for_so_that_codes_land_where_they_are_put(manifold):
     assert torch.equal(layer.codes()[0][~rows], kept[~rows])
 
 
-def test_a_matrix_without_inverse_brings_codes_as_near_as_it_can():
+def test_a_singular_matrix_gives_the_nearest_codes():
     everywhere = torch.ones(5, dtype=torch.bool)
     for matrix in (torch.diag(torch.tensor([1.0, 2.0, 0.0])), torch.zeros(3, 3)):
         layer = with_matrix(matrix)

@@ -17,7 +17,7 @@ def test_perplexity_by_hand():
     assert perplexity(torch.tensor([[1, 1], [4, 0]])).tolist() == pytest.approx([2.0, 1.0])
 
 
-def test_nothing_counted_is_a_perplexity_of_one():
+def test_empty_counts_have_a_perplexity_of_one():
     assert perplexity(torch.zeros(3, dtype=torch.int64)).item() == pytest.approx(1.0)
 
 

@@ -1,6 +1,6 @@
 """vqcore: interfaces, hooks, registry and one composable layer for vector-quantized autoencoders.
 
-Everything here is imported on first use, so that declaring a plugin or listing components never imports torch.
+Names are imported on first use, so that declaring a plugin or listing components imports no torch.
 """
 
 from __future__ import annotations
@@ -10,62 +10,72 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vqcore.codebook.table import CodebookQuantizer
+    from vqcore.data.dataset_split import DatasetSplit
+    from vqcore.data.image_source import ImageSource
+    from vqcore.data.partition import train_test_indices
+    from vqcore.data.tensor_split import SubsetSplit, TensorSplit
+    from vqcore.errors import ComponentError, RunError, SettingError, UsageError, VQError
     from vqcore.interfaces.backbone import Backbone, LevelBackbone
     from vqcore.interfaces.dataset import DataSource, SampleSpec, Split
     from vqcore.interfaces.estimator import GradientEstimator
     from vqcore.interfaces.latent_batch import LatentBatch
     from vqcore.interfaces.manifold import Manifold
-    from vqcore.interfaces.quantizer import Quantized, Quantizer
+    from vqcore.interfaces.output import Output
+    from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
     from vqcore.interfaces.regularizer import Regularizer
     from vqcore.layer import VectorQuantizer
     from vqcore.plugin.component import ComponentSpec
-    from vqcore.plugin.component_config import CodebookConfig, ComponentConfig, RegularizerConfig
+    from vqcore.plugin.component_config import (
+        BackboneRef,
+        CodebookConfig,
+        ComponentConfig,
+        ComponentRef,
+        CurvedConfig,
+        DatasetRef,
+        EstimatorRef,
+        ManifoldRef,
+        OnDisk,
+        OptimizerRef,
+        QuantizerRef,
+        RegularizerConfig,
+    )
     from vqcore.plugin.hooks import hookimpl
-    from vqcore.plugin.registry import Registry
+    from vqcore.plugin.registry import Registry, default_registry
 
-_HOME = {
-    "Split": "interfaces.dataset",
-    "SampleSpec": "interfaces.dataset",
-    "LevelBackbone": "interfaces.backbone",
-    "DataSource": "interfaces.dataset",
-    "Backbone": "interfaces.backbone",
-    "CodebookConfig": "plugin.component_config",
-    "CodebookQuantizer": "codebook.table",
-    "ComponentConfig": "plugin.component_config",
-    "ComponentSpec": "plugin.component",
-    "GradientEstimator": "interfaces.estimator",
-    "LatentBatch": "interfaces.latent_batch",
-    "Manifold": "interfaces.manifold",
-    "Quantized": "interfaces.quantizer",
-    "Quantizer": "interfaces.quantizer",
-    "Registry": "plugin.registry",
-    "Regularizer": "interfaces.regularizer",
-    "RegularizerConfig": "plugin.component_config",
-    "VectorQuantizer": "layer",
-    "hookimpl": "plugin.hooks",
+_MODULES = {
+    "codebook.table": "CodebookQuantizer",
+    "data.dataset_split": "DatasetSplit",
+    "data.image_source": "ImageSource",
+    "data.partition": "train_test_indices",
+    "data.tensor_split": "SubsetSplit TensorSplit",
+    "errors": "ComponentError RunError SettingError UsageError VQError",
+    "interfaces.backbone": "Backbone LevelBackbone",
+    "interfaces.dataset": "DataSource SampleSpec Split",
+    "interfaces.estimator": "GradientEstimator",
+    "interfaces.latent_batch": "LatentBatch",
+    "interfaces.manifold": "Manifold",
+    "interfaces.output": "Output",
+    "interfaces.quantizer": "CodeAssignment Quantized Quantizer",
+    "interfaces.regularizer": "Regularizer",
+    "layer": "VectorQuantizer",
+    "plugin.component": "ComponentSpec",
+    "plugin.component_config": "BackboneRef CodebookConfig ComponentConfig ComponentRef "
+    "CurvedConfig DatasetRef EstimatorRef ManifoldRef OnDisk OptimizerRef QuantizerRef "
+    "RegularizerConfig",
+    "plugin.hooks": "hookimpl",
+    "plugin.registry": "Registry default_registry",
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "Backbone",
-    "CodebookConfig",
-    "CodebookQuantizer",
-    "ComponentConfig",
-    "ComponentSpec",
-    "DataSource",
-    "GradientEstimator",
-    "LatentBatch",
-    "LevelBackbone",
-    "Manifold",
-    "Quantized",
-    "Quantizer",
-    "Registry",
-    "Regularizer",
-    "RegularizerConfig",
-    "SampleSpec",
-    "Split",
-    "VectorQuantizer",
-    "hookimpl",
-]
+    "Backbone", "BackboneRef", "CodeAssignment", "CodebookConfig", "CodebookQuantizer",
+    "ComponentConfig", "ComponentError", "ComponentRef", "ComponentSpec", "CurvedConfig",
+    "DataSource", "DatasetRef", "DatasetSplit", "EstimatorRef", "GradientEstimator", "ImageSource",
+    "LatentBatch", "LevelBackbone", "Manifold", "ManifoldRef", "OnDisk", "OptimizerRef", "Output",
+    "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer", "RegularizerConfig",
+    "RunError", "SampleSpec", "SettingError", "Split", "SubsetSplit", "TensorSplit", "UsageError",
+    "VQError", "VectorQuantizer", "default_registry", "hookimpl", "train_test_indices",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

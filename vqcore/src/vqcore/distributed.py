@@ -1,4 +1,4 @@
-"""Collectives over the processes of a run. Whether one is up is asked at each call, never remembered."""
+"""Collectives over the ranks of a run. Whether one is active is checked at each call."""
 
 from __future__ import annotations
 
@@ -15,44 +15,41 @@ def is_active() -> bool:
 
 
 def sum_over_ranks(*tensors: Tensor) -> None:
-    """Add up each tensor over the ranks, in place. Every rank calls it, also one whose shard is empty."""
+    """Sum each tensor over ranks, in place. Every rank must call it, also with an empty shard."""
     if is_active():
         for tensor in tensors:
             dist.all_reduce(tensor)
 
 
 def from_first_rank(value: Tensor) -> Tensor:
-    """The first rank's value on every rank, in place: ranks that were seeded apart still draw alike."""
+    """Rank 0's value on every rank, in place: ranks with different seeds make the same draws."""
     if is_active():
         dist.broadcast(value, 0)
     return value
 
 
 def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tensor, Tensor]:
-    """Draw rows at random from all ranks' rows as if one process held them in rank order.
+    """Draw ``count`` rows at random from all ranks, as if one process held them in rank order.
 
-    The draw is stratified: one row from each of ``count`` equal parts, so none comes twice while there are rows enough.
-
-    Args:
-        rows: (N, D), this rank's shard; N may be 0 and may differ between ranks.
-        mask: (N,) bool, the rows that may be drawn.
-        count: how many to draw.
-        key: of the draw; the first rank's counts.
+    This rank's shard is ``rows`` (N, D), of which ``mask`` (N,) marks those that may be drawn; N
+    may be 0 and may differ between ranks. The draw is stratified: one row from each of ``count``
+    equal parts, so no row is drawn twice while there are enough. Each rank fills in the rows it
+    holds and a sum over ranks completes them: no shard is gathered, and the host never waits. Rank
+    0's ``key`` is used.
 
     Returns:
-        The rows (count, D), equal on every rank (zeros where nothing could be drawn), and the number of rows there
-        were to draw from, a scalar tensor. Each rank fills in the rows it holds and the sum over ranks completes
-        them, so no shard is gathered and the host never waits.
+        The rows (count, D), the same on every rank (zeros if nothing could be drawn), and the
+        number of rows there were to draw from, a scalar tensor.
     """
     position = mask.cumsum(0)
     held = mask.sum()
     first, total = _offsets(held)
-    place = counter_rng.permutation(key, count, device=rows.device) + counter_rng.uniform(
-        key + 1, count, device=rows.device
-    )
+    order = counter_rng.permutation(key, count, device=rows.device)
+    place = order + counter_rng.uniform(key + 1, count, device=rows.device)
     from_first_rank(place)
     part = place.long()
-    start, end = part * total // count, (part + 1) * total // count
+    start = part * total // count
+    end = (part + 1) * total // count
     wanted = start + (place.frac() * (end - start)).long() - first
     mine = (wanted >= 0) & (wanted < held)
     if rows.shape[0] == 0:
@@ -65,7 +62,7 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tenso
 
 
 def _offsets(held: Tensor) -> tuple[Tensor, Tensor]:
-    """How many rows the ranks before this one hold, and how many all hold, as scalars on the device."""
+    """How many rows lower ranks hold, and how many all ranks hold, as scalars on the device."""
     if not is_active():
         return torch.zeros_like(held), held
     counts = held.new_zeros(dist.get_world_size())

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, as exceptions that carry the exit code a command ends with."""
+"""What can go wrong for a user, as exceptions whose text is the whole message."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ from collections.abc import Iterable
 
 
 class VQError(Exception):
-    """A mistake or failure that a user can act on; its text is the whole message, no traceback needed."""
-
-    exit_code = 1
+    """A mistake or failure that a user can act on; its text needs no traceback."""
 
 
 class RunError(VQError):
-    """A run that was set up correctly failed while it worked (exit code 1)."""
+    """A run that was set up correctly failed while it worked."""
 
 
 class SettingError(VQError, ValueError):
-    """A setting has a value that cannot be used (exit code 2).
+    """A setting has a value that cannot be used.
 
-    The message names the setting by its whole key path, the value, what was expected and, where one is known,
-    the fix. A component raises it with its own option's name; whoever builds the component adds the path.
+    The message names the setting by its whole key path, the value, what was expected and, where
+    one is known, the fix. A component raises it with the name of its own option; the code that
+    builds the component adds the path.
     """
-
-    exit_code = 2
 
     def __init__(self, setting: str, value: object, expected: str, fix: str = "") -> None:
         super().__init__(setting, value, expected, fix)
@@ -33,21 +30,40 @@ class SettingError(VQError, ValueError):
         return f"{self.setting} = {self.value!r}: expected {self.expected}{fix}"
 
     def under(self, prefix: str) -> SettingError:
-        """The same error with the key path it was raised under, as in ``quantizer`` + ``groups``."""
+        """The same error with a prefix to its key path, as in ``quantizer`` + ``groups``."""
         setting = f"{prefix}.{self.setting}" if prefix else self.setting
         return SettingError(setting, self.value, self.expected, self.fix)
 
 
 class UsageError(VQError):
-    """A command or a config file that cannot be understood (exit code 2)."""
-
-    exit_code = 2
+    """A command or a config file that cannot be understood."""
 
 
 class ComponentError(VQError):
-    """A component that was asked for is missing, ambiguous or broken (exit code 3)."""
+    """A requested component is missing, ambiguous or broken."""
 
-    exit_code = 3
+
+class MainProcessError(VQError):
+    """Raised on the other processes of a run when the main one failed, which reports the cause.
+
+    Args:
+        kind: the class above that the failure belongs to.
+        cause: its message.
+    """
+
+    def __init__(self, kind: type[VQError], cause: str) -> None:
+        super().__init__(kind, cause)
+        self.kind, self.cause = kind, cause
+
+    def __str__(self) -> str:
+        return f"the main process failed: {self.cause}"
+
+    @classmethod
+    def of(cls, error: BaseException) -> MainProcessError:
+        """What the other processes raise for this failure of the main one."""
+        kinds = (SettingError, UsageError, ComponentError)
+        kind = next((each for each in kinds if isinstance(error, each)), RunError)
+        return cls(kind, f"{type(error).__name__}: {error}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -10,31 +10,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcore.codebook.usage import figures
+from vqcore.codebook.usage import forward_metrics
 from vqcore.errors import SettingError, UsageError
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
 from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
+from vqcore.interfaces.regularizer import Regularizer
 from vqcore.numerics.masking import mask_of
 from vqcore.numerics.stable import without_autocast
 from vqcore.plugin.registry import Registry
 from vqcore.resolve import Choice, build, by_name
 
-#: Training forwards without an update after which the user is told that the codebook stands still.
+#: Training forwards without an update after which a warning is issued.
 PATIENCE = 100
+
+Decoder = Callable[[Tensor], Tensor]
 
 
 class VectorQuantizer(nn.Module):
-    """A vector-quantized bottleneck for anybody's model.
+    """A vector-quantized bottleneck for any model.
 
-    Call it on (N, D), (B, N, D) or any (..., D); with ``channel_first`` on (B, D, ...), as convolutions give. In
-    training call ``update()`` after each ``optimizer.step()``: EMA codes and dead-code replacement happen there.
+    Call it on (N, D), (B, N, D) or any (..., D); with ``channel_first`` on (B, D, ...), as from
+    convolutions. In training call ``update()`` after each ``optimizer.step()``: EMA codes and
+    dead-code replacement happen there.
 
-    Where the quantizer works on another dimension than D, since ``code_dim`` says so or its own structure does (one
-    dimension for each bit, say), linear maps lead in and out of it, around everything else: losses, estimator and
-    regularizers see the quantizer's dimension.
+    If the quantizer works on another dimension than D, because of ``code_dim`` or its own structure
+    (one dimension for each bit, for example), linear maps project into and out of it. Losses,
+    estimator and regularizers see the quantizer's dimension.
 
     Components are chosen by name, by a mapping of name and options, or given as built modules.
 
@@ -44,12 +48,12 @@ class VectorQuantizer(nn.Module):
         manifold, quantizer, estimator: one choice each.
         regularizers: any number of choices, each name once.
         channel_first: the input's dimension D is axis 1 instead of the last.
-        code_dim: dimension of the codes; D where it is left out.
+        code_dim: dimension of the codes; None takes D.
         registry: where names are looked up; the installed plugins by default.
 
     Raises:
         ComponentError: if a name is unknown, ambiguous or broken.
-        UsageError, SettingError: if an option is.
+        UsageError, SettingError: if an option is invalid.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class VectorQuantizer(nn.Module):
         manifold: Choice | Manifold = "vqcore/euclidean",
         quantizer: Choice | Quantizer = "vqcore/codebook",
         estimator: Choice | GradientEstimator = "vqcore/straight-through",
-        regularizers: Iterable[Choice] | Mapping[str, Any] = (),
+        regularizers: Iterable[Choice | Regularizer] | Mapping[str, Any] = (),
         channel_first: bool = False,
         code_dim: int | None = None,
         registry: Registry | None = None,
@@ -69,18 +73,18 @@ class VectorQuantizer(nn.Module):
         for name, value in (("dim", dim), ("codebook_size", codebook_size), ("code_dim", code_dim)):
             if value is not None and value < 1:
                 raise SettingError(name, value, "a whole number of at least 1")
-        self.dim, self.codebook_size, self.channel_first = dim, codebook_size, channel_first
+        self.dim = dim
+        self.channel_first = channel_first
         self.manifold: Manifold = build(registry, "manifold", manifold)
-        wanted = {"dim": code_dim or dim, "codebook_size": codebook_size, "manifold": self.manifold}
-        self.quantizer: Quantizer = build(registry, "quantizer", quantizer, **wanted)
+        sizes = {"dim": code_dim or dim, "codebook_size": codebook_size, "manifold": self.manifold}
+        self.quantizer: Quantizer = build(registry, "quantizer", quantizer, **sizes)
         if isinstance(quantizer, nn.Module):
-            _check_built(quantizer, wanted)
-        inner = self.quantizer.dim
+            _check_built(quantizer, sizes)
         self.codebook_size = self.quantizer.codebook_size
+        inner = self.quantizer.dim
         if code_dim is not None and inner != code_dim:
-            raise SettingError(
-                "code_dim", code_dim, f"{inner}, which this quantizer works on", "leave it out"
-            )
+            expected = f"{inner}, which this quantizer works on"
+            raise SettingError("code_dim", code_dim, expected, "leave it out")
         self.project_in = nn.Identity() if inner == dim else nn.Linear(dim, inner)
         self.project_out = nn.Identity() if inner == dim else nn.Linear(inner, dim)
         self.estimator: GradientEstimator = build(
@@ -102,91 +106,99 @@ class VectorQuantizer(nn.Module):
         mask: Tensor | None = None,
         lengths: Tensor | None = None,
         inputs: Tensor | None = None,
-        decode: Callable[[Tensor], Tensor] | None = None,
+        decode: Decoder | None = None,
     ) -> Output:
         """Quantize z.
 
         Args:
             z: latents, see the class.
-            mask: (...) bool without D, True for tokens that count; others get index -1 and a zero vector.
-            lengths: (B,), instead of a mask: how many of the first positions of each sample count (along the first of
-                several axes of positions).
+            mask: (...) bool without D, True for tokens that count; the others get index -1 and a
+                zero vector.
+            lengths: (B,), instead of a mask: how many of the first positions of each sample count
+                (along the first of several axes of positions).
             inputs: the encoder's input, for regularizers that compare with it.
-            decode: the decoder; with it the output holds the reconstruction, and regularizers may use both.
+            decode: the decoder. If given, the output holds the reconstruction, and regularizers
+                may use both.
 
         Raises:
-            SettingError: if D or the mask's shape does not fit.
+            SettingError: if z is not a tensor of floats, or D or the mask's shape does not fit.
         """
         self._check_width(z)
         mask = mask_of(z, self.channel_first, mask, lengths)
         with without_autocast(z.device.type):
-            u, kept, bad = self._read(z, mask)
+            u, kept, bad = self._quantizer_input(z, mask)
             result = self.quantizer(u, kept)
             estimated = self.estimator.estimate(u, result, self.quantizer)
             if self.quantizer.synchronized > 0:
-                estimated = estimated + self.quantizer.synchronized * (
-                    result.z_q - result.z_q.detach()
-                )
-            quantized = self._write(self._leave(estimated, kept, clean=self.estimator.exact), z)
+                straight = result.z_q - result.z_q.detach()
+                estimated = estimated + self.quantizer.synchronized * straight
+            quantized = self._to_layout(
+                self._project_back(estimated, kept, clean=self.estimator.exact), z
+            )
         reconstruction = decode(quantized) if decode is not None else None
         losses = dict(result.losses)
         if self.training:
             if not torch.compiler.is_compiling():
-                self._remind()
+                self._warn_if_not_updated()
             if self._acting:
-                losses |= self._regularize(
-                    self._batch(u, result, kept, inputs, reconstruction, decode, z), result
-                )
+                codebook = None
+                if len(result.assignments) == 1:
+                    codebook = result.assignments[0].codebook
+                batch = LatentBatch(
+                    u, result.z_q, result.indices, codebook, self.manifold, self.step, kept,
+                    inputs, reconstruction, self._tangent_decoder(decode, z, kept),
+                    self.quantizer.factors,
+                )  # fmt: skip
+                losses |= self._regularize(batch, result)
         loss = torch.stack(list(losses.values())).sum() if losses else u.sum() * 0
-        metrics, counts, errors, sizes = figures(u, result.z_q, kept, result.assignments)
+        metrics, counts, errors, sizes = forward_metrics(u, result.z_q, kept, result.assignments)
         replaced = self.quantizer.replaced_codes()
-        metrics |= {
-            "bad_tokens": bad,
-            "replaced_codes": torch.zeros_like(bad) if replaced is None else replaced.clone(),
-        }
+        metrics["bad_tokens"] = bad
+        metrics["replaced_codes"] = torch.zeros_like(bad) if replaced is None else replaced.clone()
         return Output(
             quantized, result.indices, loss, losses, metrics, counts, errors, sizes, reconstruction
         )
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
-        """Indices of latents, as the eval forward gives them, in the layout without D."""
+        """Indices of latents, as the eval forward gives them, in the input's layout without D."""
         self._check_width(z)
         with without_autocast(z.device.type):
-            u, kept, _ = self._read(z, None)
+            u, kept, _ = self._quantizer_input(z, None)
             indices = self.quantizer.encode(u)
         wide = kept.reshape(kept.shape + (1,) * len(self.quantizer.index_shape))
         return torch.where(wide, indices, -1)
 
     @torch.no_grad()
     def inspect(self, z: Tensor) -> Quantized:
-        """The quantizer's own result for latents z, as in eval: indices, and each codebook with its tokens."""
+        """The quantizer's own result for latents z in eval: indices, codebooks and their tokens."""
         self._check_width(z)
         training = {module: module.training for module in self.modules()}
         self.eval()
         try:
             with without_autocast(z.device.type):
-                u, kept, _ = self._read(z, None)
+                u, kept, _ = self._quantizer_input(z, None)
                 return self.quantizer(u, kept)
         finally:
             for module, mode in training.items():
                 module.training = mode
 
     def decode(self, indices: Tensor) -> Tensor:
-        """What the layer gives for indices, in the layout of its output; an index of -1 gives zeros.
+        """The layer's output for indices, in the layout of its input; -1 gives zeros.
 
         Raises:
-            SettingError: if an index is out of range, or group or stage axes do not fit.
+            SettingError: if an index is no whole number or out of range, or group or stage axes
+                do not fit.
         """
         self._check_indices(indices)
         parts = len(self.quantizer.index_shape)
         kept = (indices >= 0).flatten(indices.ndim - parts).any(-1) if parts else indices >= 0
         with without_autocast(indices.device.type):
-            codes = self._leave(self.quantizer.decode(indices.long()), kept, clean=True)
+            codes = self._project_back(self.quantizer.decode(indices.long()), kept, clean=True)
         return codes.movedim(-1, 1) if self.channel_first else codes
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """The code behind each index, (..., d) tangent vectors: of each group or stage where there are several.
+        """The code of each index, (..., d) tangent vectors; of each group or stage if several.
 
         Raises:
             SettingError: as ``decode``.
@@ -196,7 +208,10 @@ class VectorQuantizer(nn.Module):
             return self.quantizer.lookup(indices.long())
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Apply what training forwards gathered; call it after each optimizer step, with it to reset moments too."""
+        """Apply what training forwards gathered; call it after each optimizer step.
+
+        With the optimizer given, its moments of replaced codes are reset.
+        """
         self.quantizer.update(optimizer)
         self.step += 1
         self._forwards = 0
@@ -204,12 +219,15 @@ class VectorQuantizer(nn.Module):
 
     @property
     def codebook(self) -> Tensor | None:
-        """Points (K, A) of the codebook, (G, K, A) of several; None where it is implicit."""
+        """Points (K, A), or (G, K, A) for several codebooks; None if the codebook is implicit."""
         return self.quantizer.codebook
 
     # -- layouts -------------------------------------------------------------
 
     def _check_width(self, z: Tensor) -> None:
+        if not isinstance(z, Tensor) or not z.is_floating_point():
+            found = str(z.dtype) if isinstance(z, Tensor) else type(z).__name__
+            raise SettingError("input", found, "a tensor of floats")
         axis = 1 if self.channel_first else -1
         width = z.shape[axis] if z.ndim > 1 else None
         if width != self.dim:
@@ -218,134 +236,117 @@ class VectorQuantizer(nn.Module):
             raise SettingError("input", tuple(z.shape), f"dim = {self.dim} on axis {axis}", fix)
 
     def _check_indices(self, indices: Tensor) -> None:
+        if indices.is_floating_point():
+            raise SettingError("indices", str(indices.dtype), "whole numbers, such as int64")
         shape = self.quantizer.index_shape
         if shape and tuple(indices.shape[-len(shape) :]) != shape:
-            raise SettingError(
-                "indices",
-                tuple(indices.shape),
-                f"a shape that ends in {shape}, groups or stages last",
-            )
+            expected = f"a shape that ends in {shape}, groups or stages last"
+            raise SettingError("indices", tuple(indices.shape), expected)
 
-    def _read(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """What the quantizer takes (..., d) in full precision, which tokens count, and how many were NaN or inf."""
+    def _quantizer_input(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The quantizer's input (..., d), the tokens that count, and how many were NaN or inf."""
         moved = z.movedim(1, -1) if self.channel_first else z
         moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
-        held = (
-            moved.detach()
-        )  # two reductions read it once each; a mask of its size would be written and read again
+        held = moved.detach()
+        # Two reductions read z once each; an elementwise mask would be written and read again.
         finite = held.amin(-1).isfinite() & held.amax(-1).isfinite()
         kept = finite if mask is None else finite & mask
         bad = (~finite if mask is None else ~finite & mask).sum()
         clean = torch.where(kept.unsqueeze(-1), moved, 0).contiguous()
         return self.quantizer.tangent(self._project(self.project_in, clean)), kept, bad
 
-    def _leave(self, vectors: Tensor, kept: Tensor, *, clean: bool = False) -> Tensor:
-        """The quantizer's vectors (..., d) as the layer's (..., D), zero where no token counts (``clean`` ones are)."""
+    def _project_back(self, vectors: Tensor, kept: Tensor, *, clean: bool = False) -> Tensor:
+        """The quantizer's vectors (..., d) as the layer's (..., D), zero for masked tokens.
+
+        ``clean`` vectors are already zero there.
+        """
         if clean and isinstance(self.project_out, nn.Identity):
             return vectors
         return torch.where(kept.unsqueeze(-1), self._project(self.project_out, vectors), 0)
 
     @staticmethod
     def _project(projection: nn.Module, vectors: Tensor) -> Tensor:
-        """A linear map in the precision of its weights, but never a half one."""
-        if isinstance(projection, nn.Identity):
+        """A linear map in the precision of its weights, but never in half precision."""
+        if not isinstance(projection, nn.Linear):
             return vectors
         wide = torch.promote_types(projection.weight.dtype, vectors.dtype)
         return F.linear(vectors.to(wide), projection.weight.to(wide), projection.bias.to(wide))
 
-    def _write(self, vectors: Tensor, like: Tensor) -> Tensor:
+    def _to_layout(self, vectors: Tensor, like: Tensor) -> Tensor:
         moved = vectors.movedim(-1, 1) if self.channel_first else vectors
         return moved.to(like.dtype)
 
-    def _batch(
-        self,
-        u: Tensor,
-        result: Quantized,
-        kept: Tensor,
-        inputs: Tensor | None,
-        reconstruction: Tensor | None,
-        decode: Callable[[Tensor], Tensor] | None,
-        z: Tensor,
-    ) -> LatentBatch:
-        codebook = result.assignments[0].codebook if len(result.assignments) == 1 else None
-        decoder = self._decoder_of_tangents(decode, z, kept)
-        return LatentBatch(
-            u, result.z_q, result.indices, codebook, self.manifold, self.step, kept, inputs, reconstruction, decoder,
-            self.quantizer.factors,
-        )  # fmt: skip
-
-    def _decoder_of_tangents(
-        self, decode: Callable[[Tensor], Tensor] | None, like: Tensor, kept: Tensor
-    ) -> Callable[[Tensor], Tensor] | None:
-        """The decoder as a function of tangent vectors (..., D), in the precision that the layer was called in."""
+    def _tangent_decoder(
+        self, decode: Decoder | None, like: Tensor, kept: Tensor
+    ) -> Decoder | None:
+        """The decoder as a function of tangent vectors (..., D), under the caller's autocast."""
+        if decode is None:
+            return None
         kind = like.device.type
-        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        enabled = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind)
 
         def decode_tangents(vectors: Tensor) -> Tensor:
             with torch.autocast(kind, dtype=dtype, enabled=enabled):
-                return decode(self._write(self._leave(vectors, kept), like))
+                return decode(self._to_layout(self._project_back(vectors, kept), like))
 
-        return None if decode is None else decode_tangents
+        return decode_tangents
 
     # -- losses --------------------------------------------------------------
 
     def _choose_acting(self) -> None:
-        """Which regularizers act on the coming step: settled here, so that a compiled forward never sees the step."""
-        self._acting = tuple(
-            name for name, module in self.regularizers.items() if module.acts_on(self.step)
-        )
+        """Choose the next step's regularizers here, so that a compiled forward is free of steps."""
+        modules: Any = self.regularizers.items()
+        self._acting = tuple(name for name, module in modules if module.acts_on(self.step))
 
     def _regularize(self, batch: LatentBatch, result: Quantized) -> dict[str, Tensor]:
         terms = {}
         with without_autocast(batch.z.device.type):  # half precision cannot tell distances apart
             for name in self._acting:
-                module = self.regularizers[name]
-                seen = (
-                    [batch]
-                    if module.scope == "model"
-                    else [self._narrow(batch, use) for use in result.assignments]
-                )
+                module: Any = self.regularizers[name]
+                seen = [batch]
+                if module.scope == "codebook":
+                    seen = [self._one_codebook(batch, each) for each in result.assignments]
                 terms[name] = module.weight * torch.stack([module(one) for one in seen]).mean()
         if result.losses.keys() & terms.keys():
             both = ", ".join(result.losses.keys() & terms.keys())
-            raise UsageError(f"regularizers: {both}: the quantizer's own loss")
+            raise UsageError(f"regularizers: {both}: a loss of the quantizer has the same name")
         return terms
 
-    def _narrow(self, batch: LatentBatch, use: CodeAssignment) -> LatentBatch:
+    def _one_codebook(self, batch: LatentBatch, assignment: CodeAssignment) -> LatentBatch:
+        """One codebook and its tokens, as a regularizer of scope ``codebook`` sees them."""
         return LatentBatch(
-            use.z, use.z_q, use.indices, use.codebook, self.manifold, batch.step, use.mask,
-            batch.inputs, batch.reconstruction, codebook_size=len(use.counts),
+            assignment.z, assignment.z_q, assignment.indices, assignment.codebook, self.manifold,
+            batch.step, assignment.mask, batch.inputs, batch.reconstruction,
+            codebook_size=len(assignment.counts),
         )  # fmt: skip
 
-    def _remind(self) -> None:
+    def _warn_if_not_updated(self) -> None:
         self._forwards += 1
         if self._forwards == PATIENCE:
-            text = f"VectorQuantizer.update() was not called in {PATIENCE} training steps: call it after optimizer.step()"
+            text = (
+                f"VectorQuantizer.update() was not called in {PATIENCE} training steps: "
+                "call it after optimizer.step()"
+            )
             warnings.warn(text, stacklevel=3)
 
     # -- state ---------------------------------------------------------------
 
     def get_extra_state(self) -> Tensor:
-        """The number of training steps done."""
+        """The number of completed training steps."""
         return torch.tensor([self.step])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Restore what ``get_extra_state`` gave."""
+        """Restore what ``get_extra_state`` returned."""
         self.step = int(state[0])
         self._choose_acting()
 
 
-def _check_built(built: Quantizer, wanted: dict[str, Any]) -> None:
-    for name, value in wanted.items():
+def _check_built(built: Quantizer, expected: dict[str, Any]) -> None:
+    """Refuse a quantizer that was built for other sizes or another manifold than the layer."""
+    for name, value in expected.items():
         found = getattr(built, name)
         if found is not value and found != value:
-            fix = {
-                "dim": f"or say code_dim={found}",
-                "codebook_size": f"or say codebook_size={found}",
-            }.get(name, "")
-            raise SettingError(
-                "quantizer",
-                type(built).__name__,
-                f"one built for {name} = {value}, found {found}",
-                fix,
-            )
+            fixes = {"dim": f"or set code_dim={found}", "codebook_size": f"or set {name}={found}"}
+            text = f"one built for {name} = {value}, found {found}"
+            raise SettingError("quantizer", type(built).__name__, text, fixes.get(name, ""))

@@ -1,4 +1,4 @@
-"""How a user of the layer says which component: by name, by name and options, resolved already, or built."""
+"""Components as users of the layer choose them: by name, by name and options, or built already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Choice = str | Mapping[str, Any] | ComponentRef | Component
 
 
 def build(registry: Registry | None, kind: str, choice: Choice | nn.Module, **injected: Any) -> Any:
-    """Build what was chosen, by the installed plugins where no registry is given; a module is passed through."""
+    """Build a choice, from the installed plugins if no registry is given; a module is returned."""
     if isinstance(choice, nn.Module):
         return choice
     registry = registry or default_registry()
@@ -29,13 +29,13 @@ def by_name(choices: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
         choices = [choices]
     if isinstance(choices, Mapping):
         choices = [{"name": name, **(options or {})} for name, options in choices.items()]
-    named: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for choice in choices:
         name = _name(choice).rpartition("/")[2]
-        if name in named:
+        if name in found:
             raise SettingError("regularizers", name, "each name once")
-        named[name] = choice
-    return named
+        found[name] = choice
+    return found
 
 
 def _name(choice: Any) -> str:
@@ -43,7 +43,6 @@ def _name(choice: Any) -> str:
         return type(choice).__name__.lower()
     name = choice.get("name") if isinstance(choice, Mapping) else getattr(choice, "name", choice)
     if not isinstance(name, str):
-        raise SettingError(
-            "regularizers", choice, "the name of a component, or a mapping with a name in it"
-        )
+        expected = "the name of a component, or a mapping with a name in it"
+        raise SettingError("regularizers", choice, expected)
     return name

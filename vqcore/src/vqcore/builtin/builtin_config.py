@@ -1,4 +1,7 @@
-"""Options of the built-in components."""
+"""Options of the built-in components.
+
+A field of a base class that only gets another default keeps its description.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class SphereConfig(CurvedConfig):
     """Options of the sphere."""
 
     max_angle: Annotated[float, Field(gt=0, lt=3.1)] = 1.5
-    """Largest angle (radians) between the origin and a latent; longer tangent vectors are clipped to it."""
+    """Largest angle (radians) of a latent from the origin; longer tangent vectors are clipped."""
 
 
 class GradientCodebookConfig(CodebookConfig):
@@ -27,25 +30,24 @@ class GradientCodebookConfig(CodebookConfig):
     codebook_weight: NonNegativeFloat = 1.0
     """Weight of the codebook term, which pulls codes towards their latents."""
     affine_lr: NonNegativeFloat = 0.0
-    """Learning rate, relative to the optimizer's, of a scale and shift that all codes share; 0 has none."""
+    """Relative learning rate of a scale and shift that all codes share; 0 has none."""
     synchronized: NonNegativeFloat = 0.0
-    """Weight of the decoder's gradient on the chosen codes, beside the codebook term."""
+    """Weight of the decoder's gradient on the chosen codes, in addition to the codebook term."""
 
 
 class SimVQConfig(CodebookConfig):
     """Options of the frozen codebook behind a learned matrix."""
 
     codebook_weight: NonNegativeFloat = 1.0
-    """Weight of the codebook term, which pulls codes towards their latents by the matrix."""
+    """Weight of the codebook term, which pulls codes towards their latents through the matrix."""
     init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "normal"
-    """Where codes start, with the first training batch: around the origin, around the latents, or on them."""
 
 
 class RandomProjectionConfig(ComponentConfig):
     """Options of the random-projection quantizer."""
 
     code_dim: PositiveInt | None = None
-    """Dimensions of the projection that is searched, at most dim; left out, 16 or dim where that is less."""
+    """Dimensions of the projection that is searched, at most dim; null takes 16, or dim if less."""
     commitment_weight: NonNegativeFloat = 0.25
     """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
 
@@ -54,44 +56,41 @@ class GumbelConfig(ComponentConfig):
     """Options of the Gumbel-softmax relaxation."""
 
     temperature: PositiveFloat = 1.0
-    """Softness of the choice, relative to the mean squared distance from a latent to its own code."""
+    """Softness of the choice, relative to the mean squared quantization error."""
     noise: bool = True
-    """Draw Gumbel noise; without it the choice is a function of the latent alone."""
+    """Draw Gumbel noise; without it the choice depends on the latent alone."""
 
 
 class EntropyConfig(RegularizerConfig):
     """Options of the entropy of code usage."""
 
     weight: NonNegativeFloat = 0.1
-    """Factor of this term in the loss; at 0 the term is not evaluated."""
     temperature: PositiveFloat = 1.0
-    """Softness of the assignment, relative to the mean squared distance from a latent to its own code."""
+    """Softness of the assignment, relative to the mean squared quantization error."""
     max_tokens: PositiveInt = 1024
-    """Tokens that one evaluation looks at, evenly spaced over the batch."""
+    """Tokens used in one evaluation, evenly spaced over the batch."""
 
 
 class SmoothnessConfig(RegularizerConfig):
     """Options of decoder smoothness."""
 
     weight: NonNegativeFloat = 0.1
-    """Factor of this term in the loss; at 0 the term is not evaluated."""
 
 
 class OrthogonalConfig(RegularizerConfig):
     """Options of the orthogonality of codes."""
 
     max_codes: Annotated[int, Field(ge=2)] = 1024
-    """Codes that one evaluation looks at, drawn anew on each step."""
+    """Codes used in one evaluation, drawn again on each step."""
     active_only: bool = False
-    """Look only at codes that the step uses."""
+    """Use only codes that were chosen in the step."""
 
 
 class IsometryConfig(RegularizerConfig):
-    """Options of the distances kept between inputs and latents."""
+    """Options of the isometry between inputs and latents."""
 
     weight: NonNegativeFloat = 0.1
-    """Factor of this term in the loss; at 0 the term is not evaluated."""
     reference: Literal["euclidean", "squared"] = "euclidean"
-    """Distance of inputs: euclidean, or its square, which for zeros and ones is the Hamming distance."""
+    """Distance of inputs: euclidean, or squared, the Hamming distance of zeros and ones."""
     max_samples: Annotated[int, Field(ge=2)] = 128
-    """Samples that one evaluation looks at, evenly spaced over the batch."""
+    """Samples used in one evaluation, evenly spaced over the batch."""

@@ -1,4 +1,4 @@
-"""The built-in components, registered like everybody's."""
+"""The built-in components, registered as any plugin's are."""
 
 from __future__ import annotations
 
@@ -8,103 +8,70 @@ from vqcore.plugin.hooks import hookimpl
 VQ_API = 1
 
 
+def _spec(name: str, target: str, config: str | None, summary: str) -> ComponentSpec:
+    return ComponentSpec(
+        name=name,
+        target=f"vqcore.builtin.{target}",
+        config=f"vqcore.builtin.builtin_config:{config}" if config else None,
+        summary=summary,
+    )
+
+
 @hookimpl
 def vq_manifolds() -> list[ComponentSpec]:
     """Flat space and the sphere."""
+    flat = "flat space, nearest code by squared distance"
+    sphere = "the sphere, nearest code by cosine"
     return [
-        ComponentSpec(
-            name="euclidean",
-            target="vqcore.builtin.manifolds.euclidean:Euclidean",
-            summary="flat space, nearest code by squared distance",
-        ),
-        ComponentSpec(
-            name="sphere",
-            target="vqcore.builtin.manifolds.sphere:Sphere",
-            config="vqcore.builtin.builtin_config:SphereConfig",
-            summary="the sphere, nearest code by cosine",
-        ),
+        _spec("euclidean", "manifolds.euclidean:Euclidean", None, flat),
+        _spec("sphere", "manifolds.sphere:Sphere", "SphereConfig", sphere),
     ]
 
 
 @hookimpl
 def vq_quantizers() -> list[ComponentSpec]:
-    """The codebook learned by gradients, a frozen one behind a learned matrix, and one that is frozen altogether."""
+    """A codebook learned by gradients, one behind a learned matrix, and a frozen one."""
+    learned = "one codebook learned by gradients (VQ-VAE)"
+    simvq = "a frozen random codebook transformed by one learned matrix (SimVQ)"
+    frozen = "nearest by angle in a frozen random projection, for its indices (BEST-RQ)"
+    projection = "quantizers.random_projection:RandomProjection"
     return [
-        ComponentSpec(
-            name="codebook",
-            target="vqcore.builtin.quantizers.codebook:GradientCodebook",
-            config="vqcore.builtin.builtin_config:GradientCodebookConfig",
-            summary="one codebook learned by gradients (VQ-VAE)",
+        _spec(
+            "codebook", "quantizers.codebook:GradientCodebook", "GradientCodebookConfig", learned
         ),
-        ComponentSpec(
-            name="simvq",
-            target="vqcore.builtin.quantizers.simvq:SimVQ",
-            config="vqcore.builtin.builtin_config:SimVQConfig",
-            summary="a frozen random codebook that one learned matrix moves as a whole (SimVQ)",
-        ),
-        ComponentSpec(
-            name="random-projection",
-            target="vqcore.builtin.quantizers.random_projection:RandomProjection",
-            config="vqcore.builtin.builtin_config:RandomProjectionConfig",
-            summary="nearest by angle in a frozen random projection, for its indices (BEST-RQ)",
-        ),
+        _spec("simvq", "quantizers.simvq:SimVQ", "SimVQConfig", simvq),
+        _spec("random-projection", projection, "RandomProjectionConfig", frozen),
     ]
 
 
 @hookimpl
 def vq_estimators() -> list[ComponentSpec]:
-    """Straight-through, its isometric form, and two that change the value in training: noise and Gumbel-softmax."""
+    """Straight-through, its isometric form, noise substitution and Gumbel-softmax."""
+    straight = "copies the gradient past the quantizer"
+    transport = "transports the gradient from code to latent by an isometry of the manifold"
+    noise = "replaces the quantization error in training by noise of its length (NSVQ)"
+    gumbel = "a soft choice among all codes in training (Gumbel-softmax)"
     return [
-        ComponentSpec(
-            name="straight-through",
-            target="vqcore.builtin.estimators.straight_through:StraightThrough",
-            summary="copies the gradient past the quantizer",
-        ),
-        ComponentSpec(
-            name="transport",
-            target="vqcore.builtin.estimators.transport:Transport",
-            summary="carries the gradient from code to latent by a motion of the manifold",
-        ),
-        ComponentSpec(
-            name="noise-substitution",
-            target="vqcore.builtin.estimators.noise_substitution:NoiseSubstitution",
-            summary="training replaces the error by noise of its length (NSVQ)",
-        ),
-        ComponentSpec(
-            name="gumbel",
-            target="vqcore.builtin.estimators.gumbel:Gumbel",
-            config="vqcore.builtin.builtin_config:GumbelConfig",
-            summary="training gives a soft choice among all codes (Gumbel-softmax)",
-        ),
+        _spec("straight-through", "estimators.straight_through:StraightThrough", None, straight),
+        _spec("transport", "estimators.transport:Transport", None, transport),
+        _spec("noise-substitution", "estimators.noise_substitution:NoiseSubstitution", None, noise),
+        _spec("gumbel", "estimators.gumbel:Gumbel", "GumbelConfig", gumbel),
     ]
 
 
 @hookimpl
 def vq_regularizers() -> list[ComponentSpec]:
-    """Entropy of code usage, decoder smoothness, orthogonal codes, and distances kept."""
+    """Entropy of code usage, decoder smoothness, orthogonality of codes, and isometry."""
+    entropy = "spreads usage evenly over the codes"
+    smooth = "makes the decoder's output for a latent and for its code equal"
+    orthogonal = "makes the directions of codes orthogonal"
+    isometry = "keeps distances between latents proportional to those between inputs"
+    smoothness = "regularizers.smoothness:DecoderSmoothness"
     return [
-        ComponentSpec(
-            name="entropy",
-            target="vqcore.builtin.regularizers.entropy:UsageEntropy",
-            config="vqcore.builtin.builtin_config:EntropyConfig",
-            summary="spreads usage over the codes",
+        _spec("entropy", "regularizers.entropy:UsageEntropy", "EntropyConfig", entropy),
+        _spec("smoothness", smoothness, "SmoothnessConfig", smooth),
+        _spec(
+            "orthogonal", "regularizers.orthogonal:Orthogonality", "OrthogonalConfig", orthogonal
         ),
-        ComponentSpec(
-            name="smoothness",
-            target="vqcore.builtin.regularizers.smoothness:DecoderSmoothness",
-            config="vqcore.builtin.builtin_config:SmoothnessConfig",
-            summary="the decoder answers alike to a latent and its code",
-        ),
-        ComponentSpec(
-            name="orthogonal",
-            target="vqcore.builtin.regularizers.orthogonal:Orthogonality",
-            config="vqcore.builtin.builtin_config:OrthogonalConfig",
-            summary="turns codes away from each other",
-        ),
-        ComponentSpec(
-            name="isometry",
-            target="vqcore.builtin.regularizers.isometry:Isometry",
-            config="vqcore.builtin.builtin_config:IsometryConfig",
-            summary="distances of latents are in proportion to those of inputs",
-        ),
+        _spec("isometry", "regularizers.isometry:Isometry", "IsometryConfig", isometry),
     ]

@@ -1,6 +1,6 @@
-"""Where codes start: drawn at the scale of the latents, drawn from latents, or the centroids of k-means.
+"""Initial codes: drawn at the scale of the latents, drawn from latents, or k-means centroids.
 
-Everything here runs without waiting for the device and is the same on every rank.
+Nothing here waits for the device, and the result is the same on every rank.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics import counter_rng
 
 KMEANS_STEPS = 10
-#: Length of the noise on a code that copies a latent, relative to it: equal codes could never part again.
+#: Noise on a code that copies a latent, relative to its length: equal codes would never separate.
 NOISE = 0.01
 
 
 def around_origin(
     kind: str, count: int, dim: int, manifold: Manifold, key: int, std: float | Tensor, like: Tensor
 ) -> Tensor:
-    """Points (count, A) of tangent vectors, normal or uniform in a cube, of standard deviation ``std`` a coordinate."""
+    """Points (count, A) of random tangent vectors, of the type and on the device of ``like``.
+
+    Coordinates are normal, or uniform for ``kind="uniform"``, with standard deviation ``std``.
+    """
     if kind == "uniform":
         unit = 3**0.5 * (2 * counter_rng.uniform(key, count, dim, device=like.device) - 1)
     else:
@@ -37,23 +40,25 @@ def from_latents(
     key: int,
     scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Starting points (count, A) from the tangent vectors z (N, D) that ``mask`` (N,) keeps, over all ranks.
+    """Initial points (count, A) from the latents of all ranks.
 
     Args:
-        kind: ``normal`` and ``uniform`` have the latents' root mean square around the origin; ``wrapped-normal`` is a
-            normal at the latents' centroid with their spread around it, carried there by the manifold's translation
-            (Nagano et al. 2019, arXiv:1902.02992, algorithm 1); ``data`` draws latents; ``kmeans`` their centroids.
+        kind: ``normal`` and ``uniform`` are centred on the origin, with the latents' root mean
+            square. ``wrapped-normal`` is a normal of the latents' spread, translated to their
+            centroid (Nagano et al. 2019, arXiv:1902.02992, algorithm 1). ``data`` draws latents,
+            ``kmeans`` takes their centroids.
         count: number of codes.
-        z, mask, manifold: see above.
-        key: of the draws; the first rank's counts.
-        scale: standard deviation per coordinate of the first three, instead of the latents'.
+        z: tangent vectors (N, D) of this rank; ``mask`` (N,) marks the tokens that count.
+        key: of the draws; rank 0's is used.
+        scale: standard deviation per coordinate for the first three kinds, instead of the latents'.
 
     Returns:
-        The points, and whether any rank had a token (a scalar bool): without one the points mean nothing.
+        The points, and whether any rank had a token (a scalar bool tensor). If none had, the points
+        mean nothing.
     """
     if kind in ("data", "kmeans"):
         drawn, total = sample_rows(z, mask, count, key)
-        # With fewer latents than codes some are drawn again: noise tells the copies apart.
+        # With fewer latents than codes, some are drawn again: noise separates the copies.
         drawn = torch.where(total < count, blurred(drawn, key + 1), drawn)
         points = manifold.expmap0(drawn)
         return (points if kind == "data" else kmeans(z, mask, points, manifold, key)), total > 0
@@ -61,30 +66,22 @@ def from_latents(
         centre = _centroid(z, mask, manifold)
         z = manifold.logmap0(manifold.translate(manifold.negate(centre), manifold.expmap0(z)))
     spread, total = _root_mean_square(z, mask)
-    points = around_origin(
-        kind, count, z.shape[1], manifold, key, spread if scale is None else scale, z
-    )
+    std = spread if scale is None else scale
+    points = around_origin(kind, count, z.shape[1], manifold, key, std, z)
     if kind == "wrapped-normal":
         points = manifold.project(manifold.translate(centre, points))
     return from_first_rank(points), total > 0
 
 
-def kmeans(
-    z: Tensor,
-    mask: Tensor,
-    centroids: Tensor,
-    manifold: Manifold,
-    key: int,
-    steps: int = KMEANS_STEPS,
-) -> Tensor:
+def kmeans(z: Tensor, mask: Tensor, centroids: Tensor, manifold: Manifold, key: int) -> Tensor:
     """Lloyd's iterations from ``centroids`` (K, A) over the latents z (N, D) of all ranks.
 
-    A cluster that is left empty goes on from a latent drawn at random, with a little noise, also after the last
-    iteration: with fewer latents than codes every code still has a place of its own.
+    An empty cluster continues from a random latent with a little noise, also after the last
+    iteration, so that the codes differ even with fewer latents than codes.
     """
     x = manifold.expmap0(z)
     ambient = torch.where(mask.unsqueeze(1), manifold.to_ambient(x), 0).double()
-    for step in range(steps):
+    for step in range(KMEANS_STEPS):
         sums = ambient.new_zeros(centroids.shape[0], ambient.shape[1])
         counts = ambient.new_zeros(centroids.shape[0])
         nearest = manifold.nearest(x, centroids)
@@ -99,9 +96,10 @@ def kmeans(
 
 
 def blurred(rows: Tensor, key: int, noise: float = NOISE) -> Tensor:
-    """Tangent vectors (K, D) moved by normal noise of ``noise`` times the length of each, equal on every rank.
+    """Tangent vectors (K, D) plus normal noise, the same on every rank.
 
-    A zero vector is moved as far as the others are on average, or by ``noise`` itself where all are zero.
+    The noise has ``noise`` times the length of each vector; for a zero vector it has ``noise``
+    times the mean length, or ``noise`` itself if all vectors are zero.
     """
     unit = from_first_rank(counter_rng.normal(key, *rows.shape, device=rows.device).to(rows.dtype))
     length = rows.norm(dim=1, keepdim=True)
@@ -111,15 +109,17 @@ def blurred(rows: Tensor, key: int, noise: float = NOISE) -> Tensor:
 
 
 def _root_mean_square(u: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Root mean square of a coordinate of the kept vectors (N, D) over all ranks, and how many there are."""
-    total, squares = mask.sum(), torch.where(mask.unsqueeze(1), u, 0).double().square().sum()
+    """Root mean square coordinate of the masked vectors (N, D) of all ranks, and their number."""
+    total = mask.sum()
+    squares = torch.where(mask.unsqueeze(1), u, 0).double().square().sum()
     sum_over_ranks(total, squares)
     return (squares / (total.clamp(min=1) * u.shape[1])).sqrt().to(u.dtype), total
 
 
 def _centroid(z: Tensor, mask: Tensor, manifold: Manifold) -> Tensor:
-    """The centroid (1, A) of the kept latents of all ranks."""
+    """The centroid (1, A) of the masked latents of all ranks."""
     ambient = torch.where(mask.unsqueeze(1), manifold.to_ambient(manifold.expmap0(z)), 0).double()
-    total, mean = mask.sum(), ambient.sum(0, keepdim=True)
+    total = mask.sum()
+    mean = ambient.sum(0, keepdim=True)
     sum_over_ranks(total, mean)
     return manifold.from_ambient(mean / total.clamp(min=1)).to(z.dtype)

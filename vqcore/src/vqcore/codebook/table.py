@@ -1,16 +1,16 @@
-"""What every quantizer with an explicit table of codes shares: search, lookup, start, dead codes, state."""
+"""What every quantizer with an explicit table of codes shares: search, lookup, start and state."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcore.codebook import initialization
+from vqcore.codebook import dead_codes, initialization
 from vqcore.codebook.usage import code_counts
 from vqcore.distributed import is_active, sample_rows, sum_over_ranks
 from vqcore.errors import SettingError
@@ -19,35 +19,27 @@ from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
 from vqcore.numerics import counter_rng
 from vqcore.numerics.stable import masked_mean
 
-#: Micro-batches whose latents are kept for the next look for dead codes: the last ones.
-POOLED = 16
-#: Steps between two looks for dead codes; each draws K latents and as much noise.
-REVIVE_EVERY = 10
-
 
 class CodebookQuantizer(Quantizer):
-    """Nearest-code quantization over a table (K, A) of points; how the table is stored and learned is abstract.
+    """Nearest-code quantization over a table of points (K, A).
 
-    Subclasses say how codes are read (``codes``), written (``set_points``) and learned (``losses``, and for tables
-    that gradients do not reach, ``gather`` and ``learn``). Draws are a function of (seed, step) and of the first
-    rank's seed, so that any number of processes makes the same ones.
+    Subclasses define how the codes are read (``codes``) and overwritten (``set_points``) and, if
+    the table has no gradients, learned (``losses``, ``gather`` and ``learn``). Random draws depend
+    on (seed, step) and on rank 0's seed alone, so they are the same for any number of processes.
 
-    The table starts with the first training batch that has a token: see ``initialization.from_latents``. Until then it
-    holds codes drawn around the origin.
-
-    Args:
-        dim: D, dimension of the latents.
-        codebook_size: K.
-        manifold: the space of the codes.
-        commitment_weight: weight (beta) of the commitment term.
-        init: ``normal``, ``uniform``, ``wrapped-normal``, ``data`` or ``kmeans``.
-        init_scale: standard deviation per coordinate of the first three; None takes the latents'.
-        dead_codes: which codes are replaced by latents: by ``usage``, or the ``least-recently-used``.
-        dead_code_threshold: share of an equal usage below which a code is replaced; 0 never replaces.
-        dead_code_patience: steps without a token after which a code is the least recently used.
-        dead_code_noise: length of the noise on a code that copies a latent, relative to it.
-        usage_decay: decay of the running usage that the threshold is held against.
+    The codes start from the first training batch that has a token, see
+    ``initialization.from_latents``. Until then they are drawn around the origin. Options: see
+    ``CodebookConfig``; ``codebook_weight`` is for the default ``losses``.
     """
+
+    #: Buffers that stay in float32 at least: half precision would round small updates away.
+    statistics: ClassVar[tuple[str, ...]] = ("usage",)
+
+    usage: Tensor
+    unused_steps: Tensor
+    replaced: Tensor
+    _counts: Tensor | None
+    _pool: dead_codes.LatentPool
 
     def __init__(
         self,
@@ -56,6 +48,7 @@ class CodebookQuantizer(Quantizer):
         codebook_size: int,
         manifold: Manifold,
         commitment_weight: float = 0.25,
+        codebook_weight: float = 1.0,
         init: str = "data",
         init_scale: float | None = None,
         dead_codes: str = "usage",
@@ -65,56 +58,69 @@ class CodebookQuantizer(Quantizer):
         usage_decay: float = 0.95,
     ) -> None:
         super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)
-        self.commitment_weight, self.init, self.init_scale = commitment_weight, init, init_scale
+        self.commitment_weight = commitment_weight
+        self.codebook_weight = codebook_weight
+        self.init = init
+        self.init_scale = init_scale
         self.by_usage = dead_codes == "usage"
-        self.dead_code_threshold, self.dead_code_patience = dead_code_threshold, dead_code_patience
-        self.dead_code_noise, self.usage_decay = dead_code_noise, usage_decay
+        self.dead_code_threshold = dead_code_threshold
+        self.dead_code_patience = dead_code_patience
+        self.dead_code_noise = dead_code_noise
+        self.usage_decay = usage_decay
         self.register_buffer("usage", torch.ones(codebook_size, dtype=torch.float32))
         self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.int64))
         self.register_buffer("replaced", torch.zeros((), dtype=torch.int64))
         self.seed = int(torch.randint(2**31, (), device="cpu"))
         self.step = 0
-        self._started, self._begun = False, torch.zeros((), dtype=torch.bool)
-        self._forget()
-
-    #: Buffers that stay in float32 at least: a hundredth of a new token is below the last digit of half precision.
-    statistics: ClassVar[tuple[str, ...]] = ("usage",)
+        self._started = False  # as far as the host knows, without waiting for the device
+        self._started_on_device = torch.zeros((), dtype=torch.bool)
+        self._clear_statistics()
 
     def _starting_points(self) -> Tensor:
+        """Points (K, A) drawn around the origin, for the table as it is built."""
         std = self.dim**-0.5 if self.init_scale is None else self.init_scale
         kind = "uniform" if self.init == "uniform" else "normal"
         like = torch.empty(0, dtype=torch.promote_types(torch.get_default_dtype(), torch.float32))
+        key = counter_rng.key_of(self.seed)
         return initialization.around_origin(
-            kind,
-            self.codebook_size,
-            self.dim,
-            self.manifold,
-            counter_rng.key_of(self.seed),
-            std,
-            like,
+            kind, self.codebook_size, self.dim, self.manifold, key, std, like
         )
 
     # -- what a subclass defines ---------------------------------------------
 
     @abstractmethod
     def codes(self) -> tuple[Tensor, Tensor]:
-        """Tangent coordinates (K, D) and points (K, A) of the table, with gradient where it is learned by one."""
+        """Tangent coordinates (K, D) and points (K, A), with gradient if it learns the table."""
 
     @abstractmethod
     def set_points(
         self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None
     ) -> None:
-        """Overwrite the codes where ``rows`` (K,) is True by ``points`` (K, A), with whatever was learned of them."""
+        """Overwrite the codes where ``rows`` (K,) is True with ``points`` (K, A).
 
-    @abstractmethod
+        Statistics and, with an optimizer, the moments of these codes start afresh.
+        """
+
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """Weighted losses from points x (N, A) and their codes (N, A) over the tokens of ``mask`` (N,)."""
+        """Weighted losses between points x (N, A) and their codes (N, A), over ``mask`` (N,).
+
+        By default those of a table with gradients: commitment moves x, the codebook term the codes.
+        """
+        commitment = squared_error(self.manifold, x, chosen.detach(), mask, self.dim)
+        codebook = squared_error(self.manifold, x.detach(), chosen, mask, self.dim)
+        return {
+            "commitment": self.commitment_weight * commitment,
+            "codebook": self.codebook_weight * codebook,
+        }
 
     def gather(self, x: Tensor, indices: Tensor) -> None:
-        """Keep statistics of a training batch: points x (N, A) and indices (N,), -1 for masked tokens."""
+        """Accumulate statistics of points x (N, A) and indices (N,), -1 for masked tokens."""
 
     def learn(self, counts: Tensor) -> None:
-        """Move the table by what ``gather`` kept, summed over ranks; ``counts`` (K,) are the tokens of all ranks."""
+        """Move the table by the gathered statistics; ``counts`` (K,) are those of all ranks.
+
+        Every rank calls it, with or without tokens; it sums its own statistics over ranks.
+        """
 
     # -- the interface -------------------------------------------------------
 
@@ -130,12 +136,11 @@ class CodebookQuantizer(Quantizer):
         indices = torch.where(kept, nearest, -1)
         z_q = F.embedding(nearest, codes) * kept.unsqueeze(1)
         losses = self.losses(x, z_q if points is codes else F.embedding(nearest, points), kept)
-        use = CodeAssignment(
-            flat, z_q, indices, kept, points, code_counts(indices, self.codebook_size)
-        )
+        counts = code_counts(indices, self.codebook_size)
+        assignment = CodeAssignment(flat, z_q, indices, kept, points, counts)
         if self.training and not _recomputing():
-            self._observe(use, x.detach())
-        return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, (use,))
+            self._gather_statistics(assignment, x.detach())
+        return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, (assignment,))
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -143,15 +148,9 @@ class CodebookQuantizer(Quantizer):
         x = self.manifold.expmap0(z.reshape(-1, self.dim))
         return self.manifold.nearest(x, self.codebook).view(z.shape[:-1])
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """See ``Quantizer.decode``."""
-        return self.lookup(indices)
-
     def lookup(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.lookup``."""
-        check_indices(indices, self.codebook_size)
-        codes, _ = self.codes()
-        return F.embedding(indices.clamp(min=0), codes) * (indices >= 0).unsqueeze(-1)
+        return codes_at(self.codes()[0], indices)
 
     @property
     def codebook(self) -> Tensor:
@@ -166,13 +165,11 @@ class CodebookQuantizer(Quantizer):
         counts = torch.zeros_like(self.unused_steps) if self._counts is None else self._counts
         sum_over_ranks(counts)
         self.learn(counts)
-        self._watch(counts)
-        if self._replaces and self.step % REVIVE_EVERY == 0:
-            self._revive(optimizer)
-        self._started = self._started or bool(
-            self._begun
-        )  # the host waits for the device until codes have started
-        self._forget()
+        dead_codes.track_usage(self.usage, self.unused_steps, counts, self.usage_decay)
+        if self._replaces and self.step % dead_codes.REVIVE_EVERY == 0:
+            self._replace_dead_codes(optimizer)
+        self._started = self.started  # the host waits for the device until codes have started
+        self._clear_statistics()
         self.step += 1
 
     def replaced_codes(self) -> Tensor:
@@ -183,8 +180,11 @@ class CodebookQuantizer(Quantizer):
 
     @property
     def started(self) -> bool:
-        """Whether the codes have started from a batch, or were set or loaded. Reading it waits for the device."""
-        return self._started or bool(self._begun)
+        """Whether the codes have started from a batch, or were set or loaded.
+
+        Reading it waits for the device until they have.
+        """
+        return self._started or bool(self._started_on_device)
 
     @started.setter
     def started(self, value: bool) -> None:
@@ -192,61 +192,40 @@ class CodebookQuantizer(Quantizer):
 
     @torch.no_grad()
     def _start(self, z: Tensor, mask: Tensor) -> None:
-        """Start the codes unless an earlier forward of this step has; decided on the device, no graph breaks here."""
+        """Start the codes unless an earlier forward did; decided on the device: no graph break."""
+        key = counter_rng.key_of(self.seed)
         points, found = initialization.from_latents(
-            self.init,
-            self.codebook_size,
-            z,
-            mask,
-            self.manifold,
-            counter_rng.key_of(self.seed),
-            self.init_scale,
+            self.init, self.codebook_size, z, mask, self.manifold, key, self.init_scale
         )
-        first = found & ~self._begun.to(found.device)
+        first = found & ~self._started_on_device.to(found.device)
         self.set_points(first.expand(self.codebook_size), points)
-        self._begun = self._begun.to(found.device) | found
+        self._started_on_device = self._started_on_device.to(found.device) | found
 
     @torch.no_grad()
-    def _observe(self, use: CodeAssignment, x: Tensor) -> None:
-        self._counts = use.counts.clone() if self._counts is None else self._counts + use.counts
+    def _gather_statistics(self, assignment: CodeAssignment, x: Tensor) -> None:
+        """Accumulate what ``update`` needs of one training forward."""
+        counts = assignment.counts
+        self._counts = counts.clone() if self._counts is None else self._counts + counts
         if self._replaces:
-            self._pool = [*self._pool[1 - POOLED :], (use.z.detach(), use.mask)]
-        self.gather(x, use.indices)
+            recent = self._pool[1 - dead_codes.POOLED :]
+            self._pool = [*recent, (assignment.z.detach(), assignment.mask)]
+        self.gather(x, assignment.indices)
 
-    def _forget(self) -> None:
-        self._counts: Tensor | None = None
-        self._pool: list[tuple[Tensor, Tensor]] = []
+    def _clear_statistics(self) -> None:
+        """Drop what was accumulated since the last update."""
+        self._counts = None
+        self._pool = []
 
-    def _watch(self, counts: Tensor) -> None:
-        """Bring the running usage up to date; a step without tokens says nothing of the codes."""
-        seen = counts.sum()
-        share = (counts * (self.codebook_size / seen.clamp(min=1))).to(self.usage.dtype)
-        self.usage.copy_(
-            torch.where(seen > 0, self.usage.lerp(share, 1 - self.usage_decay), self.usage)
-        )
-        idle = self.unused_steps + (seen > 0)
-        self.unused_steps.copy_(torch.where(counts > 0, 0, idle))
-
-    def _revive(self, optimizer: torch.optim.Optimizer | None) -> None:
-        """Put latents of this step in the place of dead codes, the same ones on every rank."""
-        latents = (
-            torch.cat([z for z, _ in self._pool])
-            if self._pool
-            else self.usage.new_zeros(0, self.dim)
-        )
-        mask = (
-            torch.cat([kept for _, kept in self._pool])
-            if self._pool
-            else self.usage.new_zeros(0, dtype=torch.bool)
-        )
-        rows, total = sample_rows(latents, mask, self.codebook_size, self._key())
+    def _replace_dead_codes(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Replace dead codes with latents of recent batches, the same on every rank."""
+        latents, mask = dead_codes.pooled(self._pool, self.dim, self.usage)
+        rows, total = sample_rows(latents, mask, self.codebook_size, self._key(0))
         rows = initialization.blurred(rows, self._key(1), self.dead_code_noise)
-        lost = (
-            self.usage < self.dead_code_threshold
-            if self.by_usage
-            else self.unused_steps >= self.dead_code_patience
-        )
-        dead = lost & (total > 0)
+        if self.by_usage:
+            dead = self.usage < self.dead_code_threshold
+        else:
+            dead = self.unused_steps >= self.dead_code_patience
+        dead = dead & (total > 0)
         self.set_points(dead, self.manifold.expmap0(rows), optimizer)
         self.usage.masked_fill_(dead, 1.0)
         self.unused_steps.masked_fill_(dead, 0)
@@ -256,7 +235,7 @@ class CodebookQuantizer(Quantizer):
     def _replaces(self) -> bool:
         return self.dead_code_threshold > 0 or not self.by_usage
 
-    def _key(self, purpose: int = 0) -> int:
+    def _key(self, purpose: int) -> int:
         return counter_rng.key_of(self.seed, self.step, purpose)
 
     # -- state ---------------------------------------------------------------
@@ -266,13 +245,14 @@ class CodebookQuantizer(Quantizer):
         return torch.tensor([self.seed, self.step, int(self.started)])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Restore what ``get_extra_state`` gave."""
+        """Restore what ``get_extra_state`` returned, and drop statistics of the former codes."""
         self.seed, self.step, started = (int(value) for value in state)
-        self._started, self._begun = bool(started), torch.zeros((), dtype=torch.bool)
-        self._forget()  # what was gathered before belongs to the codes of before
+        self._started = bool(started)
+        self._started_on_device = torch.zeros((), dtype=torch.bool)
+        self._clear_statistics()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> CodebookQuantizer:
-        """Moves the module as ``nn.Module`` does; its statistics go along to the device, never to half precision."""
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """As ``nn.Module`` does, but the statistics never become half precision."""
         before = {name: getattr(self, name) for name in self.statistics}
         super()._apply(fn, recurse)
         for name, value in before.items():
@@ -283,40 +263,49 @@ class CodebookQuantizer(Quantizer):
 
 
 def in_full_precision(table: Tensor) -> Tensor:
-    """A table of codes in float32 at least: points made of half-precision coordinates would choose wrong codes."""
+    """The table in float32 at least: points of half-precision coordinates choose wrong codes."""
     return table.to(torch.promote_types(table.dtype, torch.float32))
 
 
 def squared_error(manifold: Manifold, x: Tensor, y: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Mean of the squared distance of points (N, A) over the tokens of ``mask`` and the D dimensions.
+    """Mean squared distance of points (N, A) over the tokens of ``mask`` (N,), divided by D.
 
-    In Euclidean space this is the mean squared error of the field's codebook and commitment losses.
+    In Euclidean space this is the mean squared error of the usual codebook and commitment losses.
     """
     return masked_mean(manifold.squared_dist(x, y), mask) / dim
 
 
+def codes_at(codes: Tensor, indices: Tensor) -> Tensor:
+    """The rows of ``codes`` (K, D) at indices (...), and zero at -1.
+
+    Raises:
+        SettingError: see ``check_indices``.
+    """
+    check_indices(indices, codes.shape[0])
+    return F.embedding(indices.clamp(min=0), codes) * (indices >= 0).unsqueeze(-1)
+
+
 def check_indices(indices: Tensor, codebook_size: int) -> None:
-    """Refuse indices that are no codes (-1, a masked token, is let through).
+    """Refuse indices that are neither codes nor -1, a masked token.
 
     Raises:
         SettingError: naming the first bad index and the range.
     """
     if torch.compiler.is_compiling():
-        return  # a compiled graph cannot stop for a message; an index out of range fails in the lookup itself
+        return  # a compiled graph cannot raise; there the lookup itself fails out of range
     bad = indices[(indices < -1) | (indices >= codebook_size)]
     if bad.numel():
-        raise SettingError(
-            "indices", int(bad[0]), f"codes 0 to {codebook_size - 1}, or -1 for a masked token"
-        )
+        expected = f"codes 0 to {codebook_size - 1}, or -1 for a masked token"
+        raise SettingError("indices", int(bad[0]), expected)
 
 
 def reset_rows(parameter: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
-    """Clear the optimizer's moments of replaced rows (K,) of a parameter (K, ...): they belong to codes now gone."""
+    """Clear the optimizer's moments of replaced rows (K,) of a parameter (K, ...)."""
     for value in optimizer.state.get(parameter, {}).values() if optimizer is not None else ():
         if isinstance(value, Tensor) and value.shape == parameter.shape:
             value.masked_fill_(rows.unsqueeze(1), 0)
 
 
 def _recomputing() -> bool:
-    """Whether this forward is the second one of activation checkpointing: it runs inside a backward pass."""
+    """Whether activation checkpointing repeats this forward: it runs inside a backward pass."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() >= 0

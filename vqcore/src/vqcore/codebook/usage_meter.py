@@ -1,4 +1,4 @@
-"""How codebooks are used over many steps: an epoch, or the steps between two lines of a log."""
+"""Codebook usage over many steps: an epoch, or the steps between two log lines."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from vqcore.interfaces.output import Output
 
 
 class UsageMeter:
-    """Sums up outputs of a layer. Adding one never makes the host wait, and never talks to other ranks.
-
-    Attributes:
-        tokens: (C,), tokens that each codebook quantized on this rank.
-    """
+    """Accumulates the outputs of one layer. ``add`` never waits for the device or other ranks."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._sizes: Tensor | None = None
-        self._replaced: tuple[Tensor, Tensor] | None = None
+        self._sizes = torch.zeros(0)
+        self._replaced_before: Tensor | None = None
+        self._replaced_now = torch.zeros(0)
 
     def add(self, out: Output) -> None:
-        """Take in one output; all of a window come from one layer."""
+        """Accumulate one output; all outputs must come from the same layer."""
         tokens = out.counts.sum(1)
         new = {
             "counts": out.counts,
@@ -31,40 +28,37 @@ class UsageMeter:
             "quantization_error": out.metrics["quantization_error"].double() * tokens[0],
             "bad_tokens": out.metrics["bad_tokens"],
         }
-        before, now = (
-            self._replaced[0] if self._replaced else out.metrics["replaced_codes"],
-            out.metrics["replaced_codes"],
-        )
-        self._replaced, self._sizes = (before, now), out.sizes
-        self._sums = {
-            name: self._sums[name] + value if self._sums else value.clone()
-            for name, value in new.items()
-        }
+        for name, value in new.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._sizes = out.sizes
+        self._replaced_now = out.metrics["replaced_codes"]
+        if self._replaced_before is None:
+            self._replaced_before = self._replaced_now
 
     @property
     def counts(self) -> Tensor | None:
-        """How often each code was used on this rank, (C, K); None while the window is empty."""
+        """How often each code was used on this rank, (C, K); None if nothing was added."""
         return self._sums.get("counts")
 
     def close(self) -> dict[str, Tensor]:
-        """The figures of the window over all ranks; the window is empty then. Every rank calls it.
+        """The metrics over all ranks; the meter is empty afterwards. Every rank calls it.
 
         Returns:
-            ``perplexity``, ``codes_used``, ``dead_codes`` (never used in the window) and ``errors`` (quantization error
-            of each codebook alone), each (C,); ``quantization_error`` of the whole, ``bad_tokens`` and
-            ``replaced_codes``, scalars. Tensors on the device: reading one waits for it.
+            ``perplexity``, ``codes_used``, ``dead_codes`` (never used since the last close) and
+            ``errors`` (quantization error of each codebook), each (C,); ``quantization_error``,
+            ``bad_tokens`` and ``replaced_codes``, scalars. All are tensors on the device.
 
         Raises:
             ValueError: if nothing was added.
         """
-        if not self._sums:
-            raise ValueError("the window is empty: add outputs of the layer before closing it")
+        if not self._sums or self._replaced_before is None:
+            raise ValueError("the meter is empty: add outputs of the layer before closing it")
         sums, self._sums = self._sums, {}
-        before, now = self._replaced  # every rank replaces the same ones
-        self._replaced = (now, now)
         sum_over_ranks(*sums.values())
         counts = sums["counts"]
         used = codes_used(counts)
+        replaced = self._replaced_now - self._replaced_before  # the same on every rank
+        self._replaced_before = self._replaced_now
         return {
             "perplexity": perplexity(counts),
             "codes_used": used,
@@ -72,14 +66,15 @@ class UsageMeter:
             "errors": sums["errors"] / counts.sum(1).clamp(min=1),
             "quantization_error": sums["quantization_error"] / counts[0].sum().clamp(min=1),
             "bad_tokens": sums["bad_tokens"],
-            "replaced_codes": now - before,
+            "replaced_codes": replaced,
         }
 
 
-def numbers(figures: dict[str, Tensor]) -> dict[str, list[float]]:
+def to_floats(metrics: dict[str, Tensor]) -> dict[str, list[float]]:
     """The values of each tensor as plain numbers; the host waits once for all of them."""
-    packed = torch.cat([value.double().reshape(-1) for value in figures.values()]).tolist()
+    packed = torch.cat([value.double().reshape(-1) for value in metrics.values()]).tolist()
     plain: dict[str, list[float]] = {}
-    for name, value in figures.items():
-        plain[name], packed = packed[: value.numel()], packed[value.numel() :]
+    for name, value in metrics.items():
+        plain[name] = packed[: value.numel()]
+        packed = packed[value.numel() :]
     return plain

@@ -1,4 +1,4 @@
-"""What an encoder and decoder pair is to the pipeline."""
+"""The interface of a backbone: an encoder and decoder pair."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch import Tensor, nn
 class Backbone(nn.Module, ABC):
     """An encoder to latents of dimension ``dim`` and a decoder back.
 
-    Constructed from its options and what the builder injects: ``shape`` of a sample and ``dim``. It is never called
-    with an empty batch.
+    The builder passes the component's options and, as keywords, ``shape`` (of a sample) and
+    ``dim``. A backbone never receives an empty batch.
 
     Attributes:
-        channel_first: latents are (B, dim, ...), as convolutions give, instead of (B, ..., dim).
-        latent_shape: the positions of a sample's latents: (h, w), (tokens,) or ().
-        dim: dimension of a latent, where the backbone's own structure sets it; None where it takes the one injected.
+        channel_first: latents are (B, dim, ...), as from convolutions, instead of (B, ..., dim).
+        latent_shape: positions of a sample's latents: (h, w), (tokens,) or ().
+        dim: dimension of a latent if the backbone's structure sets it; None if it takes the
+            injected one.
     """
 
     channel_first: bool = False
@@ -27,38 +28,42 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
-        """Samples (B, *shape) to latents."""
+        """Latents (B, *latent_shape, dim), or (B, dim, *latent_shape), of samples (B, *shape)."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Latents to samples (B, *shape)."""
+        """Samples (B, *shape) from latents laid out as ``encode`` returns them."""
 
 
 class LevelBackbone(Backbone):
-    """An encoder and decoder with several levels of latents, each quantized by itself, coarsest first.
+    """A backbone with several levels of latents, each quantized separately, coarsest first.
 
-    What goes between encoder and decoder is a tuple with a tensor a level. A finer level's latents may depend on what
-    the coarser ones were quantized to, so ``encode`` gives features, and ``refine`` latents, one level after the other.
+    Encoder and decoder exchange a tuple with one tensor a level. A finer level's latents may depend
+    on the quantized vectors of coarser ones: ``encode`` returns features, and ``refine`` turns them
+    into latents, one level after the other.
 
     Attributes:
-        latent_shapes: the positions of each level's latents.
+        latent_shapes: positions of each level's latents.
     """
 
     latent_shapes: tuple[tuple[int, ...], ...]
 
     @property
-    def latent_shape(self) -> tuple[int, ...]:
-        """The number of positions of all levels together: their latents as one sequence."""
+    def latent_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # derived, so read-only
+        """The number of positions of all levels together, as one sequence."""
         return (sum(math.prod(shape) for shape in self.latent_shapes),)
 
     @abstractmethod
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Samples (B, *shape) to the features of each level."""
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # one a level
+        """The features of each level from samples (B, *shape)."""
 
     @abstractmethod
     def refine(self, level: int, features: Tensor, coarser: Sequence[Tensor]) -> Tensor:
-        """Latents of a level (0 is the coarsest) from its features and the quantized vectors of all coarser ones."""
+        """Latents of a level from its features and the quantized vectors of all coarser levels.
+
+        Level 0 is the coarsest.
+        """
 
     @abstractmethod
-    def decode(self, z: Sequence[Tensor]) -> Tensor:
-        """The quantized vectors of all levels to samples (B, *shape)."""
+    def decode(self, z: Sequence[Tensor]) -> Tensor:  # type: ignore[override]  # one a level
+        """Samples (B, *shape) from the quantized vectors of all levels."""

@@ -1,4 +1,4 @@
-"""What a data set is to the pipeline: a shape, a range of values, and two splits that give batches."""
+"""The interface of a data set: a sample shape, a value range, and two splits that serve batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from torch import Tensor
 
 
 class Split(ABC):
-    """Samples in a fixed order, served in batches of any order."""
+    """Samples in a fixed order, served in batches of any order.
+
+    Attributes:
+        labels: the class of each sample, (N,) int64, or None if the data set has no classes.
+    """
+
+    labels: Tensor | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -20,27 +26,15 @@ class Split(ABC):
 
     @abstractmethod
     def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-        """A float batch (B, *shape) on ``device`` for each tensor of sample numbers (int64), in its order.
+        """A float batch (B, *shape) on ``device`` for each tensor of sample indices (B,), int64.
 
         An empty tensor gives an empty batch. No random number is drawn.
         """
 
-    @property
-    def labels(self) -> Tensor | None:
-        """The class of each sample, (N,) int64, where the data set knows it."""
-        return None
-
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """What a model must know of its data.
-
-    Attributes:
-        shape: of a sample: (C, H, W) for pictures, (F,) for vectors.
-        value_range: smallest and largest value, for PSNR and for showing pictures.
-        likelihood: what reconstruction loss fits: ``gaussian`` or ``bernoulli``, see ``DataSource``.
-        stored_range: what files of floats hold in place of ``value_range``; None where they hold the same.
-    """
+    """What a model must know of its data; the fields are those of ``DataSource``."""
 
     shape: tuple[int, ...]
     value_range: tuple[float, float] = (-1.0, 1.0)
@@ -49,10 +43,10 @@ class SampleSpec:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> SampleSpec:
-        """From what ``DataSource.describe`` recorded.
+        """The spec from what ``DataSource.describe`` returned.
 
         Raises:
-            KeyError, TypeError, ValueError: if it records something else.
+            KeyError, TypeError, ValueError: if the values are malformed.
         """
         stored = values.get("stored_range")
         return cls(
@@ -64,16 +58,17 @@ class SampleSpec:
 
 
 class DataSource(ABC):
-    """A data set: constructed from its options, read when a split is asked for.
+    """A data set, constructed from its options and read when a split is requested.
 
     Attributes:
-        shape: of a sample: (C, H, W) for pictures, (F,) for vectors.
-        value_range: smallest and largest value, for PSNR and for showing pictures.
-        likelihood: what reconstruction loss fits: ``gaussian`` (mean squared error) or ``bernoulli`` (cross-entropy
-            of logits with values in [0, 1]).
-        classes: what the numbers in ``Split.labels`` mean, in their order, or None where samples have no class.
-        stored_range: what the data's own files of floats hold in place of ``value_range``, or None.
-        credits: what the data's licence asks to be said, or None.
+        shape: of a sample: (C, H, W) for images, (F,) for vectors.
+        value_range: smallest and largest value, for PSNR and for display.
+        likelihood: the reconstruction loss that fits: ``gaussian`` (mean squared error) or
+            ``bernoulli`` (cross-entropy between logits and values in [0, 1]).
+        classes: names of the classes that ``Split.labels`` numbers, or None without classes.
+        stored_range: the value range of the data set's own float files if it differs from
+            ``value_range``, else None.
+        credits: the attribution that the data's licence requires, or None.
     """
 
     shape: tuple[int, ...]
@@ -88,26 +83,26 @@ class DataSource(ABC):
         """The training or the held-out samples, always the same ones.
 
         Raises:
-            SettingError: if the files are not there, with how to get them.
+            SettingError: if files are missing; the message says how to get them.
         """
 
     def augment(self, batch: Tensor, key: int, positions: Tensor) -> Tensor:
-        """Training samples (B, *shape), changed at random; unchanged unless the data set says otherwise.
+        """Training samples (B, *shape) after random augmentation; unchanged by default.
 
         Args:
             batch: on the device, as a split served it.
             key: of the step's draws, the only source of randomness.
-            positions: where the samples stand in the batch of all processes, (B,) int64: each is changed alike
-                whoever holds it.
+            positions: (B,) int64, places of the samples in the batch of all ranks. A sample is
+                augmented the same way whichever rank holds it.
         """
         return batch
 
     def restore(self, described: Mapping[str, Any]) -> None:
-        """Take over what an earlier ``describe`` says that costs much to find out, where it still holds."""
+        """Reuse expensive results that an earlier ``describe`` recorded, if they still hold."""
         return
 
     def describe(self) -> dict[str, Any]:
-        """What a run folder records about the data, once a split was asked for."""
+        """The metadata that a run folder records, available once a split was requested."""
         values = {
             "shape": list(self.shape),
             "value_range": list(self.value_range),

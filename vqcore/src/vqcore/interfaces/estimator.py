@@ -1,4 +1,4 @@
-"""The interface of a gradient estimator: how a gradient passes the step that has none."""
+"""The interface of a gradient estimator: a gradient for quantization, which has none."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from vqcore.interfaces.quantizer import Quantized, Quantizer
 
 
 class GradientEstimator(nn.Module, ABC):
-    """Carries the decoder's gradient from the quantized latent back to the encoder's.
+    """Passes the decoder's gradient from the quantized latent back to the encoder's.
 
-    Works on tangent vectors at the manifold's origin. ``exact`` says that the value returned is ``z_q`` to the bit;
-    an estimator that changes the value in training (noise, Gumbel) says False, and still returns ``z_q`` in eval. The
-    class docstring states the Jacobian d out / d z.
+    All vectors are tangent vectors at the manifold's origin. The docstring of an implementation
+    states its Jacobian d out / d z.
 
     Args:
-        manifold: the space the latents live in.
+        manifold: the space of the latents.
+
+    Attributes:
+        exact: the value returned is ``z_q`` to the bit. An estimator that changes it in training
+            (noise, Gumbel) sets False; in eval it returns ``z_q`` all the same.
     """
 
     exact: bool = True
@@ -29,19 +32,23 @@ class GradientEstimator(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
-        """What the decoder is given, (..., D).
+        """What the decoder receives, (..., D), in the dtype of z_q.
+
+        A masked token, with z = z_q = 0, gives 0. An exact estimator passes z_q no gradient.
 
         Args:
             z: latents, (..., D).
-            z_q: their codes, (..., D); an exact estimator passes them no gradient.
+            z_q: their codes, (..., D).
         """
 
     def estimate(self, z: Tensor, result: Quantized, quantizer: Quantizer) -> Tensor:
-        """What the layer calls. Override it, beside ``forward``, where the other codes matter too.
+        """What the layer calls; ``forward(z, result.z_q)`` by default.
+
+        Override it, in addition to ``forward``, to use more than the chosen codes.
 
         Args:
             z: latents, (..., D).
-            result: of the quantizer: ``assignments`` holds each codebook with its tokens.
-            quantizer: puts vectors for each of ``assignments`` together again: ``join``.
+            result: the quantizer's; ``assignments`` has each codebook and its tokens.
+            quantizer: its ``join`` assembles one vector for each of ``assignments``.
         """
         return self(z, result.z_q)

@@ -1,4 +1,4 @@
-"""What a regularizer is given: the latents of one step, from one codebook or from the whole model."""
+"""What a regularizer receives: the latents of one step, of one codebook or of the whole model."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ from vqcore.interfaces.manifold import Manifold
 class LatentBatch:
     """The latents of one training step.
 
-    For a regularizer of scope ``codebook`` the fields describe one codebook and the tokens it quantized (a grouped or
-    residual quantizer has several, each in its turn); for scope ``model`` they describe the bottleneck's whole input
-    and output.
+    For a regularizer of scope ``codebook`` the fields describe one codebook and the tokens it
+    quantized; a grouped or residual quantizer has several, each passed in turn. For scope ``model``
+    they describe the input and output of the whole bottleneck.
 
     Attributes:
         z: tangent vectors before quantization, (..., D), with gradient to the encoder.
-        z_q: tangent vectors of the chosen codes, (..., D), with gradient to the codes where they are parameters.
+        z_q: tangent vectors of their codes, (..., D), with gradient to codes that are parameters.
         indices: int64; -1 marks a masked token.
-        codebook: points (K, A), with gradient where they are parameters; None where it is implicit or there are many.
+        codebook: points (K, A), with gradient if they are parameters; None if the codebook is
+            implicit or there are several.
         manifold: the space of the points.
-        step: number of training steps done so far.
-        mask: (...) bool, the tokens that count; None when all do.
-        inputs: what the encoder was given, or None when the layer stands alone.
-        reconstruction: the decoder's output, or None likewise.
-        decode: the decoder as a function of tangent vectors shaped like z, or None likewise.
-        factors: number of equal parts of the last axis that are a tangent vector each, as groups are.
-        codebook_size: K, also where the codebook is implicit; None for scope ``model``.
+        step: number of completed training steps.
+        mask: (...) bool, the tokens that count; None if all do.
+        inputs: the encoder's input, (B, ...); None unless the layer received it.
+        reconstruction: the decoder's output; None unless the layer received the decoder.
+        decode: the decoder as a function of tangent vectors shaped like z; None likewise.
+        factors: number of equal parts of the last axis that are separate tangent vectors: groups.
+        codebook_size: K, also of an implicit codebook; None for scope ``model``.
     """
 
     z: Tensor

@@ -1,4 +1,4 @@
-"""The interface of a manifold: the space in which latents and codes live."""
+"""The interface of a manifold: the space of latents and codes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from vqcore.search import affine
 class Manifold(nn.Module, ABC):
     """A space with an origin, whose points are reached from tangent vectors at that origin.
 
-    A latent of dimension D is a tangent vector at the origin; ``expmap0`` takes it to a point with
-    ``point_dim(D)`` coordinates. Estimators and decoders see tangent vectors; searches and distances see points.
-    The dimension is read from each tensor, so one manifold serves any D (groups of D/G included). All methods
-    act on the last axis and broadcast over the others; float64 stays float64.
+    A latent of dimension D is a tangent vector at the origin; ``expmap0`` maps it to a point of
+    A = ``point_dim(D)`` coordinates. Estimators and decoders see tangent vectors; searches and
+    distances see points.
+
+    All methods act on the last axis and broadcast over the others. They read D from each tensor, so
+    one manifold serves any D, such as groups of D/G. float64 stays float64. Values and gradients
+    are finite for all points that ``tangent`` and ``expmap0`` can produce.
     """
 
     def point_dim(self, dim: int) -> int:
-        """Number of coordinates of a point whose tangent space has ``dim`` dimensions."""
+        """A, the number of coordinates of a point, for tangent vectors of ``dim`` dimensions."""
         return dim
 
     def tangent(self, z: Tensor) -> Tensor:
-        """An encoder's output (..., D) as a tangent vector (..., D): scaled or clipped where the space is curved."""
+        """An encoder's output (..., D) as a tangent vector (..., D).
+
+        A curved space scales it, and clips it to where its formulas are accurate.
+        """
         return z
 
     @abstractmethod
@@ -33,60 +39,64 @@ class Manifold(nn.Module, ABC):
 
     @abstractmethod
     def logmap0(self, x: Tensor) -> Tensor:
-        """The tangent vector (..., D) at the origin that leads to the point x (..., A); inverts ``expmap0``."""
+        """The tangent vector (..., D) that leads to the point x (..., A): inverts ``expmap0``."""
 
     @abstractmethod
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """Squared geodesic distance (...) of points (..., A); value and gradient finite also where x = y."""
+        """Squared geodesic distance (...) of points (..., A); finite gradient also at x = y."""
 
     @abstractmethod
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """Geodesic distance (...) of points (..., A); gradient 0 where x = y."""
+        """Geodesic distance (...) of points (..., A); gradient 0 at x = y."""
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
-        """The nearest valid point (..., A): undoes what rounding did, leaves valid points alone."""
+        """The nearest valid point (..., A): removes rounding errors, keeps valid points."""
 
     @abstractmethod
     def check_points(self, x: Tensor) -> str | None:
-        """Why some of x (..., A) are not points of the manifold, or None when all are."""
+        """Why some of x (..., A) are not points of the manifold, or None if all are."""
 
     @property
     def learns(self) -> bool:
-        """Whether the space itself is trained, as by a learned curvature: points move under fixed tangent vectors."""
+        """Whether the space itself is trained, as by a learned curvature.
+
+        If so, the point of a fixed tangent vector moves during training.
+        """
         return any(True for _ in self.parameters())
 
     # -- motions -------------------------------------------------------------
 
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
-        """The points y (..., A), moved by the translation that takes the origin to x (..., A), along its geodesic.
+        """Points y (..., A) after the translation that takes the origin to x (..., A).
 
-        An isometry, also called gyroaddition x (+) y. ``translate(negate(x), translate(x, y))`` is y. Unless a
-        manifold knows better, addition in the tangent space at the origin, which inverts likewise.
+        An isometry, also called gyroaddition x (+) y, which ``translate(negate(x), ...)`` inverts.
+        The default adds in the tangent space at the origin, which can be inverted in the same way
+        but is an isometry of flat space alone.
         """
         return self.expmap0(self.logmap0(x) + self.logmap0(y))
 
     def negate(self, x: Tensor) -> Tensor:
-        """The points (..., A) opposite to x, seen from the origin."""
+        """The points opposite to x (..., A), seen from the origin."""
         return self.expmap0(-self.logmap0(x))
 
     def log_volume(self, u: Tensor) -> Tensor:
-        """Logarithm of how much more volume lies around ``expmap0(u)`` than around the origin, (...) for u (..., D).
+        """log of the volume at ``expmap0(u)`` relative to the origin, (...) for u (..., D).
 
-        It makes densities of ``translate``: where v is moved to u = logmap0(translate(x, expmap0(v))), |det du/dv| is
-        exp(log_volume(v) - log_volume(u)) whatever x is. Whoever overrides ``translate`` overrides this; the addition
-        in the tangent space has 0.
+        It gives densities under ``translate``: for u = logmap0(translate(x, expmap0(v))) and any x,
+        |det du/dv| = exp(log_volume(v) - log_volume(u)). Override it together with ``translate``;
+        the default fits the default translation.
         """
         return torch.zeros_like(u[..., 0])
 
     def random(
         self, n: int, dim: int, *, std: float = 1.0, generator: torch.Generator | None = None
     ) -> Tensor:
-        """n points (n, A) of a wrapped normal at the origin: ``expmap0`` of normal tangent vectors of scale std."""
+        """n points (n, A) of the wrapped normal at the origin: ``expmap0`` of normal vectors."""
         return self.expmap0(std * torch.randn(n, dim, generator=generator))
 
     def pairwise_dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """All distances (N, M) between x (N, A) and y (M, A). For small sets: the matrix is held whole."""
+        """All distances (N, M) between x (N, A) and y (M, A), held whole: for small sets."""
         return self.dist(x.unsqueeze(1), y.unsqueeze(0))
 
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
@@ -94,41 +104,48 @@ class Manifold(nn.Module, ABC):
         return self.squared_dist(x.unsqueeze(1), y.unsqueeze(0))
 
     def disk(self, u: Tensor) -> Tensor | None:
-        """Where tangent vectors u (..., 2) lie in the open unit disk that pictures the manifold; None without one."""
+        """Places of tangent vectors u (..., 2) in the open unit disk that maps the manifold.
+
+        None if the manifold has no such map.
+        """
         return None
 
     # -- averages ------------------------------------------------------------
 
     def to_ambient(self, x: Tensor) -> Tensor:
-        """Coordinates (..., M) in which sums make sense: ``from_ambient`` of a weighted sum is a centroid."""
+        """Coordinates (..., M) of points (..., A) that can be averaged, see ``from_ambient``."""
         return x
 
     def from_ambient(self, m: Tensor) -> Tensor:
-        """The centroid (..., A) that a mean m (..., M) of ambient coordinates stands for."""
+        """The centroid (..., A) of points whose weighted mean in ``to_ambient`` is m (..., M)."""
         return self.project(m)
 
     # -- codes as parameters -------------------------------------------------
 
     def coordinates(self, points: Tensor) -> Tensor:
-        """What learned codes, points (K, A), are held as: tangent vectors, so that any optimizer keeps them valid."""
+        """How points (K, A) are stored as learned codes.
+
+        Tangent vectors by default, so that any optimizer's step leads to a valid code.
+        """
         return self.logmap0(points)
 
     def parameter(self, points: Tensor) -> nn.Parameter:
-        """A codebook's points (K, A) as a parameter that holds their ``coordinates``."""
+        """A parameter that holds the ``coordinates`` of points (K, A)."""
         return nn.Parameter(self.coordinates(points))
 
     def codes(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
-        """Tangent coordinates (K, D) and points (K, A) of what ``parameter`` made."""
+        """Tangent coordinates (K, D) and points (K, A) of a ``parameter``."""
         return parameter, self.expmap0(parameter)
 
     # -- search --------------------------------------------------------------
 
     @abstractmethod
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
-        """Queries (N, S) for points x (N, A), so that the nearest code is argmin_k query . weight_k + bias_k.
+        """Queries (N, S) for points x (N, A): the nearest code is argmin_k q . weight_k + bias_k.
 
-        ``centre`` (A,) is the mean of the codes: a form made of products of coordinates keeps its digits far from the
-        origin, or when all points are close together, if it takes the centre off both sides first.
+        ``centre`` (A,) is the mean of the codes. A form made of products of coordinates stays
+        accurate far from the origin, and for points close together, if it first subtracts the
+        centre from both sides.
         """
 
     @abstractmethod
@@ -137,6 +154,9 @@ class Manifold(nn.Module, ABC):
 
     @torch.no_grad()
     def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
-        """Index (N,), int64, of the code (K, A) nearest to each point x (N, A); of equal scores the lowest index."""
+        """Index (N,), int64, of the code (K, A) nearest to each point x (N, A).
+
+        Ties go to the lowest index. A manifold without an affine form overrides it.
+        """
         centre = codes.mean(0)
         return affine.search(self.search_query(x, centre), *self.search_keys(codes, centre))

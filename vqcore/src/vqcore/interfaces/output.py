@@ -1,4 +1,4 @@
-"""What the layer returns, and the figures of one forward pass in it."""
+"""What the layer returns."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Output:
-    """What the layer returns.
+    """What ``VectorQuantizer`` returns, for C codebooks: groups or stages.
 
     Attributes:
         quantized: codes in the layout and dtype of the input, with the estimator's gradient.
-        indices: int64: one for each position, group or stage last.
+        indices: int64, one for each position; groups or stages last.
         loss: sum of ``losses``, to be added to the reconstruction loss.
-        losses: weighted scalars by name: the quantizer's, then one for each regularizer that acted.
-        metrics: detached scalars on the device: ``perplexity``, ``codes_used`` (means over codebooks),
-            ``quantization_error`` (mean squared, tangent coordinates), ``bad_tokens`` (NaN or inf, left out) and
-            ``replaced_codes`` (dead ones, so far).
-        counts: how often each code was used, (C, K) for C codebooks: groups or stages.
-        errors: quantization error of each codebook, (C,): mean squared over its tokens, in tangent coordinates.
-        sizes: number of codes in each codebook, (C,) int64: K, or less where ``counts`` is filled up.
-        reconstruction: ``decode(quantized)`` where ``decode`` was given.
+        losses: weighted scalars by name: the quantizer's, and one for each active regularizer.
+        metrics: detached scalars on the device: ``perplexity`` and ``codes_used`` (means over
+            codebooks), ``quantization_error`` (mean squared, tangent coordinates), ``bad_tokens``
+            (NaN or inf, left out) and ``replaced_codes`` (dead codes replaced so far).
+        counts: how often each code was used, (C, K).
+        errors: quantization error of each codebook, (C,): mean squared, tangent coordinates.
+        sizes: number of codes of each codebook, (C,) int64; below K where ``counts`` is padded.
+        reconstruction: ``decode(quantized)`` if ``decode`` was given.
     """
 
     quantized: Tensor

@@ -1,4 +1,4 @@
-"""The interface of a regularizer: a further term of the training loss."""
+"""The interface of a regularizer: an additional term of the training loss."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from vqcore.interfaces.latent_batch import LatentBatch
 
 
 class Regularizer(nn.Module, ABC):
-    """A scalar computed from the latents of a training step; never evaluated in eval mode or at weight 0.
-
-    ``scope`` says what one call sees: ``codebook``, each codebook with its own tokens in turn (the terms are
-    averaged), or ``model``, the whole bottleneck once, with inputs, reconstruction and decoder.
+    """A scalar of the latents of a training step; never evaluated in eval mode or at weight 0.
 
     Args:
         weight: factor in the loss, applied by the caller.
-        every: the term acts on steps divisible by this.
-        start: first step on which the term acts.
+        every: the term is evaluated on steps divisible by this.
+        start: first step on which the term is evaluated.
+
+    Attributes:
+        scope: what one call receives: ``codebook``, each codebook with its own tokens in turn (the
+            terms are averaged), or ``model``, the whole bottleneck once, with inputs,
+            reconstruction and decoder.
     """
 
     scope: Literal["codebook", "model"] = "codebook"
 
     def __init__(self, *, weight: float = 1.0, every: int = 1, start: int = 0) -> None:
         super().__init__()
-        self.weight, self.every, self.start = weight, every, start
+        self.weight = weight
+        self.every = every
+        self.start = start
 
     def acts_on(self, step: int) -> bool:
         """Whether the term is evaluated on training step ``step``, counted from 0."""
@@ -34,4 +38,9 @@ class Regularizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: LatentBatch) -> Tensor:
-        """The unweighted term, a scalar that is a mean over whatever it is taken over."""
+        """The unweighted term: a mean, as a scalar in the dtype of the latents.
+
+        Masked tokens (index -1) must not contribute. Value and gradient are finite also for equal
+        latents or codes, an implicit codebook and a batch without tokens. The batch is not written
+        to.
+        """

@@ -1,7 +1,8 @@
-"""Random draws as a pure function of a key: on any device, under any compiler, the same on every rank.
+"""Random draws as a pure function of a key: the same on every device, rank and compiler.
 
-A generator of torch has a state, lives on one device and cannot be traced. Here number i of a draw is a hash of
-(key, i), by the finalizer of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom number generators").
+A torch generator has a state, lives on one device and cannot be traced. Here number i of a draw is
+a hash of (key, i), the finalizer of SplitMix64 (Steele et al. 2014, "Fast splittable pseudorandom
+number generators").
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import math
 import torch
 from torch import Tensor
 
-_GOLDEN, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST = 0xBF58476D1CE4E5B9
+_SECOND = 0x94D049BB133111EB
 
 
 def key_of(*numbers: int) -> int:
-    """One key (63 bits) of several numbers, as in ``key_of(seed, step)``; close numbers give keys far apart."""
+    """One key (63 bits) from several numbers, as in ``key_of(seed, step)``.
+
+    Similar numbers give unrelated keys.
+    """
     key = 0
     for number in numbers:
         key = (key + number + 1) * _GOLDEN % 2**64
@@ -31,8 +37,9 @@ def uniform(key: int, *shape: int, device: torch.device | None = None) -> Tensor
 
 
 def uniform_at(key: int, numbers: Tensor) -> Tensor:
-    """The draws of ``uniform`` with these numbers (int64, any shape): whoever asks for number i gets the same."""
-    # The key's bits first: a compiler that sees the product of a range as an index computes it without wrapping around.
+    """The draws of ``uniform`` at these positions (int64, any shape)."""
+    # The key's bits come first: a compiler that sees the product of a range as an index would
+    # compute it without overflow.
     x = (numbers ^ key_of(key)) * _signed(_GOLDEN)
     x = (x ^ _shifted(x, 30)) * _signed(_FIRST)
     x = (x ^ _shifted(x, 27)) * _signed(_SECOND)
@@ -47,15 +54,15 @@ def normal(key: int, *shape: int, device: torch.device | None = None) -> Tensor:
 
 
 def permutation(key: int, count: int, *, device: torch.device | None = None) -> Tensor:
-    """The numbers below ``count`` in random order, int64."""
+    """The numbers 0 to ``count`` - 1 in random order, int64."""
     return uniform(key, count, device=device).argsort()
 
 
 def _signed(constant: int) -> int:
-    """The int64 of the same bits."""
+    """The int64 with the same bits."""
     return constant - 2**64
 
 
 def _shifted(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift of int64; torch's own keeps the sign."""
+    """Logical right shift of int64; torch's own is arithmetic."""
     return (x >> bits) & (2 ** (64 - bits) - 1)

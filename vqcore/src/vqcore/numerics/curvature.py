@@ -1,4 +1,4 @@
-"""The curvature of a space: a number, or learned between bounds at a rate of its own."""
+"""The curvature of a space: a constant, or learned within bounds at its own rate."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 class Curvature(nn.Module):
     """A curvature c > 0.
 
-    Where it is learned, log c = log c_0 + s tanh(rate theta / s) with s = log(span): c stays between c_0/span and
-    c_0 span, has a gradient everywhere, and its logarithm moves ``rate`` times as fast as a parameter of the size of 1
-    would under an optimizer that normalises steps, as Adam does. Learning curvature is learning a scale: codes
-    should be held in tangent form, and a commitment term alone shrinks it.
+    If learned, log c = log c_0 + s tanh(rate theta / s) with s = log(span). So c stays between
+    c_0/span and c_0 span and has a gradient everywhere. Under an optimizer that normalises steps,
+    such as Adam, log c moves ``rate`` times as fast as a parameter of size 1.
+
+    Learning a curvature is learning a scale: store codes as tangent vectors, and expect a
+    commitment term on its own to shrink it.
 
     Args:
         value: c_0.
@@ -27,7 +29,9 @@ class Curvature(nn.Module):
         self, value: float, *, learned: bool = False, rate: float = 0.1, span: float = 10.0
     ) -> None:
         super().__init__()
-        self.value, self.rate, self.span = value, rate, math.log(span)
+        self.value = value
+        self.rate = rate
+        self.span = math.log(span)
         self.theta = nn.Parameter(torch.zeros(())) if learned else None
 
     @property
@@ -36,7 +40,7 @@ class Curvature(nn.Module):
         return self.value if self.theta is None else self.value * math.exp(self.span)
 
     def forward(self) -> Tensor | float:
-        """c: a float, or where it is learned a scalar tensor with gradient."""
+        """c: a float, or, if learned, a scalar tensor with gradient."""
         if self.theta is None:
             return self.value
         return self.value * (self.span * torch.tanh(self.rate / self.span * self.theta)).exp()

@@ -1,4 +1,4 @@
-"""Small functions whose value and gradient stay finite where the obvious formula's do not."""
+"""Functions whose value and gradient stay finite where the textbook formula's do not."""
 
 from __future__ import annotations
 
@@ -9,54 +9,50 @@ from torch import Tensor
 
 
 def without_autocast(kind: str) -> AbstractContextManager[None]:
-    """Full precision on devices of a kind, whatever autocast says.
-
-    Where autocast is off, an exported graph gets no region for it: PyTorch 2.15 cannot read a file with nested ones.
-    """
+    """A context of full precision on a device type, whatever autocast is set to."""
+    # An exported graph gets no region if autocast is off: PyTorch cannot read nested ones back.
     needless = torch.compiler.is_exporting() and not torch.is_autocast_enabled(kind)
     return nullcontext() if needless else torch.autocast(kind, enabled=False)
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
-    """Square root with gradient 0 where x <= 0, instead of inf or NaN."""
+    """Square root with value and gradient 0 where x <= 0, instead of NaN or inf."""
     positive = x > 0
-    return torch.where(
-        positive, torch.where(positive, x, torch.ones_like(x)).sqrt(), torch.zeros_like(x)
-    )
+    root = torch.where(positive, x, torch.ones_like(x)).sqrt()
+    return torch.where(positive, root, torch.zeros_like(x))
 
 
 def safe_norm(x: Tensor) -> Tensor:
-    """Euclidean norm over the last axis, kept as an axis of 1: (..., D) -> (..., 1), with gradient 0 at 0."""
+    """Euclidean norm over the last axis, (..., D) -> (..., 1), with gradient 0 at 0."""
     return safe_sqrt(x.square().sum(-1, keepdim=True))
 
 
-def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of ``values`` (N,) over the rows that ``mask`` (N,) keeps; 0 where it keeps none."""
-    if mask is None:
-        return values.sum() / max(values.numel(), 1)
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``values`` (N,) over the rows that ``mask`` (N,) keeps; 0 if it keeps none."""
     kept = torch.where(mask, values, torch.zeros_like(values))
     return kept.sum() / mask.sum().clamp(min=1)
 
 
 def clip_norm(x: Tensor, radius: Tensor | float) -> Tensor:
-    """Shorten vectors (..., D) longer than ``radius`` to it; shorter ones stay as they are."""
+    """Vectors (..., D) shortened to ``radius`` if they are longer."""
     return x * (radius / safe_norm(x).clamp(min=radius))
 
 
 def xlogx(x: Tensor) -> Tensor:
     """x log x with value and gradient 0 at x = 0, for entropies of counts."""
     positive = x > 0
-    return torch.where(
-        positive, x * torch.where(positive, x, torch.ones_like(x)).log(), torch.zeros_like(x)
-    )
+    product = x * torch.where(positive, x, torch.ones_like(x)).log()
+    return torch.where(positive, product, torch.zeros_like(x))
 
 
 def evenly_spaced(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Places of at most ``count`` of the rows that ``mask`` (N,) keeps, evenly spaced over them.
+    """Indices of at most ``count`` evenly spaced rows among those that ``mask`` (N,) keeps.
+
+    The choice depends on the kept rows alone, as if the others were absent. The host never waits.
 
     Returns:
-        Places (M,) int64 with M = min(N, count), and which are valid (M,) bool: all, unless fewer rows are kept. Only
-        the kept rows matter, so leaving the others out gives the same choice. The host never waits.
+        Indices (M,) int64 with M = min(N, count), and which of them are valid, (M,) bool: all,
+        unless fewer rows are kept.
     """
     slots = min(mask.shape[0], count)
     kept = mask.sum()

@@ -1,4 +1,4 @@
-"""What a plugin declares about each component it provides: a name and where to find it, nothing imported yet."""
+"""How a plugin declares a component: its name and where to find it, with nothing imported yet."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ _LOCATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True, kw_only=True)
 class ComponentSpec:
-    """One component as its plugin declares it.
+    """One component of a plugin.
 
     Attributes:
         name: what users write, lower case with hyphens: ``poincare``.
         target: ``package.module:Class``, imported only when the component is built.
-        config: ``package.config:Model`` of its options (a torch-free module), or None where it has none.
+        config: ``package.config:Model`` of its options, in a module that imports no torch; None if
+            it has no options.
         summary: one line for ``vq list-plugins``.
-        needs: modules beyond the package's own dependencies that must be importable for it to be built.
+        needs: modules that must be importable to build it, beyond the package's own dependencies.
 
     Raises:
-        ValueError: if the name or a location is malformed, or the summary is empty, or ``needs`` is no tuple.
+        ValueError: if the name or a location is malformed, the summary is empty, or ``needs`` is
+            not a tuple.
     """
 
     name: str
@@ -43,18 +45,16 @@ class ComponentSpec:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError(
-                f"component name {self.name!r}: expected lower-case words joined by hyphens"
-            )
+            expected = "expected lower-case words joined by hyphens"
+            raise ValueError(f"component name {self.name!r}: {expected}")
         for field, location in (("target", self.target), ("config", self.config)):
             left_out = field == "config" and location is None
             if not left_out and not _LOCATION.fullmatch(str(location)):
-                raise ValueError(
-                    f"{self.name}: {field} = {location!r}: expected 'package.module:Name'"
-                )
+                expected = "expected 'package.module:Name'"
+                raise ValueError(f"{self.name}: {field} = {location!r}: {expected}")
         if not self.summary.strip():
             raise ValueError(f"{self.name}: expected a summary of one line")
-        if not isinstance(self.needs, tuple):
-            raise ValueError(
-                f"{self.name}: needs = {self.needs!r}: expected a tuple of module names"
-            )
+        needs: object = self.needs  # a string would be a sequence of names too
+        if not isinstance(needs, tuple):
+            expected = "expected a tuple of module names"
+            raise ValueError(f"{self.name}: needs = {needs!r}: {expected}")

@@ -1,4 +1,4 @@
-"""The options of a component as a pydantic model. No torch here: ``vq show`` and ``--dry-run`` read these alone."""
+"""The options of a component as a pydantic model, without torch for ``vq show`` and dry runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pydantic import (
 
 
 class ComponentConfig(BaseModel):
-    """Base of every component's options: unknown keys are refused, values never change.
+    """Base of every component's options: unknown keys are refused, values cannot be changed.
 
-    Each field is described by the string literal below it; see ``descriptions``.
+    A string literal below each field describes it; see ``descriptions``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -43,9 +43,9 @@ class ComponentRef(BaseModel):
 
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """What the string literals below the fields of an options model say, by field name.
+    """The string literals below the fields of an options model, by field name.
 
-    Read from the source only when somebody asks: pydantic's own reading, at import, is a fifth of the start of vq.
+    They are read from the source on demand: pydantic's own reading, at import, is slow.
     """
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
@@ -60,39 +60,42 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _body(owner: type[BaseModel]) -> list[ast.stmt]:
-    """The statements of a class; none where its source is not at hand. ``inspect.getsource`` takes twice the time."""
+    """The statements of a class; none if its source is unavailable."""
     try:
-        lines, start = inspect.findsource(owner)
+        lines, start = inspect.findsource(owner)  # ``getsource`` takes twice the time
         tree = ast.parse("".join(lines))
     except (OSError, TypeError, SyntaxError):
         return []
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
-    first = [
-        (min([node.lineno, *(each.lineno for each in node.decorator_list)]), node)
-        for node in classes
-    ]
-    return next((node.body for line, node in first if line == start + 1), [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+            if first == start + 1:
+                return node.body
+    return []
 
 
 @dataclass(frozen=True)
 class OfKind:
-    """Marks a field of type ComponentRef with the kind of component it chooses."""
+    """Marks a ComponentRef field with the kind of component it chooses."""
 
     kind: str
 
 
 @dataclass(frozen=True)
 class OnDisk:
-    """Marks a field with a path: a run makes a relative one absolute, so that its config means the same everywhere."""
+    """Marks a path field: a run makes it absolute, so that its config is valid from anywhere.
+
+    Write it as ``folder: Annotated[Path, OnDisk()]``.
+    """
 
 
 def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-#: The type of a field that chooses another component, as in ``inner: QuantizerRef``. The registry validates the choice
-#: against that component's own options. The class that owns the field receives a factory in its place, to be called
-#: with what the builder injects (``dim``, ``codebook_size``, ``manifold``).
+#: Types of a field that chooses another component, as in ``inner: QuantizerRef``. The registry
+#: validates the choice against that component's own options. The class that owns the field receives
+#: a factory instead, to be called with what the builder injects (``dim``, ``manifold``, ...).
 ManifoldRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("manifold")]
 QuantizerRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("quantizer")]
 EstimatorRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("estimator")]
@@ -102,47 +105,47 @@ BackboneRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("backbon
 
 
 class CurvedConfig(ComponentConfig):
-    """What every manifold that is curved can be told."""
+    """Options of every curved manifold."""
 
     curvature: PositiveFloat = 1.0
-    """Curvature, without its sign: a sphere's is positive, that of hyperbolic space negative."""
+    """Absolute value of the curvature: positive on a sphere, negative in hyperbolic space."""
     learn_curvature: bool = False
     """Train the curvature too."""
     curvature_lr: PositiveFloat = 0.1
     """Learning rate of the curvature's logarithm, relative to the optimizer's."""
     curvature_span: Annotated[float, Field(gt=1)] = 10.0
-    """A learned curvature stays within this factor of the one given."""
+    """A learned curvature stays within this factor of its initial value."""
     gain: PositiveFloat = 1.0
     """Latents are scaled by gain/sqrt(D) before they are read as tangent vectors."""
 
 
 class RegularizerConfig(ComponentConfig):
-    """What every regularizer can be told."""
+    """Options of every regularizer."""
 
     weight: NonNegativeFloat = 1.0
     """Factor of this term in the loss; at 0 the term is not evaluated."""
     every: PositiveInt = 1
-    """Evaluate the term on every n-th training step only."""
+    """Evaluate the term on every n-th training step."""
     start: NonNegativeInt = 0
-    """First training step on which the term acts."""
+    """First training step on which the term is evaluated."""
 
 
 class CodebookConfig(ComponentConfig):
-    """What every quantizer with an explicit table of codes can be told."""
+    """Options of every quantizer with an explicit table of codes."""
 
     commitment_weight: NonNegativeFloat = 0.25
     """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
     init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "data"
-    """Where codes start, with the first training batch: around the origin, around the latents, or on them."""
+    """Initial codes, from the first training batch: random, some latents, or k-means."""
     init_scale: PositiveFloat | None = None
-    """Standard deviation of a coordinate for normal, uniform and wrapped-normal; left out, that of the latents."""
+    """Standard deviation per coordinate of random initial codes; null takes the latents'."""
     dead_codes: Literal["usage", "least-recently-used"] = "usage"
-    """Which codes are replaced by latents of the batch: those used too little, or not used for too long."""
+    """Which codes are replaced by latents: those used too little, or unused for too long."""
     dead_code_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """For usage: a code used less than this share of an equal usage is replaced; 0 never replaces."""
+    """For usage: codes below this share of an equal usage are replaced; 0 never replaces."""
     dead_code_patience: PositiveInt = 100
     """For least-recently-used: steps without a token after which a code is replaced."""
     dead_code_noise: NonNegativeFloat = 0.01
-    """Length of the noise on a code that takes a latent's place, relative to the latent."""
+    """Noise on the latent that replaces a code, relative to its length."""
     usage_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Decay per step of the running usage that the threshold is held against."""
+    """Decay per step of the running usage."""

@@ -1,14 +1,18 @@
-"""The whole map of the hooks: what a plugin may implement. Mark an implementation with ``@hookimpl``.
+"""Every hook that a plugin may implement. Mark an implementation with ``@hookimpl``.
 
-The first seven say which components a plugin provides. The rest follow a run from its config to its end. No hook
-returns a value that depends on the order of the plugins, and no mathematics lives here: that is what the interfaces
-Manifold, Quantizer, Regularizer and GradientEstimator are for.
+The first seven declare the components that a plugin provides. The rest follow a run from its
+config to its report. No answer depends on the order of the plugins, and no mathematics lives
+here: that is what the interfaces are for.
+
+The methods of a callback have the names and arguments of ``vq_run_start``, ``vq_metrics``,
+``vq_step_end``, ``vq_log`` and ``vq_run_end``. Where several processes train one model, the main
+process alone calls these hooks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
     from vqcore.plugin.protocols import CommandApp, ReportedRun, ResolvedConfig, TrainingRun
     from vqcore.plugin.report_section import Section
 
-#: The version of this interface. A plugin module states the one it was written for as ``VQ_API = 1``.
+#: The version of this interface. A plugin states the one it was written for: ``VQ_API = 1``.
 API_VERSION = 1
 PROJECT = "vqcore"
 
@@ -39,7 +43,7 @@ def vq_quantizers() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def vq_estimators() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
-    """The gradient estimators this plugin provides: targets are ``vqcore.GradientEstimator`` classes."""
+    """The estimators this plugin provides: targets are ``vqcore.GradientEstimator`` classes."""
 
 
 @hookspec
@@ -49,52 +53,58 @@ def vq_regularizers() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def vq_optimizers() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
-    """The optimizers this plugin provides: targets take ``params`` and return a ``torch.optim.Optimizer``."""
+    """The optimizers this plugin provides: targets return one for the argument ``params``."""
 
 
 @hookspec
 def vq_datasets() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
-    """The data sets this plugin provides: targets are ``vq.data.DataSource`` classes."""
+    """The data sets this plugin provides: targets are ``vqcore.DataSource`` classes."""
 
 
 @hookspec
 def vq_backbones() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
-    """The encoder and decoder pairs this plugin provides: targets are ``vq.models.backbones.Backbone`` classes."""
+    """The backbones this plugin provides: targets are ``vqcore.Backbone`` classes."""
 
 
 @hookspec
 def vq_check_config(config: ResolvedConfig) -> Iterable[str]:  # type: ignore[empty-body]
-    """Problems with a run's resolved config, one sentence each; any of them refuses the run (exit code 2)."""
+    """Problems with a resolved config, one sentence each; any of them refuses the run."""
 
 
 @hookspec
 def vq_run_start(run: TrainingRun) -> None:
-    """A run is set up and takes its first step next. ``run`` has config, model, device, folder and step."""
+    """A run is set up and its folder written; its first step comes next."""
 
 
 @hookspec
 def vq_metrics(run: TrainingRun, batch: Tensor) -> Mapping[str, float]:  # type: ignore[empty-body]
-    """Extra figures for a line of metrics.jsonl, asked for on logging steps only."""
+    """Further metrics for a line of metrics.jsonl, collected on log steps.
+
+    ``batch`` holds training samples of this step. A name that the line has already is ignored.
+    """
 
 
 @hookspec
 def vq_step_end(run: TrainingRun, step: int, losses: Mapping[str, Tensor]) -> None:
-    """A training step is complete. ``losses`` holds detached scalars on the device: reading one synchronises."""
+    """A training step is complete.
+
+    ``losses`` holds detached scalars on the device: reading one synchronises.
+    """
 
 
 @hookspec
-def vq_log(run: TrainingRun, metrics: Mapping[str, float]) -> None:
-    """A line of metrics.jsonl is complete, on logging steps only: ``metrics`` holds it."""
+def vq_log(run: TrainingRun, metrics: Mapping[str, Any]) -> None:
+    """A line of metrics.jsonl is written, on log steps: ``metrics`` holds it."""
 
 
 @hookspec
 def vq_run_end(run: TrainingRun, status: Literal["done", "failed", "interrupted"]) -> None:
-    """The run is over: ``status`` is ``done``, ``failed`` or ``interrupted``."""
+    """The run is over. Unless it failed, its checkpoint and summary.json are written."""
 
 
 @hookspec
 def vq_report(run: ReportedRun) -> Iterable[Section]:  # type: ignore[empty-body]
-    """Sections of ``vq report`` on a run that was found in its folder. ``run`` has config, folder, metrics and step."""
+    """Sections of ``vq report`` on a run that was found in its folder."""
 
 
 @hookspec

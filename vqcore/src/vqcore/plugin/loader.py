@@ -1,4 +1,4 @@
-"""Finding and loading plugins, one at a time: a broken one is recorded with its cause and stops nobody else."""
+"""Finding and loading plugins one at a time: a broken one is recorded and stops no other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -27,8 +28,8 @@ HOOK_NAMES = frozenset(name for name in vars(hooks) if name.startswith("vq_"))
 class Plugin:
     """One plugin and how loading it went.
 
-    ``status`` is ok, disabled, error, incompatible (``VQ_API`` absent or of another version) or clash (it provides
-    a name that another package provides too). ``error`` says why whenever the status is not ok.
+    ``status`` is ok, disabled, error, incompatible (``VQ_API`` absent or of another version) or
+    clash (another package provides one of its names too). ``error`` is the reason unless it is ok.
     """
 
     plugin: str
@@ -40,16 +41,18 @@ class Plugin:
     provides: dict[str, tuple[ComponentSpec, ...]] = field(default_factory=dict)
 
     def fail(self, status: str, error: str) -> None:
-        """Record a failure; what the plugin provided counts no longer."""
-        self.status, self.error, self.provides = status, error, {}
+        """Record a failure and withdraw what the plugin provided."""
+        self.status = status
+        self.error = error
+        self.provides = {}
 
     def is_called(self, name: str) -> bool:
-        """Whether a user who writes ``name`` means this plugin: by its own name or by its package's."""
+        """Whether ``name`` means this plugin: its own name or its package's."""
         return _normal(name) in {_normal(self.plugin), _normal(self.package)}
 
 
 class Refused(Exception):
-    """A plugin that loaded but breaks a rule of the interface."""
+    """A plugin that was imported but breaks a rule of the interface."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)
@@ -60,8 +63,8 @@ def _normal(name: str) -> str:
     return name.replace("_", "-").lower()
 
 
-def describe(error: BaseException) -> str:
-    """An exception in one line, with the place for a syntax error."""
+def describe_error(error: BaseException) -> str:
+    """An exception in one line; a syntax error with its place."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
     text = " ".join(str(error).split())
@@ -69,7 +72,7 @@ def describe(error: BaseException) -> str:
 
 
 def disabled_names() -> list[str]:
-    """The plugins or packages that the environment variable ``VQ_DISABLE_PLUGINS`` names, by commas or spaces."""
+    """Plugins or packages in ``VQ_DISABLE_PLUGINS``, separated by commas or spaces."""
     return os.environ.get(DISABLE_VARIABLE, "").replace(",", " ").split()
 
 
@@ -77,7 +80,7 @@ class Loader:
     """Loads plugins into a pluggy manager and keeps a record of each.
 
     Args:
-        discover: look for installed plugins (entry-point group ``vqcore``); False leaves only what is given here.
+        discover: load the installed plugins (entry-point group ``vqcore``).
         files: plugin files, loaded after the installed ones.
         disabled: plugin or package names that are recorded but not imported.
     """
@@ -90,11 +93,12 @@ class Loader:
         self.plugins: list[Plugin] = []
         self._disabled = list(disabled)
         for package, version, entry in _entry_points() if discover else ():
-            self._load(Plugin(entry.name, package, version), entry.load)
+            self.load(Plugin(entry.name, package, version), entry.load)
         for path in dict.fromkeys(files):
-            self._load(Plugin(path.stem, str(path), "file"), lambda path=path: _import_file(path))
+            self.load(Plugin(path.stem, str(path), "file"), partial(_import_file, path))
 
-    def _load(self, record: Plugin, importer: Any) -> None:
+    def load(self, record: Plugin, importer: Callable[[], Any]) -> None:
+        """Load one plugin by calling ``importer``, and keep its record."""
         self.plugins.append(record)
         if any(record.is_called(name) for name in self._disabled):
             record.fail("disabled", f"named in {DISABLE_VARIABLE}")
@@ -112,10 +116,8 @@ class Loader:
             raise
         except Refused as error:
             record.fail(error.status, str(error))
-        except (
-            BaseException
-        ) as error:  # also SystemExit: a plugin must not end the program that only lists it
-            record.fail("error", describe(error))
+        except BaseException as error:  # also SystemExit: a plugin must not end the program
+            record.fail("error", describe_error(error))
         if record.status != "ok" and self.manager.has_plugin(key):
             self.manager.unregister(name=key)
 
@@ -141,35 +143,33 @@ class Loader:
 
 
 def _entry_points() -> list[tuple[str, str, metadata.EntryPoint]]:
-    """Package, version and entry point of every installed plugin, in the order in which they are loaded."""
+    """Package, version and entry point of every installed plugin, in the order of loading."""
     found = [(*_package(entry), entry) for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)]
     return sorted(found, key=lambda each: (each[0], each[2].name))
 
 
 def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
-    """Name and version of the package an entry point belongs to; ``?`` where its metadata is damaged."""
+    """Name and version of an entry point's package; ``?`` if its metadata is damaged."""
     try:
-        about = entry.dist.metadata  # parsed anew each time it is asked for
+        distribution: Any = entry.dist
+        about = distribution.metadata  # parsed again at each access
         return about["Name"] or "?", about["Version"] or "?"
     except Exception:  # half-removed packages: each Python version fails in its own way
         return "?", "?"
 
 
 def _check_module(module: Any) -> None:
-    """Refuse a module that does not state the version of the interface, or defines a hook and forgot to mark it."""
+    """Refuse a module without a valid ``VQ_API``, or with a hook that is not marked as one."""
     if not isinstance(module, ModuleType):
         raise Refused("error", f"the entry point names {module!r}: expected a module")
     api = getattr(module, "VQ_API", None)
     if type(api) is not int:
-        raise Refused(
-            "incompatible",
-            f"VQ_API = {api!r}: expected VQ_API = {hooks.API_VERSION} in {module.__name__}",
-        )
+        expected = f"expected VQ_API = {hooks.API_VERSION} in {module.__name__}"
+        raise Refused("incompatible", f"VQ_API = {api!r}: {expected}")
     if api != hooks.API_VERSION:
         fix = "upgrade vqcore" if api > hooks.API_VERSION else "upgrade the plugin"
-        raise Refused(
-            "incompatible", f"VQ_API = {api}: this vqcore speaks version {hooks.API_VERSION}; {fix}"
-        )
+        text = f"VQ_API = {api}: this vqcore supports version {hooks.API_VERSION}; {fix}"
+        raise Refused("incompatible", text)
     for name in sorted(HOOK_NAMES & vars(module).keys()):
         function = vars(module)[name]
         if inspect.isfunction(function) and not hasattr(function, f"{hooks.PROJECT}_impl"):
@@ -177,21 +177,19 @@ def _check_module(module: Any) -> None:
 
 
 def _import_file(path: Path) -> ModuleType:
-    """Import one plugin file under its stem, so that its own ``stem:Class`` targets can be found."""
+    """Import a plugin file under its stem, so that its ``stem:Class`` targets can be imported."""
     if not path.is_file():
         raise FileNotFoundError(f"no such plugin file: {path}")
     if path.suffix != ".py" or not path.stem.isidentifier():
-        raise Refused(
-            "error", f"{path}: expected a Python file named like a module, as in my_plugin.py"
-        )
+        expected = "expected a Python file named like a module, as in my_plugin.py"
+        raise Refused("error", f"{path}: {expected}")
     loaded = sys.modules.get(path.stem)
     if loaded is not None and _is_at(path, getattr(loaded, "__file__", None)):
         return loaded
     found = None if loaded is not None else importlib.util.find_spec(path.stem)
     if loaded is not None or (found is not None and not _is_at(path, found.origin)):
-        raise Refused(
-            "error", f"the name {path.stem!r} is taken by another module: rename the file"
-        )
+        text = f"the name {path.stem!r} is taken by another module: rename the file"
+        raise Refused("error", text)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise Refused("error", f"{path} is not a Python file")

@@ -1,4 +1,4 @@
-"""What the life-cycle hooks receive, as types: what a plugin may rely on, without importing the command or torch."""
+"""What the life-cycle hooks receive, as types: the attributes that a plugin may rely on."""
 
 from __future__ import annotations
 
@@ -20,25 +20,20 @@ class ResolvedConfig(Protocol):
     @property
     def settings(self) -> Any:
         """The plain settings, an attribute each: ``settings.codebook_size``."""
-        ...
 
     @property
     def components(self) -> Mapping[str, Component]:
         """The component of each kind that a run has one of."""
-        ...
 
     @property
     def regularizers(self) -> Mapping[str, Component]:
         """The chosen regularizers by name."""
-        ...
 
     def dump(self) -> dict[str, Any]:
         """Plain values, every option of every component included: what config.yaml holds."""
-        ...
 
     def title(self) -> str:
-        """The names of the choices that tell runs apart, as in ``digits-poincare-codebook-homology``."""
-        ...
+        """The choices that tell runs apart, as in ``digits-poincare-codebook-homology``."""
 
 
 class RunFolder(Protocol):
@@ -47,51 +42,42 @@ class RunFolder(Protocol):
     @property
     def path(self) -> Path:
         """Where it is."""
-        ...
 
 
 class TrainingRun(Protocol):
-    """A run in training, as ``vq_run_start``, ``vq_metrics``, ``vq_step_end``, ``vq_log`` and ``vq_run_end`` see it."""
+    """A run in training, as callbacks and life-cycle hooks see it."""
 
     @property
     def config(self) -> ResolvedConfig:
         """The resolved config."""
-        ...
 
     @property
     def model(self) -> nn.Module:
         """The autoencoder: ``model.backbone`` around ``model.bottleneck``."""
-        ...
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        ...
 
     @property
     def folder(self) -> RunFolder:
         """The run folder."""
-        ...
 
     @property
     def source(self) -> DataSource:
         """The data set."""
-        ...
 
     @property
     def test_split(self) -> Split:
         """The held-out samples."""
-        ...
 
     @property
     def step(self) -> int:
         """Training steps done."""
-        ...
 
     @property
     def total_steps(self) -> int:
         """Training steps of the whole run."""
-        ...
 
 
 class ReportedRun(Protocol):
@@ -100,22 +86,18 @@ class ReportedRun(Protocol):
     @property
     def config(self) -> ResolvedConfig | None:
         """The resolved config; None where a plugin that it needs is missing."""
-        ...
 
     @property
     def folder(self) -> RunFolder:
         """The run folder."""
-        ...
 
     @property
     def metrics(self) -> Sequence[Mapping[str, Any]]:
         """The lines of metrics.jsonl."""
-        ...
 
     @property
     def step(self) -> int:
         """Training steps done."""
-        ...
 
 
 class CommandApp(Protocol):
@@ -123,4 +105,3 @@ class CommandApp(Protocol):
 
     def command(self, name: str) -> Callable[[Callable[..., Any]], Any]:
         """A decorator that adds a function as a command."""
-        ...

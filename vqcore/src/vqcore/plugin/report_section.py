@@ -1,6 +1,7 @@
-"""What a section of a report is made of: figures as data. ``vq report`` draws them, so that all look and read alike.
+"""The parts of a report, as data: plugins describe them, ``vq report`` draws them.
 
-A plugin returns ``Section``s from the hook ``vq_report``. Texts are plain: nothing in them is read as markup.
+A plugin returns ``Section``s from the hook ``vq_report``. Texts are plain: markup in them is shown
+as text.
 """
 
 from __future__ import annotations
@@ -10,28 +11,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 Point = tuple[float, float]
+SeriesKind = Literal["line", "paths", "dots", "points", "bars", "intervals"]
 
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together: a curve, a cloud, or bars.
+    """Data points that belong together: a curve, a scatter plot, or bars.
 
     Attributes:
-        name: in the legend; a series without one is not in it.
-        points: (x, y) of each; of ``spans`` the start and the end. A point that is not finite interrupts a line.
-        kind: ``line``; ``ways``, a line that is faint and says nothing when it is pointed at; ``dots``; ``dust``, many
-            small faint dots; ``bars``, from 0 up to y; ``spans``, from start to end, one below the other.
-        color: place in the palette, from 0; None takes the next one free, -1 is a quiet grey.
-        dashed: a broken line.
-        hollow: dots that are circles.
-        right: measured on a second axis, at the right.
-        sizes: radius of each dot, pixels.
-        notes: what each point says when it is pointed at.
+        name: shown in the legend; a series without a name is left out of it.
+        points: (x, y) of each point; for ``intervals``, (start, end). A point that is not finite
+            interrupts a line.
+        kind: ``line``; ``paths``, faint lines without tooltips; ``dots``; ``points``, many small
+            faint dots; ``bars`` from 0 up to y; ``intervals`` from start to end, one per row.
+        color: index into the palette; None takes the next free color, -1 is grey.
+        dashed: draw a dashed line.
+        hollow: draw dots as circles.
+        right: use the second y axis, on the right.
+        sizes: radius of each dot in pixels.
+        notes: tooltip of each point.
     """
 
     name: str
     points: Sequence[Point]
-    kind: Literal["line", "ways", "dots", "dust", "bars", "spans"] = "line"
+    kind: SeriesKind = "line"
     color: int | None = None
     dashed: bool = False
     hollow: bool = False
@@ -42,19 +45,19 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series on common axes.
+    """Series on shared axes.
 
     Attributes:
-        title: one line above it.
+        title: one line above the chart.
         series: drawn in this order, later ones on top.
-        x, y, right: what the axes show, with the unit.
-        log: the left axis is logarithmic; what is not positive is left out.
-        zero: the left axis begins at 0, as it does where there are bars.
-        square: as high as wide, both axes in the same units, and no ticks: a map.
-        disk: the unit circle is drawn, as the edge of a map.
-        diagonal: the line y = x is drawn.
-        x_range, y_range: of the axes; what the points take up by default.
-        note: a sentence below it.
+        x, y, right: axis labels, with the unit.
+        log: logarithmic left axis; values that are not positive are left out.
+        zero: start the left axis at 0; bars always do.
+        square: a map: square, equal units on both axes, no ticks.
+        disk: draw the unit circle as the edge of a map.
+        diagonal: draw the line y = x.
+        x_range, y_range: axis limits; by default they fit the data.
+        note: a sentence below the chart.
     """
 
     title: str
@@ -73,20 +76,20 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture.
+class Image:
+    """An image file.
 
     Attributes:
-        title: one line above it.
-        data: the PNG, JPEG or WebP file.
-        about: what it shows, for those who cannot see it.
-        pixels: enlarged with hard edges, as small pictures should be.
-        note: a sentence below it.
+        title: one line above the image.
+        data: the content of a PNG, JPEG or WebP file; the page compresses a large one.
+        alt: alternative text.
+        pixels: enlarge with hard edges, for images of few pixels.
+        note: a sentence below the image.
     """
 
     title: str
     data: bytes
-    about: str
+    alt: str
     pixels: bool = False
     note: str = ""
 
@@ -99,19 +102,19 @@ class Text:
 
 
 class Strong(str):
-    """A cell of a table that is picked out."""
+    """A highlighted table cell."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of short texts; the first cell of each is its heading.
+    """Rows of short texts; the first cell of each row is its heading.
 
     Attributes:
-        head: of the columns.
-        rows: each as long as ``head``; a cell that is ``Strong`` is picked out.
-        folded: a line that stands in the table's place until it is chosen; the table is in view where it is empty.
+        head: column headings.
+        rows: each as long as ``head``; cells of type ``Strong`` are highlighted.
+        folded: label that unfolds the table; an empty label shows the table at once.
     """
 
     head: Sequence[str]
@@ -121,10 +124,9 @@ class Table:
 
 @dataclass(frozen=True)
 class Facts:
-    """The few numbers that matter most.
+    """The few numbers that matter most, in large type.
 
-    Attributes:
-        items: of each its name, the value, and a few words on it (unit, of how many), which may be empty.
+    Each item is a name, a value and a detail (unit or total), which may be empty.
     """
 
     items: Sequence[tuple[str, str, str]]
@@ -132,54 +134,48 @@ class Facts:
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames in one place, the last one in view until another is chosen.
+    """Charts or images in one place; the reader chooses which is visible, at first the last one.
 
     Attributes:
-        title: one line above it.
-        frames: a short label, as of a step, and what is shown; 12 at most.
-        note: a sentence below it.
+        title: one line above the frames.
+        frames: a short label, such as the step, and the content of each; at most 12.
+        note: a sentence below the frames.
     """
 
     title: str
-    frames: Sequence[tuple[str, Chart | Picture]]
+    frames: Sequence[tuple[str, Chart | Image]]
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Small pictures, each with a line below it.
+    """Small images with captions.
 
     Attributes:
-        title: one line above it.
-        items: the line, and the picture (its title is not shown).
-        note: a sentence below it.
+        title: one line above the gallery.
+        items: caption and image of each; titles of these images are not shown.
+        note: a sentence below the title.
     """
 
     title: str
-    items: Sequence[tuple[str, Picture]]
+    items: Sequence[tuple[str, Image]]
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Blocks under a heading of their own, as those of one of several runs."""
+    """Blocks under their own heading, such as those of one of several runs."""
 
     title: str
     blocks: Sequence[Block]
 
 
-Block = Chart | Picture | Text | Table | Facts | Frames | Gallery | Group
+Block = Chart | Image | Text | Table | Facts | Frames | Gallery | Group
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report with a heading.
-
-    Attributes:
-        title: the heading.
-        blocks: what is in it.
-        lead: a sentence below the heading that says how to read it.
-    """
+    """A section of the report; ``lead``, a sentence below its title, explains how to read it."""
 
     title: str
     blocks: Sequence[Block]

@@ -1,1 +1,1 @@
-"""The search for the nearest code, the only place that does it."""
+"""The search for the nearest code, used by every manifold."""

@@ -1,6 +1,10 @@
-"""The search for the nearest code, the only place that does it: tiled, in float32 or float64, never N x K at once."""
+"""Nearest-code search in affine form: tiled, in float32 or float64, never N x K at once."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,19 +14,12 @@ from vqcore.search import cpu, cuda
 
 
 def search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """argmin_k query . weight_k + bias_k for every row; the lowest index wins a tie.
+    """argmin_k query . weight_k + bias_k, (N,) int64; the lowest index wins a tie.
 
-    A compiled graph holds the search as one operator, ``vqcore::nearest``, for any N without a graph break; an
-    exported one holds an ordinary product, N x K at once, and ``argmin``, which every runtime knows.
-
-    Args:
-        query: (N, S).
-        weight: (K, S).
-        bias: (K,).
-
-    Returns:
-        Indices (N,), int64. Extra memory is O(N + tile), whatever N x K is. Half precision is raised to float32
-        and autocast is off: both, like TF32, choose wrong codes.
+    The query is (N, S), the weight (K, S) and the bias (K,). Extra memory is O(N + tile).
+    Half precision is raised to float32, and autocast and TF32 are off: all of them choose wrong
+    codes. A compiled graph holds the search as one operator, ``vqcore::nearest``, without a graph
+    break. An exported graph holds a plain product, N x K at once, and ``argmin``.
     """
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
     query, weight, bias = (x.detach().to(dtype) for x in (query, weight, bias))
@@ -37,7 +34,7 @@ def search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 @torch.no_grad()
 def _search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     kind = query.device.type
-    with torch.autocast(kind, enabled=False), _FullPrecision(kind):
+    with torch.autocast(kind, enabled=False), _full_precision(kind):
         find = cpu.find if kind == "cpu" else cuda.find
         return find(query, weight, bias)
 
@@ -52,22 +49,20 @@ def _(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return query.new_empty(query.shape[0], dtype=torch.int64)
 
 
-class _FullPrecision:
-    """Float32 products without TF32 or bfloat16 inside, whatever the process has set."""
-
-    def __init__(self, kind: str) -> None:
-        backends = torch.backends
-        used = {
-            "cpu": (backends.mkldnn.matmul, backends.mkldnn.conv),
-            "cuda": (backends.cuda.matmul,),
-        }
-        lowered = [(one, one.fp32_precision) for one in used.get(kind, ())]
-        self.lowered = [(one, value) for one, value in lowered if value not in ("none", "ieee")]
-
-    def __enter__(self) -> None:
-        for backend, _ in self.lowered:
-            backend.fp32_precision = "ieee"
-
-    def __exit__(self, *exc: object) -> None:
-        for backend, value in self.lowered:
+@contextmanager
+def _full_precision(kind: str) -> Iterator[None]:
+    """Inside, float32 products use neither TF32 nor bfloat16, whatever the process has set."""
+    backends: Any = torch.backends
+    used: dict[str, tuple[Any, ...]] = {
+        "cpu": (backends.mkldnn.matmul, backends.mkldnn.conv),
+        "cuda": (backends.cuda.matmul,),
+    }
+    before = [(backend, backend.fp32_precision) for backend in used.get(kind, ())]
+    lowered = [(backend, value) for backend, value in before if value not in ("none", "ieee")]
+    for backend, _ in lowered:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, value in lowered:
             backend.fp32_precision = value

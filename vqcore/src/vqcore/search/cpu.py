@@ -1,4 +1,4 @@
-"""The search on a CPU: tiles of rows and codes that stay in the cache."""
+"""Nearest-code search on a CPU: tiles of rows and codes that stay in the cache."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Scores that a processor holds at a time, 4 MB in float32, of at least so many codes: as fast at every width.
-TILE_CPU, TILE_CODES = 1024 * 1024, 2048
-#: Threads that a tile grows with; with more of them each has a smaller share.
+#: Scores that one thread holds at a time, 4 MB in float32, and the least number of codes in a tile.
+TILE_CPU = 1024 * 1024
+TILE_CODES = 2048
+#: Threads that a tile grows with; beyond them each thread has a smaller share.
 MOST_THREADS = 8
 #: Scores below which one product and one ``argmin`` are as fast as anything.
 FEW = 64 * 1024
-#: Codes whose least score is taken before the code is looked for: ``amin`` over a row reads a vector of numbers at a
-#: time and ``argmin`` one, which takes ten times as long. More would leave the range of ``PLACES``.
+#: Codes of a block: its least score is found first, by ``amin``, which is vectorized over a row
+#: where ``argmin`` is not. More codes would leave the range of ``PLACES``.
 BLOCK = 64
 #: 4^-j for the place j in a block.
 PLACES = tuple(4.0**-place for place in range(BLOCK))
-#: Images that rows are passed as to a convolution; ATen leaves fewer than 16 to a slower kernel.
+#: Images that rows are passed to a convolution as; ATen uses a slower kernel for fewer than 16.
 IMAGES = 16
 
 
 def find(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Tiles of rows and codes that stay in the cache; a row keeps the best code of the tiles before."""
+    """Indices (N,) as ``affine.search`` defines them, of float32 or float64 tensors."""
     n, k = query.shape[0], weight.shape[0]
     if n * k <= FEW:
         return torch.addmm(bias, query, weight.T).argmin(1)
-    if k >= 4 * BLOCK and k % BLOCK:  # whole blocks: no row ever chooses one of the added codes
-        weight, bias = (
-            F.pad(weight, (0, 0, 0, -k % BLOCK)),
-            F.pad(bias, (0, -k % BLOCK), value=torch.inf),
-        )
+    if k >= 4 * BLOCK and k % BLOCK:  # pad to whole blocks with codes that no row ever chooses
+        weight = F.pad(weight, (0, 0, 0, -k % BLOCK))
+        bias = F.pad(bias, (0, -k % BLOCK), value=torch.inf)
     tile = TILE_CPU * min(torch.get_num_threads(), MOST_THREADS) * 4 // query.element_size()
     codes = min(weight.shape[0], max(TILE_CODES, tile // n // BLOCK * BLOCK))
     rows = min(n, max(1, tile // codes // IMAGES * IMAGES))
@@ -47,7 +46,7 @@ def find(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _least(query: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Least score (N,) of each row and its code (N,): first the block that holds the least score, then the code."""
+    """Least score (N,) of each row and its code (N,): the block that holds it, then the code."""
     scores = _affine(query, weight, bias)
     n, k = scores.shape
     if k % BLOCK or k == BLOCK:
@@ -60,10 +59,10 @@ def _least(query: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _first(hits: Tensor) -> Tensor:
-    """Place (N,) of the first 1 in rows (N, BLOCK) of 0 and 1, in a third of the time of ``argmax``.
+    """Place (N,) of the first 1 in rows (N, BLOCK) of 0 and 1; faster than ``argmax``.
 
-    The sum of 4^-j over the places j of the ones is at least that of the first one and below 4/3 of it, so that its
-    exponent tells which it is.
+    The sum of 4^-j over the places j of the ones is at least that of the first one and below 4/3 of
+    it, so that its exponent identifies the first.
     """
     return (1 - torch.frexp(hits @ hits.new_tensor(PLACES)).exponent) // 2
 
@@ -71,8 +70,9 @@ def _first(hits: Tensor) -> Tensor:
 def _affine(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """query @ weight.T + bias, (N, K), contiguous.
 
-    Products go to a BLAS that keeps its AVX-512 kernels for one maker's processors, convolutions to oneDNN, which
-    has them for all: as a convolution of 1 x 1 the product takes half the time on another maker's.
+    Matrix products go to a BLAS that reserves its AVX-512 kernels for one vendor's processors;
+    convolutions go to oneDNN, which does not. As a 1 x 1 convolution the product takes half the
+    time on the others.
     """
     n, k = query.shape[0], weight.shape[0]
     suits = query.dtype == torch.float32 and n >= 4 * IMAGES

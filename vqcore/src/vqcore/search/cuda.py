@@ -1,16 +1,16 @@
-"""The search on an accelerator: tiles of rows, each against every code."""
+"""Nearest-code search on an accelerator: tiles of rows, each against every code."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-#: Scores held at a time: larger pieces than on a CPU keep an accelerator busy.
+#: Scores held at a time: an accelerator needs larger tiles than a CPU to stay busy.
 TILE_SCORES = 32 * 1024 * 1024
 
 
 def find(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Tiles of rows, each against every code."""
+    """Indices (N,) as ``affine.search`` defines them, of float32 or float64 tensors."""
     n, k = query.shape[0], weight.shape[0]
     rows = max(1, min(n, TILE_SCORES // k))
     scores = query.new_empty(rows, k)

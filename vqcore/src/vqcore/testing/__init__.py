@@ -6,11 +6,9 @@
         def make(self):
             return Mine()
 
-pytest collects the checks; ``violations(TestMine())`` runs them without it. Each check is one rule, named in the
-message when it is broken; ``rules(TestMine)`` lists them.
+pytest collects the checks; ``violations(TestMine())`` runs them without it. Each check is one rule,
+named in the message if it is broken; ``rules(TestMine)`` lists them.
 """
-
-from __future__ import annotations
 
 from vqcore.testing.estimator import EstimatorConformance
 from vqcore.testing.manifold import ManifoldConformance

@@ -1,4 +1,4 @@
-"""What every plugin must hold: how it declares what it provides."""
+"""What must hold for every plugin: its declarations."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.interfaces.backbone import Backbone
+from vqcore.interfaces.dataset import DataSource
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.quantizer import Quantizer
@@ -28,15 +30,22 @@ from vqcore.plugin.loader import Loader, Plugin
 from vqcore.plugin.registry import Registry, default_registry, inner_kinds
 from vqcore.testing.rules import expect, fail, rule
 
-#: The interface of each kind whose targets are classes of the core's.
+#: The interface of each kind that has one.
 BASES: dict[str, type] = {
     "manifold": Manifold,
     "quantizer": Quantizer,
     "estimator": GradientEstimator,
     "regularizer": Regularizer,
+    "dataset": DataSource,
+    "backbone": Backbone,
 }
-#: Imports the modules named in argv, in an interpreter of its own, and tells whether torch came along.
-_PROBE = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; print('torch' in sys.modules)"
+#: Imports the modules in argv in a fresh interpreter, and prints whether that imports torch.
+_PROBE = """
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+print("torch" in sys.modules)
+"""
 
 
 @dataclass(frozen=True)
@@ -55,9 +64,9 @@ class PluginConformance:
 
     Attributes:
         plugin: the plugin's module or its dotted name.
-        package: instead, the package (or plugin) whose record in ``registry()`` is meant.
-        torch_free: whether plugin and config modules must not import torch; False for a plugin in a single file that
-            holds its classes too.
+        package: instead, a package (or plugin) in ``registry()``.
+        torch_free: whether plugin and config modules must not import torch; False for a plugin in a
+            single file, together with its classes.
     """
 
     plugin: ModuleType | str | None = None
@@ -65,7 +74,7 @@ class PluginConformance:
     torch_free: bool = True
 
     def registry(self) -> Registry:
-        """Where ``package`` is looked up: the installed plugins."""
+        """Where ``package`` is looked up; the installed plugins by default."""
         return default_registry()
 
     def required(self, kind: str, name: str) -> dict[str, Any]:
@@ -73,15 +82,16 @@ class PluginConformance:
         return {}
 
     def injected(self, kind: str) -> dict[str, Any] | None:
-        """What the builder gives a component of this kind beside its options; None where it is not built here."""
-        sizes = {"dim": 8, "codebook_size": 16, "manifold": Euclidean()}
-        return {
+        """What the builder passes besides options; None if the kit does not build this kind."""
+        sizes: dict[str, Any] = {"dim": 8, "codebook_size": 16, "manifold": Euclidean()}
+        injected: dict[str, dict[str, Any]] = {
             "manifold": {},
             "quantizer": sizes,
             "estimator": {"manifold": sizes["manifold"]},
             "regularizer": {},
             "optimizer": {"params": [nn.Parameter(torch.zeros(3))]},
-        }.get(kind)
+        }
+        return injected.get(kind)
 
     # -- the module ----------------------------------------------------------
 
@@ -95,120 +105,101 @@ class PluginConformance:
 
     @rule
     def test_loads(self) -> None:
-        """The plugin loads without an error or a clash, and provides a component or follows a run."""
+        """The plugin loads without an error or a clash, and implements a hook."""
         _, records = self._loaded()
         for record in records:
             expect(record.status == "ok", f"{record.plugin} is {record.status}: {record.error}")
-        marked = [
-            name for module in self._modules() for name in vars(module) if name.startswith("vq_")
-        ]
-        expect(marked, "no hook")
+        names = [name for module in self._modules() for name in vars(module)]
+        expect(any(name.startswith("vq_") for name in names), "no hook")
 
     @rule
     def test_import_is_torch_free(self) -> None:
-        """Plugin and config modules import no torch, so that listing plugins and validating options stay fast."""
+        """Plugin and config modules import no torch, so that listing and validating stay fast."""
         if not self.torch_free:
             return
         modules = list(self._modules())
-        names = {module.__name__ for module in modules}
-        names |= {
-            each.spec.config.partition(":")[0] for each in self._declared() if each.spec.config
-        }
+        configs = [each.spec.config for each in self._declared() if each.spec.config]
+        found = {module.__name__ for module in modules}
+        names = sorted(found | {config.partition(":")[0] for config in configs})
         folders = [str(Path(module.__file__).parent) for module in modules if module.__file__]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([*(p for p in sys.path if p), *folders]),
-        }
+        search_path = os.pathsep.join([*(p for p in sys.path if p), *folders])
         done = subprocess.run(
-            [sys.executable, "-c", _PROBE, *sorted(names)],
-            env=environment,
+            [sys.executable, "-c", _PROBE, *names],
+            env={**os.environ, "PYTHONPATH": search_path},
             capture_output=True,
             text=True,
             check=False,
         )
-        named = ", ".join(sorted(names))
-        expect(done.returncode == 0, f"importing {named} failed: {done.stderr.strip()[-300:]}")
-        expect(done.stdout.split()[-1:] == ["False"], f"importing {named} imports torch")
+        what = f"importing {', '.join(names)}"
+        expect(done.returncode == 0, f"{what} failed: {done.stderr.strip()[-300:]}")
+        expect(done.stdout.split()[-1:] == ["False"], f"{what} imports torch")
 
     # -- what it declares ----------------------------------------------------
 
     @rule
     def test_specs_are_valid(self) -> None:
-        """Each component has a name of its own in its kind and a summary of one line."""
+        """Each component has a unique name in its kind and a summary of one line."""
         declared = list(self._declared())
         for each in declared:
-            twice = [
-                other
-                for other in declared
-                if (other.kind, other.spec.name) == (each.kind, each.spec.name)
-            ]
-            expect(len(twice) == 1, f"{each} is declared {len(twice)} times")
+            times = sum(str(other) == str(each) for other in declared)
+            expect(times == 1, f"{each} is declared {times} times")
             summary = each.spec.summary
-            expect(
-                "\n" not in summary and len(summary) <= 100,
-                f"{each}: a summary of more than a line: {summary!r}",
-            )
+            short = "\n" not in summary and len(summary) <= 100
+            expect(short, f"{each}: a summary of more than a line: {summary!r}")
 
     @rule
     def test_targets_fit_their_kind(self) -> None:
-        """Each target can be imported and is a class of its kind's interface with nothing left abstract."""
+        """Each target can be imported and is a concrete class of its kind's interface."""
         for each in self._declared():
             target, base = _imported(each.spec.target, each), BASES.get(each.kind)
             if base is None:
                 expect(callable(target), f"{each}: {each.spec.target} cannot be called")
                 continue
             right = isinstance(target, type) and issubclass(target, base)
-            expect(right, f"{each}: {each.spec.target} is no {base.__module__}.{base.__name__}")
+            expect(right, f"{each}: {each.spec.target} is not a {base.__module__}.{base.__name__}")
             left = sorted(getattr(target, "__abstractmethods__", ()))
             expect(not left, f"{each}: {each.spec.target} leaves {', '.join(left)} abstract")
 
     @rule
     def test_options_are_a_model(self) -> None:
-        """Options are a ComponentConfig: unknown keys are refused and values cannot be changed."""
+        """Options are a ComponentConfig: unknown keys are refused, values cannot be changed."""
         for each, model in self._models():
             right = isinstance(model, type) and issubclass(model, ComponentConfig)
-            expect(right, f"{each}: {each.spec.config} is no vqcore.ComponentConfig")
+            expect(right, f"{each}: {each.spec.config} is not a vqcore.ComponentConfig")
             settings = model.model_config
             strict = settings.get("extra") == "forbid" and settings.get("frozen")
-            expect(strict, f"{each}: {each.spec.config} lets unknown keys or changes through")
+            expect(strict, f"{each}: {each.spec.config} allows unknown keys or changes")
 
     @rule
     def test_options_are_described(self) -> None:
         """Every option has a description: a string below its field."""
         for each, model in self._models():
-            told = descriptions(model)
+            found = descriptions(model)
             for name, info in model.model_fields.items():
-                text = told.get(name) or info.description or ""
-                expect(
-                    text.strip(), f"{each}: option {name!r} of {each.spec.config} is not described"
-                )
+                text = found.get(name) or info.description or ""
+                label = f"{each}: option {name!r} of {each.spec.config}"
+                expect(text.strip(), f"{label} is not described")
 
     @rule
     def test_constructors_take_their_options(self) -> None:
-        """Each constructor takes every option as a keyword, and what is injected, and asks for nothing else."""
+        """Each constructor takes every option as a keyword and requires only injected ones more."""
         for each in self._declared():
-            target = _imported(each.spec.target, each)
-            options = _imported(each.spec.config, each).model_fields if each.spec.config else {}
-            given = {*options, *(self.injected(each.kind) or {})}
-            parameters = inspect.signature(target).parameters.values()
+            label, injected = f"{each}: {each.spec.target}", self.injected(each.kind)
+            config = each.spec.config
+            options = set(_imported(config, each).model_fields) if config else set()
+            parameters = inspect.signature(_imported(each.spec.target, each)).parameters.values()
+            named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+            keywords = [p for p in parameters if p.kind in named]
+            refused = ", ".join(sorted(options - {p.name for p in keywords}))
             takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-            known = {
-                p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-            }
-            if not takes_any:
-                refused = sorted({*options} - known)
-                expect(
-                    not refused, f"{each}: {each.spec.target} does not take {', '.join(refused)}"
-                )
-            asked = {p.name for p in parameters if p.default is p.empty and p.name in known}
-            expect(
-                self.injected(each.kind) is None or asked <= given,
-                f"{each}: {each.spec.target} asks for {', '.join(sorted(asked - given))}, which is no option",
-            )
+            expect(takes_any or not refused, f"{label} does not take {refused}")
+            required = {p.name for p in keywords if p.default is p.empty}
+            more = ", ".join(sorted(required - options - set(injected or {})))
+            expect(injected is None or not more, f"{label} requires {more}, which is no option")
 
     @rule
     def test_defaults_build(self) -> None:
-        """Each component is built by its name alone, or with the ``required`` options where some have no default."""
+        """Each component is built from its name alone, or with ``required`` options."""
         registry, records = self._loaded()
         for record in records:
             for each in _declared_by(record):
@@ -219,7 +210,7 @@ class PluginConformance:
 
     @rule
     def test_inner_components_have_defaults(self) -> None:
-        """An option that chooses another component has a default that is known, so that the name alone is enough."""
+        """An option that chooses another component has a default that the registry knows."""
         registry, _ = self._loaded()
         for each, model in self._models():
             for name, kind in inner_kinds(model).items():
@@ -227,10 +218,10 @@ class PluginConformance:
                 expect(not info.is_required(), f"{each}: option {name!r} has no default")
                 registry.resolve(kind, info.get_default(call_default_factory=True))
 
-    # -- what the checks are made of -----------------------------------------
+    # -- the plugin ----------------------------------------------------------
 
     def _loaded(self) -> tuple[Registry, list[Plugin]]:
-        """A registry that knows the plugin, and its records in it."""
+        """A registry with the plugin, and the plugin's records in it."""
         if self.plugin is not None:
             return _registry_with(self._module())
         expect(self.package, "neither plugin nor package is set")
@@ -240,10 +231,12 @@ class PluginConformance:
         return registry, records
 
     def _module(self) -> ModuleType:
-        return importlib.import_module(self.plugin) if isinstance(self.plugin, str) else self.plugin
+        if isinstance(self.plugin, ModuleType):
+            return self.plugin
+        return importlib.import_module(str(self.plugin))
 
     def _modules(self) -> Iterator[ModuleType]:
-        """The plugin's modules: one, or where a package is meant those of its plugins."""
+        """The plugin's module, or those of a package's plugins."""
         if self.plugin is not None:
             yield self._module()
             return
@@ -272,21 +265,14 @@ def _declared_by(record: Plugin) -> list[Declared]:
 
 
 def _registry_with(module: ModuleType) -> tuple[Registry, list[Plugin]]:
-    """The installed plugins and a module that may or may not be one of them, with the module's record."""
+    """The installed plugins together with a module, installed or not, and the module's record."""
     loader = Loader(discover=True)
     for record in loader.plugins:
         if loader.manager.get_plugin(f"{record.package}:{record.plugin}") is module:
-            return _registry_of(loader), [record]
+            return Registry(loader=loader), [record]
     record = Plugin(module.__name__.rpartition(".")[2], module.__name__.partition(".")[0], "0")
-    loader._load(record, lambda: module)
-    return _registry_of(loader), [record]
-
-
-def _registry_of(loader: Loader) -> Registry:
-    registry = Registry(discover=False)
-    registry.manager, registry.plugins = loader.manager, loader.plugins
-    registry._mark_clashes()
-    return registry
+    loader.load(record, lambda: module)
+    return Registry(loader=loader), [record]
 
 
 def _imported(location: str, each: Declared) -> Any:

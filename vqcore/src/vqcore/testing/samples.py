@@ -1,4 +1,4 @@
-"""Numbers that the checks are made with, and snapshots of what a check must find unchanged."""
+"""Inputs of the checks, and snapshots of what a check must find unchanged."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from torch import Tensor, nn
 
 from vqcore.testing.rules import expect, same
 
+__tracebackhide__ = True  # see ``rules``
+
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers, the same in every number type but for rounding."""
+    """Standard normal numbers, the same in every dtype up to rounding."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
-def clustered(n: int, dim: int, *, width: float, seed: int = 0) -> Tensor:
-    """n vectors (n, dim) in a few clusters of the given width, their centres normal."""
-    centres = normal(5, dim, seed=seed)
-    return centres[torch.arange(n) % 5] + width * normal(n, dim, seed=seed + 1)
+def clustered(n: int, dim: int) -> Tensor:
+    """n vectors (n, dim) in five narrow clusters with normal centres."""
+    return normal(5, dim)[torch.arange(n) % 5] + 0.05 * normal(n, dim, seed=1)
+
+
+def some_mask(*shape: int) -> Tensor:
+    """A mask that keeps about two thirds."""
+    return normal(*shape, seed=5) > -0.5
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """torch's global generator at a seed; afterwards where it was."""
+    """Seed torch's global generator inside, and restore it afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield
@@ -35,18 +41,16 @@ def seeded(seed: int) -> Iterator[None]:
 def state_of(module: nn.Module) -> dict[str, Any]:
     """A copy of the state dict."""
     return {
-        k: v.detach().clone() if isinstance(v, Tensor) else v
-        for k, v in module.state_dict().items()
+        name: value.detach().clone() if isinstance(value, Tensor) else value
+        for name, value in module.state_dict().items()
     }
 
 
 def same_state(module: nn.Module | dict[str, Any], before: dict[str, Any], what: str) -> None:
     """The state dict is what it was, to the bit."""
-    __tracebackhide__ = True
     now = state_of(module) if isinstance(module, nn.Module) else module
-    expect(
-        now.keys() == before.keys(), f"{what}: entries {sorted(now)} instead of {sorted(before)}"
-    )
+    names = f"entries {sorted(now)} instead of {sorted(before)}"
+    expect(now.keys() == before.keys(), f"{what}: {names}")
     for name, value in before.items():
         same(now[name], value, f"{what}: {name}")
 
@@ -54,16 +58,15 @@ def same_state(module: nn.Module | dict[str, Any], before: dict[str, Any], what:
 @contextmanager
 def untouched(**tensors: Tensor) -> Iterator[None]:
     """Inside, these tensors are not written to."""
-    __tracebackhide__ = True
     before = {name: (value.detach().clone(), value._version) for name, value in tensors.items()}
     yield
     for name, value in tensors.items():
         expect(value._version == before[name][1], f"{name} was written to in place")
-        same(value.detach(), before[name][0], f"{name} was changed in place")
+        same(value, before[name][0], f"{name} was changed in place")
 
 
-def gradients(total: Tensor, inputs: Sequence[Tensor]) -> list[Tensor | None]:
-    """Gradients of a scalar; None where it does not depend on an input, also where it depends on none."""
+def gradients(total: Tensor, inputs: Sequence[Tensor]) -> list[Any]:
+    """The gradient of a scalar for each input; None if it does not depend on it."""
     if not total.requires_grad:
         return [None] * len(inputs)
     return list(torch.autograd.grad(total, inputs, allow_unused=True))

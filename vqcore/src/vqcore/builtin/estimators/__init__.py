@@ -1,1 +1,1 @@
-"""Gradient estimators that need no plugin."""
+"""The built-in gradient estimators."""

@@ -1,4 +1,4 @@
-"""Noise substitution in vector quantization, NSVQ (Vali and Backstrom 2022, IEEE Access 10, 13598)."""
+"""Noise substitution, NSVQ (Vali and Backstrom 2022, IEEE Access 10, 13598)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from vqcore.numerics.stable import safe_norm
 
 
 class NoiseSubstitution(GradientEstimator):
-    """Training replaces the quantization error by noise of its length: out = z + |z - z_q| n/|n|, n normal.
+    """Replaces the quantization error in training by noise: out = z + |z - z_q| n/|n|, n normal.
 
-    d out / d z = I + v u^T with v = n/|n| and u = (z - z_q)/|z - z_q|, and d out / d z_q = -v u^T: the decoder's
-    gradient also reaches codes that are parameters, through |z - z_q|. Where z = z_q both keep out = z with the
-    identity. The noise comes from torch's own generator, so that activation checkpointing repeats it. In eval the value
-    is z_q to the bit and the gradient straight-through.
+    d out / d z = I + v u^T with v = n/|n| and u = (z - z_q)/|z - z_q|, and d out / d z_q = -v u^T:
+    codes that are parameters get the decoder's gradient too, through |z - z_q|. At z = z_q, out = z
+    with the identity as gradient. The noise comes from torch's global generator, so that activation
+    checkpointing repeats it. In eval the value is z_q to the bit and the gradient straight-through.
 
     Cost: O(N D), N D random numbers.
     """
@@ -24,7 +24,7 @@ class NoiseSubstitution(GradientEstimator):
     exact = False
 
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
-        """See ``GradientEstimator.forward``. Computed in float32 at least; a masked token (z = z_q = 0) stays 0."""
+        """See ``GradientEstimator.forward``. Computed in float32 at least."""
         if not self.training:
             return straight_through(z, z_q)
         wide = z.to(torch.promote_types(z.dtype, torch.float32))

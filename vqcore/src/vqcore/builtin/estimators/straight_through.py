@@ -1,4 +1,6 @@
-"""The straight-through estimator (Bengio et al. 2013, arXiv:1308.3432; van den Oord et al. 2017, section 3.2)."""
+"""The straight-through estimator (Bengio et al. 2013, arXiv:1308.3432; van den Oord et al. 2017,
+arXiv:1711.00937, section 3.2).
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,9 @@ from vqcore.interfaces.estimator import GradientEstimator
 
 
 class StraightThrough(GradientEstimator):
-    """Copies the gradient at the code to the latent: d out / d z = I, in the tangent space at the origin.
+    """Copies the code's gradient to the latent: d out / d z = I in the tangent space at the origin.
 
-    Cost: O(N D), and nothing is kept for the backward.
+    Cost: O(N D), and nothing is kept for the backward pass.
     """
 
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
@@ -22,11 +24,11 @@ class StraightThrough(GradientEstimator):
 
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
-    """z_q (..., D), to the bit, with the gradient of z and none of its own."""
-    return _GradientOfTheFirst.apply(z, z_q.detach())
+    """z_q (..., D) to the bit, with the gradient passed to z alone."""
+    return _GradientToFirst.apply(z, z_q.detach())
 
 
-class _GradientOfTheFirst(torch.autograd.Function):
+class _GradientToFirst(torch.autograd.Function):
     """One copy, where ``z_q.detach() + (z - z.detach())`` makes two and reads z twice."""
 
     generate_vmap_rule = True

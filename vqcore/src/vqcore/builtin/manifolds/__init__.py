@@ -1,1 +1,1 @@
-"""Manifolds that need no plugin."""
+"""The built-in manifolds."""

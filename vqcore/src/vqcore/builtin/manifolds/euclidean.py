@@ -10,7 +10,7 @@ from vqcore.numerics.stable import safe_sqrt
 
 
 class Euclidean(Manifold):
-    """R^D: points and tangent vectors are the same, exp and log map the identity.
+    """R^D: points and tangent vectors are the same, and the exp and log maps the identity.
 
     Cost: the maps are free; the search is one (N, D) x (D, K) product, O(N + tile) memory.
     """
@@ -32,7 +32,7 @@ class Euclidean(Manifold):
         return safe_sqrt(self.squared_dist(x, y))
 
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """|x|^2 - 2 x.y + |y|^2, centred as the search is: N x M, where differences would hold N x M x D."""
+        """|x|^2 - 2 x.y + |y|^2, centred on the mean of y: N x M numbers instead of N x M x D."""
         wide = torch.promote_types(x.dtype, y.dtype)
         x, y = x.to(wide), y.to(wide)
         centre = y.detach().mean(0)

@@ -1,4 +1,4 @@
-"""The sphere: nearest by cosine, distances by angle."""
+"""The sphere: nearest code by cosine, distances by angle."""
 
 from __future__ import annotations
 
@@ -15,16 +15,11 @@ from vqcore.numerics.stable import clip_norm, safe_norm
 class Sphere(Manifold):
     """S^D of curvature k in R^(D+1), origin at the pole (1, 0, ..., 0)/sqrt(k).
 
-    A point is (cos a, sin a u/|u|)/sqrt(k) for the tangent vector u of angle a = sqrt(k) |u|. The nearest code is the
-    one of largest cosine.
+    A point is (cos a, sin a u/|u|)/sqrt(k) for the tangent vector u of angle a = sqrt(k) |u|. The
+    nearest code is the one of largest cosine. The log map is unique for ``max_angle`` below pi.
+    Options: see ``SphereConfig``.
 
     Cost: O(N D) for the maps; the search is one (N, D+1) x (D+1, K) product, O(N + tile) memory.
-
-    Args:
-        curvature: k > 0.
-        gain: latents are scaled by gain/sqrt(D).
-        max_angle: clip of the latents' angle from the origin, below pi so that the log map is unique.
-        learn_curvature, curvature_lr, curvature_span: see ``Curvature``.
     """
 
     def __init__(
@@ -41,7 +36,8 @@ class Sphere(Manifold):
         self.curve = Curvature(
             curvature, learned=learn_curvature, rate=curvature_lr, span=curvature_span
         )
-        self.gain, self.max_angle = gain, max_angle
+        self.gain = gain
+        self.max_angle = max_angle
 
     @property
     def sqrt_k(self) -> Tensor | float:
@@ -64,12 +60,11 @@ class Sphere(Manifold):
         return torch.cat([angle.cos() / sqrt_k, torch.sinc(angle / math.pi) * u], -1)
 
     def logmap0(self, x: Tensor) -> Tensor:
-        """The angle from the pole along the horizontal direction; atan2 keeps small and right angles exact."""
+        """The angle from the pole, along the horizontal part; atan2 is accurate at every angle."""
         height, side = x[..., :1], x[..., 1:]
         length = safe_norm(side)
-        ratio = torch.atan2(length, height) / torch.where(
-            length > 0, length, torch.ones_like(length)
-        )
+        safe = torch.where(length > 0, length, torch.ones_like(length))
+        ratio = torch.atan2(length, height) / safe
         return torch.where(length > 0, ratio / self.sqrt_k, torch.ones_like(ratio)) * side
 
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
@@ -82,51 +77,40 @@ class Sphere(Manifold):
         return 2 * torch.atan2(difference, total).squeeze(-1) / self.sqrt_k
 
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
-        """The rotation that takes the pole to x, applied to y: two reflections, (pole + x) and then the pole.
+        """y after the rotation that takes the pole to x: reflections at pole + x and at the pole.
 
-        The point opposite to the pole has no single such rotation: there it is a half turn.
+        For the point opposite to the pole, which has no unique such rotation, it is a half turn.
         """
         k = self.sqrt_k**2
         pole = torch.zeros_like(x)
         pole[..., 0] = 1 / self.sqrt_k
         middle = x + pole
         length = middle.square().sum(-1, keepdim=True)
-        share = (
-            2
-            * (y * middle).sum(-1, keepdim=True)
-            / torch.where(length > 0, length, torch.ones_like(length))
-        )
+        safe = torch.where(length > 0, length, torch.ones_like(length))
+        share = 2 * (y * middle).sum(-1, keepdim=True) / safe
         return y - share * middle + 2 * k * (y * pole).sum(-1, keepdim=True) * x
 
     def log_volume(self, u: Tensor) -> Tensor:
         """(D - 1) log |sin a/a|, a = sqrt(k) |u|."""
-        shrunk = (
-            torch.sinc(self.sqrt_k * safe_norm(u) / math.pi)
-            .abs()
-            .clamp(min=torch.finfo(u.dtype).eps)
-        )
-        return (u.shape[-1] - 1) * shrunk.log().squeeze(-1)
+        shrunk = torch.sinc(self.sqrt_k * safe_norm(u) / math.pi).abs()
+        return (u.shape[-1] - 1) * shrunk.clamp(min=torch.finfo(u.dtype).eps).log().squeeze(-1)
 
     def project(self, x: Tensor) -> Tensor:
         """x scaled to the sphere; 0 becomes the pole."""
         length = safe_norm(x)
         pole = torch.zeros_like(x)
         pole[..., 0] = 1
-        return (
-            torch.where(length > 0, x / length.clamp(min=torch.finfo(x.dtype).tiny), pole)
-            / self.sqrt_k
-        )
+        unit = x / length.clamp(min=torch.finfo(x.dtype).tiny)
+        return torch.where(length > 0, unit, pole) / self.sqrt_k
 
     @torch.no_grad()
     def check_points(self, x: Tensor) -> str | None:
         """|x| = 1/sqrt(k) within rounding."""
         error = (self.sqrt_k * x.norm(dim=-1) - 1).abs()
         worst = float(error.max()) if error.numel() else 0.0
-        return (
-            None
-            if worst <= 32 * torch.finfo(x.dtype).eps
-            else f"a norm is off the sphere's radius by {worst:.1e}"
-        )
+        if worst <= 32 * torch.finfo(x.dtype).eps:
+            return None
+        return f"a norm deviates from the sphere's radius by {worst:.1e}"
 
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
         """x' = x - centre."""

@@ -1,1 +1,1 @@
-"""Quantizers that need no plugin."""
+"""The built-in quantizers."""

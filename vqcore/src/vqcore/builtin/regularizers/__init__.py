@@ -1,1 +1,1 @@
-"""Regularizers that need no plugin."""
+"""The built-in regularizers."""

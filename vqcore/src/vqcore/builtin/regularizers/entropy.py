@@ -13,26 +13,22 @@ from vqcore.numerics.stable import evenly_spaced, xlogx
 
 
 class UsageEntropy(Regularizer):
-    """1 - H(p)/log K with p the mean soft usage of the codes: 0 when all are used alike, 1 on collapse.
+    """1 - H(p)/log K, where p is the mean soft usage of the codes: 0 if uniform, 1 on collapse.
 
-    p_k = mean_n softmax_k(-d(x_n, e_k)^2 / (temperature s)), s the mean squared distance from a latent to its code,
-    held constant: the term is unchanged when latents and codes are scaled together. A subsample of tokens bounds its
-    cost at ``max_tokens`` x K.
+    p_k = mean_n softmax_k(-d(x_n, e_k)^2 / (temperature s)), where s is the mean squared distance
+    from a latent to its code, held constant: scaling latents and codes together does not change the
+    term. It is evaluated on a subsample of tokens. Options: see ``EntropyConfig``.
 
     Cost: ``max_tokens`` x K distances, held whole with their gradient.
-
-    Args:
-        temperature: softness of the assignment.
-        max_tokens: tokens looked at.
-        options: weight, every, start.
     """
 
     def __init__(self, *, temperature: float = 1.0, max_tokens: int = 1024, **options: Any) -> None:
         super().__init__(**options)
-        self.temperature, self.max_tokens = temperature, max_tokens
+        self.temperature = temperature
+        self.max_tokens = max_tokens
 
     def forward(self, batch: LatentBatch) -> Tensor:
-        """See ``Regularizer.forward``. 0 where the codebook is implicit, has one code, or no token counts."""
+        """See ``Regularizer.forward``. 0 without an explicit codebook, a second code or a token."""
         if batch.codebook is None or batch.codebook.shape[0] < 2 or batch.z.shape[0] == 0:
             return batch.z.sum() * 0
         places, kept = evenly_spaced(batch.indices >= 0, self.max_tokens)

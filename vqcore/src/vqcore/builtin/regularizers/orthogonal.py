@@ -14,33 +14,31 @@ from vqcore.interfaces.regularizer import Regularizer
 from vqcore.numerics import counter_rng
 from vqcore.numerics.stable import safe_norm
 
-#: Codes shorter than this, beside the mean length, have no direction that is worth a gradient.
+#: Codes shorter than this, relative to the mean length, have no meaningful direction.
 SHORT = 1e-6
 
 
 class Orthogonality(Regularizer):
-    """Mean of cos^2 over pairs of different codes, in tangent coordinates: 0 when orthogonal, 1 on collapse.
+    """Mean of cos^2 over pairs of codes in tangent coordinates: 0 if orthogonal, 1 on collapse.
 
-    In D dimensions it is 1/D for directions drawn at random, and K > D codes cannot go below (K - D)/(D (K - 1)).
+    In D dimensions it is 1/D for random directions, and at least (K - D)/(D (K - 1)) for K > D
+    codes.
 
-    Codes that no gradient reaches (an EMA codebook's) are read as e_k + (m_k - sg m_k), m_k the mean of the latents
-    that chose code k: the gradient moves the encoder, which drags its codes along. There, codes without tokens stand
-    still. An implicit codebook is a grid that is what it is, and would only cost usage: 0.
+    Codes without a gradient (of an EMA codebook) are read as e_k + (m_k - sg m_k), where m_k is the
+    mean of the latents that chose code k: the gradient moves the encoder, and the codes follow it.
+    Codes without tokens then get none. The term is 0 for an implicit codebook, whose grid is fixed.
+    Options: see ``OrthogonalConfig``.
 
     Cost: O(M D min(M, D)) for M = ``max_codes``; min(M, D)^2 numbers.
-
-    Args:
-        max_codes: codes looked at, drawn anew on each step.
-        active_only: look only at codes that the step uses.
-        options: weight, every, start.
     """
 
     def __init__(self, *, max_codes: int = 1024, active_only: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.max_codes, self.active_only = max_codes, active_only
+        self.max_codes = max_codes
+        self.active_only = active_only
 
     def forward(self, batch: LatentBatch) -> Tensor:
-        """See ``Regularizer.forward``. 0 where the codebook is implicit or fewer than two codes are looked at."""
+        """See ``Regularizer.forward``. 0 without an explicit codebook or a second code."""
         if batch.codebook is None or batch.codebook.shape[0] < 2:
             return batch.z.sum() * 0
         counts = code_counts(batch.indices, batch.codebook.shape[0])
@@ -55,9 +53,10 @@ class Orthogonality(Regularizer):
 
 
 def mean_squared_cosine(vectors: Tensor, kept: Tensor) -> Tensor:
-    """Mean of cos^2 over pairs of different rows among those of (K, D) that ``kept`` (K,) marks; 0 without a pair.
+    """Mean of cos^2 over pairs of different rows (K, D) that ``kept`` (K,) marks; 0 without a pair.
 
-    The sum over all pairs is the squared Frobenius norm of U U^T or, as well, of U^T U: the smaller one is built.
+    The sum over all pairs is the squared Frobenius norm of U U^T, and of U^T U: the smaller of both
+    is built.
     """
     length = safe_norm(vectors)
     shortest = (SHORT * length.detach().mean()).clamp(min=torch.finfo(length.dtype).tiny)
@@ -69,7 +68,7 @@ def mean_squared_cosine(vectors: Tensor, kept: Tensor) -> Tensor:
 
 
 def _pull(batch: LatentBatch, counts: Tensor) -> Tensor:
-    """Zero for each code (K, d), with the gradient of the mean of its tokens' latents."""
+    """Zero for each code (K, d), with the gradient of the mean latent of its tokens."""
     sums = batch.z.new_zeros(counts.shape[0] + 1, batch.z.shape[-1])
     means = sums.index_add(0, batch.indices + 1, batch.z)[1:] / counts.clamp(min=1).unsqueeze(1)
     return means - means.detach()
@@ -77,12 +76,11 @@ def _pull(batch: LatentBatch, counts: Tensor) -> Tensor:
 
 def _drawn(batch: LatentBatch, wanted: Tensor) -> Tensor:
     """The codes (K,) in an order that the step determines, the wanted ones first."""
-    order = counter_rng.uniform(
-        counter_rng.key_of(batch.step), wanted.shape[0], device=wanted.device
-    )
+    key = counter_rng.key_of(batch.step)
+    order = counter_rng.uniform(key, wanted.shape[0], device=wanted.device)
     return torch.where(wanted, order, order + 1).argsort()
 
 
 def _outside_of_graphs(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function, kept out of graphs of torch.compile, which would be compiled anew for each step it reads."""
+    """The function, kept out of compiled graphs: its step would recompile them each time."""
     return torch.compiler.disable(function) if torch.compiler.is_compiling() else function

@@ -1,4 +1,4 @@
-"""Decoder smoothness (hyperbolic VQ-VAE): equal pictures from a latent and from its code."""
+"""Decoder smoothness (hyperbolic VQ-VAE): equal output for a latent and for its code."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from vqcore.interfaces.regularizer import Regularizer
 
 
 class DecoderSmoothness(Regularizer):
-    """MSE(dec(sg z), dec(sg z_q)): the gradient reaches the decoder only.
+    """MSE(dec(sg z), dec(sg z_q)), which trains the decoder alone.
 
-    Where tokens are masked, both are zero there and so, of a decoder that treats positions apart, is the difference:
-    the sum of squares is divided by the share of the outputs that belong to tokens that count.
+    At masked tokens both inputs are zero, and so is the difference if the decoder treats positions
+    independently. The sum of squares is divided by the number of outputs that belong to tokens that
+    count.
 
     Cost: two more passes of the decoder, forward and backward.
     """
@@ -22,15 +23,14 @@ class DecoderSmoothness(Regularizer):
     scope = "model"
 
     def forward(self, batch: LatentBatch) -> Tensor:
-        """See ``Regularizer.forward``. 0 where no token counts.
+        """See ``Regularizer.forward``. 0 if no token counts.
 
         Raises:
-            UsageError: if the layer was not given the decoder.
+            UsageError: if the layer did not receive the decoder.
         """
         if batch.decode is None:
-            raise UsageError(
-                "regularizer 'smoothness' needs the decoder: call the layer with decode=your_decoder"
-            )
+            needed = "the decoder: call the layer with decode=your_decoder"
+            raise UsageError(f"regularizer 'smoothness' needs {needed}")
         difference = batch.decode(batch.z.detach()) - batch.decode(batch.z_q.detach())
         squares = difference.to(torch.promote_types(difference.dtype, torch.float32)).square()
         if batch.mask is None:

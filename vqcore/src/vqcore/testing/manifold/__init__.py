@@ -1,6 +1,4 @@
-"""What every manifold must hold."""
-
-from __future__ import annotations
+"""What must hold for every manifold."""
 
 from vqcore.testing.manifold.distances import DistanceRules
 from vqcore.testing.manifold.maps import MapRules
@@ -11,6 +9,6 @@ from vqcore.testing.manifold.search import SearchRules
 class ManifoldConformance(MapRules, DistanceRules, PointRules, SearchRules):
     """Subclass it, return your manifold from ``make``, and let pytest or ``violations`` run it.
 
-    What a manifold may be different in is said by ``dim`` and ``isotropic`` (see ``ManifoldBench``), and by
-    ``search_precision`` and ``search_floor`` (see ``SearchRules``).
+    A manifold may set ``dim`` and ``isotropic`` (see ``ManifoldBench``), ``search_precision`` and
+    ``search_floor`` (see ``SearchRules``).
     """

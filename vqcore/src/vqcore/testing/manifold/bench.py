@@ -1,6 +1,8 @@
-"""How the checks of a manifold build it, and the numbers they are made with."""
+"""How the checks build a manifold, and the inputs they use."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -8,9 +10,9 @@ from torch import Tensor
 from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.samples import normal
 
-#: Relative and absolute error up to which one formula may differ from another in each number type.
+#: Relative and absolute error by which two formulas may differ in each dtype.
 TOLERANCE = {torch.float32: (1e-4, 1e-5), torch.float64: (1e-6, 1e-9)}
-#: Latents near the origin, of the usual size, and so long that a curved space must clip them.
+#: Latents near the origin, of usual size, and so long that a curved space must clip them.
 SCALES = (0.01, 2.0, 1e4)
 
 
@@ -18,9 +20,9 @@ class ManifoldBench:
     """Part of ``ManifoldConformance``.
 
     Attributes:
-        dim: D of the latents that the checks make.
-        isotropic: whether rotations about the origin keep distances, so that the distance from the origin depends on
-            the tangent norm alone.
+        dim: D of the latents.
+        isotropic: whether rotations about the origin preserve distances, so that the distance from
+            the origin depends on the tangent norm alone.
     """
 
     dim: int = 5
@@ -29,6 +31,10 @@ class ManifoldBench:
     def make(self) -> Manifold:
         """A new manifold, the same each time."""
         raise NotImplementedError("make: return the manifold to be tested")
+
+    def manifolds(self) -> Sequence[Manifold]:
+        """The manifold in float64, for checks of formulas."""
+        return [self.make().double()]
 
     def tangents(
         self,
@@ -43,15 +49,7 @@ class ManifoldBench:
         return manifold.tangent(scale * normal(n, self.dim, seed=seed, dtype=dtype)).detach()
 
     def points(
-        self,
-        manifold: Manifold,
-        n: int = 40,
-        *,
-        scale: float = 2.0,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float64,
+        self, manifold: Manifold, *, scale: float = 2.0, dtype: torch.dtype = torch.float64
     ) -> Tensor:
-        """The points (n, A) that ``tangents`` lead to."""
-        return manifold.expmap0(
-            self.tangents(manifold, n, scale=scale, seed=seed, dtype=dtype)
-        ).detach()
+        """The 40 points (n, A) of ``tangents``."""
+        return manifold.expmap0(self.tangents(manifold, scale=scale, dtype=dtype)).detach()

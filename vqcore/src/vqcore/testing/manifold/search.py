@@ -1,4 +1,4 @@
-"""What every manifold must hold of its search."""
+"""What must hold for the search of every manifold."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ class SearchRules(ManifoldBench):
     """Part of ``ManifoldConformance``.
 
     Attributes:
-        search_precision: how far the search may be off, in units of rounding: the squared distance to the code found
-            may exceed that to the nearest, both in float64, by ``search_precision`` x eps x s, with eps of the points'
-            number type and s the largest squared distance of a point or code from the codes' centroid, but at least
-            ``search_floor``. Anything nearer is a tie in the search's own form. 64 leaves room for the cosh^2 of a
-            hyperbolic radius of 4.
-        search_floor: squared length to which the search's form rounds, however small a cloud is: 0 for a form that is
-            centred on the cloud, 1/c for coordinates on the surface of curvature c.
+        search_precision: error that the search may make, in units of rounding. The squared distance
+            to the code found may exceed that to the nearest, both in float64, by search_precision x
+            eps x s, where eps is that of the points' dtype and s the largest squared distance of a
+            point or code from the codes' centroid, but at least ``search_floor``. Anything closer
+            is a tie in the form that is searched. 64 suffices for the cosh^2 of a hyperbolic radius
+            of 4.
+        search_floor: squared length to which the form rounds, however small a cloud is: 0 if it is
+            centred on the cloud, 1/c for coordinates on a surface of curvature c.
     """
 
     search_precision: float = 64.0
@@ -32,59 +33,45 @@ class SearchRules(ManifoldBench):
 
     @rule
     def test_nearest_is_the_nearest(self) -> None:
-        """nearest finds the code of smallest squared_dist, by brute force in float64, wherever the points lie."""
+        """nearest finds the code of smallest squared_dist by brute force in float64, anywhere."""
+        z, c = normal(QUERIES, self.dim), normal(CODES, self.dim, seed=1)
+        tight = (1 + 3e-3 * normal(n, self.dim, seed=n) for n in (QUERIES, CODES))
+        clusters = (clustered(n, self.dim) for n in (QUERIES, CODES))
         clouds = {
-            "random": (2 * normal(QUERIES, self.dim), 2 * normal(CODES, self.dim, seed=1)),
-            "near the origin": (
-                1e-3 * normal(QUERIES, self.dim),
-                1e-3 * normal(CODES, self.dim, seed=1),
-            ),
-            "a tight cloud": tuple(
-                1 + 3e-3 * normal(n, self.dim, seed=n) for n in (QUERIES, CODES)
-            ),
-            "clustered": (
-                clustered(QUERIES, self.dim, width=0.05),
-                clustered(CODES, self.dim, width=0.05),
-            ),
-            "far out": (1e3 * normal(QUERIES, self.dim), 1e3 * normal(CODES, self.dim, seed=1)),
-            "one code": (normal(QUERIES, self.dim), normal(1, self.dim, seed=1)),
+            "random": (2 * z, 2 * c),
+            "near the origin": (1e-3 * z, 1e-3 * c),
+            "a tight cloud": tuple(tight),
+            "clustered": tuple(clusters),
+            "far out": (1e3 * z, 1e3 * c),
+            "one code": (z, c[:1]),
         }
-        for what, (z, c) in clouds.items():
+        for what, pair in clouds.items():
             for dtype in (torch.float32, torch.float64):
                 manifold = self.make().to(dtype)
-                x, codes = (
-                    manifold.expmap0(manifold.tangent(each.to(dtype))).detach() for each in (z, c)
-                )
+                x, codes = (_points(manifold, each.to(dtype)) for each in pair)
                 self._check_search(manifold, x, codes, f"{what} in {dtype}")
 
     @rule
     def test_nearest_at_an_offset(self) -> None:
-        """On an unbounded space (tangent is the identity) nearest is right also for data at an offset of 1000."""
+        """On an unbounded space (tangent is the identity) nearest is right at an offset of 1000."""
         z, c = (1000 + normal(n, self.dim, seed=seed) for seed, n in enumerate((QUERIES, CODES)))
         manifold = self.make()
         if torch.equal(manifold.tangent(z), z):
-            self._check_search(
-                manifold, manifold.expmap0(z).detach(), manifold.expmap0(c).detach(), "at an offset"
-            )
+            x, codes = manifold.expmap0(z).detach(), manifold.expmap0(c).detach()
+            self._check_search(manifold, x, codes, "at an offset")
 
     @rule
     def test_nearest_takes_the_first_of_equals(self) -> None:
-        """Of codes at exactly the same distance the one of lowest index is found."""
-        # Codes at the origin: their scores hold no sum that a matrix product could round in two ways.
+        """Among codes at the same distance, the lowest index is found."""
+        # Codes at the origin: their scores contain no sum that a product could round in two ways.
         manifold = self.make()
-        x, codes = (
-            manifold.expmap0(manifold.tangent(s * normal(20, self.dim))).detach()
-            for s in (1.0, 0.0)
-        )
-        same(
-            manifold.nearest(x, codes),
-            torch.zeros(20, dtype=torch.int64),
-            "indices where all codes are the origin",
-        )
+        x, codes = (_points(manifold, s * normal(20, self.dim)) for s in (1.0, 0.0))
+        zeros = torch.zeros(20, dtype=torch.int64)
+        same(manifold.nearest(x, codes), zeros, "indices if all codes are the origin")
 
     @rule
     def test_nearest_has_no_gradient(self) -> None:
-        """nearest works on points and codes that ask for a gradient, and on no point at all."""
+        """nearest accepts points and codes that require a gradient, and no point at all."""
         manifold = self.make()
         u = manifold.tangent(normal(QUERIES, self.dim)).requires_grad_()
         found = manifold.nearest(manifold.expmap0(u), manifold.expmap0(u[:8]))
@@ -94,35 +81,34 @@ class SearchRules(ManifoldBench):
 
     @rule
     def test_nearest_ignores_autocast(self) -> None:
-        """Under autocast to bfloat16 nearest finds the same codes."""
+        """Under autocast to bfloat16, nearest finds the same codes."""
         manifold = self.make()
-        x, codes = (
-            manifold.expmap0(manifold.tangent(normal(n, self.dim, seed=n))).detach()
-            for n in (QUERIES, CODES)
-        )
+        x, codes = (_points(manifold, normal(n, self.dim, seed=n)) for n in (QUERIES, CODES))
         plain = manifold.nearest(x, codes)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             same(manifold.nearest(x, codes), plain, "indices under autocast")
 
+    @torch.no_grad()
     def _check_search(self, manifold: Manifold, x: Tensor, codes: Tensor, what: str) -> None:
         found = manifold.nearest(x, codes)
         expect(found.dtype == torch.int64, f"{what}: indices are {found.dtype}")
         expect(found.shape == x.shape[:1], f"{what}: shape {tuple(found.shape)}")
-        expect(
-            bool(((found >= 0) & (found < len(codes))).all()), f"{what}: an index that is no code"
-        )
-        exact, wide_x, wide_codes = manifold.double(), x.double(), codes.double()
-        with torch.no_grad():
-            squared = exact.squared_dist(wide_x[:, None], wide_codes[None])
-            centre = exact.from_ambient(exact.to_ambient(wide_codes).mean(0, keepdim=True))
-            largest = max(
-                float(exact.squared_dist(each, centre).max()) for each in (wide_x, wide_codes)
-            )
+        in_range = (found >= 0) & (found < len(codes))
+        expect(in_range.all(), f"{what}: an index that is no code")
+        eps = torch.finfo(x.dtype).eps
+        manifold, x, codes = manifold.double(), x.double(), codes.double()
+        squared = manifold.squared_dist(x[:, None], codes[None])
+        centre = manifold.from_ambient(manifold.to_ambient(codes).mean(0, keepdim=True))
+        largest = max(float(manifold.squared_dist(each, centre).max()) for each in (x, codes))
         excess = squared.gather(1, found[:, None])[:, 0] - squared.amin(1)
-        limit = self.search_precision * torch.finfo(x.dtype).eps * max(largest, self.search_floor)
-        wrong = excess > limit
+        limit = self.search_precision * eps * max(largest, self.search_floor)
+        wrong = int((excess > limit).sum())
         expect(
-            not wrong.any(),
-            f"{what}: {int(wrong.sum())} of {len(x)} points got a code that is not the nearest, farther in "
-            f"squared distance by up to {float(excess.max()):.3g}, where rounding explains {limit:.3g}",
+            wrong == 0,
+            f"{what}: {wrong} of {len(x)} points got a code that is not the nearest, farther in "
+            f"squared distance by up to {float(excess.max()):.3g}; rounding explains {limit:.3g}",
         )
+
+
+def _points(manifold: Manifold, z: Tensor) -> Tensor:
+    return manifold.expmap0(manifold.tangent(z)).detach()

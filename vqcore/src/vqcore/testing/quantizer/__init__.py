@@ -1,6 +1,4 @@
-"""What every quantizer must hold."""
-
-from __future__ import annotations
+"""What must hold for every quantizer."""
 
 from vqcore.testing.quantizer.indices import IndexRules
 from vqcore.testing.quantizer.tokens import TokenRules
@@ -10,6 +8,6 @@ from vqcore.testing.quantizer.training import TrainingRules
 class QuantizerConformance(IndexRules, TokenRules, TrainingRules):
     """Subclass it, return your quantizer from ``make``, and let pytest or ``violations`` run it.
 
-    The quantizer is checked bare and inside ``VectorQuantizer``, on each of ``manifolds()``. Sizes that it does not
-    take can be changed: ``dim``, ``codebook_size``, ``tokens``.
+    The quantizer is checked on its own and inside ``VectorQuantizer``, on each of ``manifolds()``.
+    If it does not support the default sizes, set ``dim``, ``codebook_size`` or ``tokens``.
     """

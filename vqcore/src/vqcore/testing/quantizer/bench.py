@@ -1,10 +1,11 @@
-"""How the checks of a quantizer build, start and train it."""
+"""How the checks build, start and train a quantizer."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from vqcore.testing.samples import gradients, normal, seeded
 
 #: Tokens of a batch.
 TOKENS = 64
-#: Learning rate of the plain gradient descent that trains in the checks.
+#: Learning rate of the gradient descent in the checks.
 RATE = 0.05
 
 
@@ -26,9 +27,9 @@ class QuantizerBench:
     """Part of ``QuantizerConformance``.
 
     Attributes:
-        dim: D that the quantizer is asked for.
-        codebook_size: K that it is asked for.
-        tokens: of a batch.
+        dim: D requested from the quantizer.
+        codebook_size: K requested from it.
+        tokens: number of tokens of a batch.
     """
 
     dim: int = 8
@@ -40,13 +41,11 @@ class QuantizerBench:
         raise NotImplementedError("make: return the quantizer to be tested")
 
     def manifolds(self) -> Sequence[Manifold]:
-        """The spaces that the quantizer is checked on."""
+        """The manifolds to check on."""
         return [Euclidean()]
 
-    # -- building ------------------------------------------------------------
-
     def fresh(self, manifold: Manifold, *, wider: int = 0, seed: int = 0) -> VectorQuantizer:
-        """A layer around the quantizer that has seen nothing; ``wider`` than its codes by so many dimensions."""
+        """An untrained layer around the quantizer, with D larger by ``wider`` than its codes'."""
         with seeded(seed):
             manifold = copy.deepcopy(manifold)
             built = self.make(dim=self.dim, codebook_size=self.codebook_size, manifold=manifold)
@@ -61,50 +60,52 @@ class QuantizerBench:
     def started(
         self, manifold: Manifold, *, wider: int = 0, channel_first: bool = False
     ) -> VectorQuantizer:
-        """The layer after a training step: its codes have started."""
+        """The layer after one training step, whose codes have started."""
         layer = self.fresh(manifold, wider=wider)
         train_step(layer, self.latents(layer, seed=100))
         layer.channel_first = channel_first
         return layer
 
+    def both(self, manifold: Manifold) -> tuple[VectorQuantizer, VectorQuantizer]:
+        """An untrained layer and a started one."""
+        return self.fresh(manifold), self.started(manifold)
+
     def latents(
         self, layer: VectorQuantizer, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """Normal latents (*shape, D) in the width of the layer; without a shape, ``tokens`` rows."""
+        """Normal latents (*shape, D) of the layer's width; ``tokens`` rows by default."""
         return normal(*(shape or (self.tokens,)), layer.dim, seed=seed, dtype=dtype)
 
     def tangents(
         self, layer: VectorQuantizer, *shape: int, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        """What the bare quantizer takes: latents through its ``tangent``."""
+        """The quantizer's own input: latents after its ``tangent``."""
         return layer.quantizer.tangent(self.latents(layer, *shape, dtype=dtype)).detach()
 
 
 @dataclass(frozen=True)
 class Step:
-    """A training step as it is compared with another."""
+    """The output and the gradients, by name, of a training step."""
 
     out: Output
-    grads: dict[str, Tensor | None]
+    grads: dict[str, Any]
 
 
-def backward(layer: VectorQuantizer, z: Tensor, out: Output) -> dict[str, Tensor | None]:
-    """Gradients of the layer's loss and of its output, for the latents z and every parameter, by name."""
+def backward(layer: VectorQuantizer, z: Tensor, out: Output) -> dict[str, Any]:
+    """Gradients of the layer's loss and output for the latents z and every parameter, by name."""
     named = {"z": z, **dict(layer.named_parameters())}
-    total = (
-        out.loss + out.quantized.square().sum() / TOKENS
-    )  # no mean: masked tokens must not weigh
+    total = out.loss + out.quantized.square().sum() / TOKENS  # a mean would weigh masked tokens
     return dict(zip(named, gradients(total, list(named.values())), strict=True))
 
 
 def train_step(layer: VectorQuantizer, z: Tensor, mask: Tensor | None = None) -> Step:
-    """Forward, backward, a step of plain gradient descent, update."""
+    """Forward, backward, a step of gradient descent, update."""
     z = z.detach().clone().requires_grad_()
     out = layer(z, mask=mask)
     grads = backward(layer, z, out)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if grads[name] is not None:
-                parameter -= RATE * grads[name]
+                parameter.sub_(RATE * grads[name])
     layer.update()
     return Step(out, grads)
