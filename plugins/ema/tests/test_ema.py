@@ -1,4 +1,4 @@
-"""The EMA codebook: one step by hand, on any manifold, and what it leaves alone."""
+"""The EMA codebook: one step by hand, every manifold, unused and replaced codes."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def test_one_step_by_hand():
     torch.testing.assert_close(layer.codebook, torch.tensor([[4 / 3, 2 / 3], [9.5, 9.5]]))
 
 
-def test_smoothing_keeps_the_total_and_a_code_nobody_uses_in_place():
+def test_smoothing_keeps_the_total_and_an_unused_code_in_place():
     layer = with_codes([[0.0, 0.0], [10.0, 10.0]], decay=0.9)
     for _ in range(200):
         layer(torch.randn(20, 2))
@@ -78,7 +78,7 @@ def test_codes_are_buffers_and_commitment_is_the_only_loss():
     assert z.grad.abs().max() > 0
 
 
-def test_a_replaced_code_starts_its_statistics_afresh():
+def test_the_statistics_of_a_replaced_code_are_reset():
     layer = with_codes([[0.0, 0.0], [99.0, 99.0]], dead_code_threshold=0.5, usage_decay=0.0)
     layer(torch.randn(40, 2))
     layer.update()
@@ -88,6 +88,5 @@ def test_a_replaced_code_starts_its_statistics_afresh():
     layer.dead_code_threshold = 0
     layer(layer.codebook[:1].repeat(5, 1))
     layer.update()
-    torch.testing.assert_close(
-        layer.codebook[1], moved, rtol=1e-3, atol=1e-3
-    )  # not undone by the next step
+    # the next step does not undo it
+    torch.testing.assert_close(layer.codebook[1], moved, rtol=1e-3, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Groups and stages: layouts, what is shared, losses, gradients."""
+"""Groups and stages: index layout, shared codebooks, losses, gradients."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def build(name, dim=8, codebook_size=16, **options):
     return layer
 
 
-def test_each_group_is_quantized_by_itself():
+def test_each_group_is_quantized_separately():
     layer = build("grouped", groups=4)
     z = torch.randn(10, 8)
     out = layer(z)
@@ -63,16 +63,16 @@ def test_groups_must_divide_the_dimension():
         build("grouped", groups=3)
 
 
-def test_stages_quantize_what_is_left():
+def test_stages_quantize_the_residual():
     layer = build("residual", stages=3)
     z = torch.randn(10, 8)
     out = layer(z)
-    rest = z
+    residual = z
     for q in range(3):
-        nearest = torch.cdist(rest, layer.codebook[q]).argmin(1)
+        nearest = torch.cdist(residual, layer.codebook[q]).argmin(1)
         assert torch.equal(out.indices[:, q], nearest)
-        rest = rest - layer.codebook[q][nearest]
-    torch.testing.assert_close(out.z_q, z - rest)
+        residual = residual - layer.codebook[q][nearest]
+    torch.testing.assert_close(out.z_q, z - residual)
     assert layer.codebook.shape == (3, 16, 8)
 
 
@@ -83,10 +83,10 @@ def test_stages_of_a_trained_residual_quantizer_each_lower_the_error():
     for _ in range(30):
         layer(z)
         layer.update()
-    rest, errors = z, []
-    for use in layer.eval()(z).assignments:
-        rest = rest - use.z_q
-        errors.append(rest.square().mean().item())
+    residual, errors = z, []
+    for assignment in layer.eval()(z).assignments:
+        residual = residual - assignment.z_q
+        errors.append(residual.square().mean().item())
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < 0.5 * errors[0]
 
@@ -102,9 +102,9 @@ def test_the_straight_through_gradient_is_one_whatever_the_number_of_stages(stag
 
 
 @pytest.mark.parametrize("name", ["grouped", "residual"])
-def test_inner_quantizers_draw_codes_of_their_own(name):
-    books = build(name, inner={"name": "codebook", "init": "normal"}).codebook
-    assert not torch.equal(books[0], books[1])
+def test_inner_quantizers_draw_different_codes(name):
+    codebooks = build(name, inner={"name": "codebook", "init": "normal"}).codebook
+    assert not torch.equal(codebooks[0], codebooks[1])
 
 
 def test_update_reaches_every_inner_quantizer():
@@ -128,7 +128,7 @@ def test_nested_indices_have_the_group_before_the_stage():
 
 @pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))
 def test_residuals_on_the_manifold_recompose_in_float64(manifold):
-    """With codes that leave nothing over in the last stage, the nested sum gives the latent back."""
+    """If the last stage leaves a residual of zero, the nested sum is the latent."""
     torch.manual_seed(0)
     options = {
         "name": "residual",
@@ -136,22 +136,18 @@ def test_residuals_on_the_manifold_recompose_in_float64(manifold):
         "residuals": "manifold",
         "inner": {"name": "codebook", "init": "normal"},
     }
-    layer = (
-        VectorQuantizer(dim=3, codebook_size=8, manifold=manifold, quantizer=options)
-        .double()
-        .eval()
-    )
+    layer = VectorQuantizer(dim=3, codebook_size=8, manifold=manifold, quantizer=options)
+    layer = layer.double().eval()
     z = torch.randn(1, 3, dtype=torch.float64)
     quantizer, u = layer.quantizer, layer.quantizer.tangent(z)
-    rest = u
+    residual = u
     for stage in quantizer.inner[:3]:
-        rest = quantizer._subtract(rest, stage(rest).z_q)
+        residual = quantizer._subtract(residual, stage(residual).z_q)
     last = quantizer.inner[3]
-    last.set_points(torch.ones(8, dtype=torch.bool), layer.manifold.expmap0(rest.expand(8, 3)))
+    last.set_points(torch.ones(8, dtype=torch.bool), layer.manifold.expmap0(residual.expand(8, 3)))
     torch.testing.assert_close(quantizer(u).z_q, u, rtol=0, atol=1e-12)
-    wrong = u - sum(
-        use.z_q for use in quantizer(u).assignments
-    )  # added up in the tangent space instead
+    in_tangent_space = sum(assignment.z_q for assignment in quantizer(u).assignments)
+    wrong = u - in_tangent_space
     assert wrong.abs().max() > 1e-6 or manifold == "euclidean"
 
 
@@ -178,10 +174,8 @@ def test_a_shared_codebook_serves_all_stages_and_learns_from_each():
     assert len(out.assignments) == 3
     before = layer.codebook.clone()
     layer.update()
-    tokens, codes = (
-        torch.cat([use.z for use in out.assignments]),
-        torch.cat([use.indices for use in out.assignments]),
-    )
+    tokens = torch.cat([assignment.z for assignment in out.assignments])
+    codes = torch.cat([assignment.indices for assignment in out.assignments])
     for k in codes.unique():  # with decay 0 a code is the mean of its tokens over all stages
         torch.testing.assert_close(
             layer.codebook[k], tokens[codes == k].mean(0), rtol=1e-3, atol=1e-4
@@ -210,7 +204,7 @@ def test_stage_dropout_uses_the_first_stages_and_marks_the_others():
     assert (layer.eval()(torch.randn(20, 8)).indices >= 0).all()
 
 
-def test_decoding_fewer_stages_gives_what_they_give():
+def test_decoding_fewer_stages_sums_those():
     layer = build("residual", stages=3)
     out = layer(torch.randn(20, 8))
     fewer = out.indices.clone()
@@ -253,22 +247,21 @@ def test_decoding_fewer_stages_gives_what_they_give():
         },
     ],
 )
-def test_joining_each_codebooks_vectors_gives_the_whole(options):
+def test_join_of_the_assignments_is_z_q(options):
     torch.manual_seed(0)
     layer = VectorQuantizer(
         dim=8, codebook_size=8, quantizer=options, manifold="poincare"
     ).quantizer
     z = 0.3 * torch.randn(5, 7, layer.dim)
     out = layer(z)
-    torch.testing.assert_close(
-        layer.join(iter([use.z_q for use in out.assignments]), (5, 7)), out.z_q
-    )
+    parts = iter([assignment.z_q for assignment in out.assignments])
+    torch.testing.assert_close(layer.join(parts, (5, 7)), out.z_q)
     looked_up = layer.lookup(out.indices)
     assert looked_up.shape == (*out.indices.shape, looked_up.shape[-1])
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_each_group_is_a_factor_scaled_for_itself(shared):
+def test_each_group_is_scaled_as_its_own_factor(shared):
     layer = VectorQuantizer(
         dim=8,
         codebook_size=8,

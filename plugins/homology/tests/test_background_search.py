@@ -1,4 +1,4 @@
-"""Searches beside the training step: nobody waits for them, and they end with the process. No clock is asked."""
+"""Background searches: no step waits for them, and they end with the process. No test is timed."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vq_homology import backends, clouds, regularizer
-from vq_homology.background_search import Beside, waits
+from vq_homology import backends, pair_search, regularizer
+from vq_homology.background_search import BackgroundSearch, must_wait
 from vq_homology.homology_config import HomologyConfig
+from vq_homology.pair_search import SearchOptions
 from vq_homology.regularizer import Homology
 from vqcore.errors import RunError, SettingError
 from vqcore.interfaces.latent_batch import LatentBatch
@@ -26,7 +27,7 @@ from vqcore.plugin.registry import default_registry
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LOOPS = {"points": "codebook", "h1_weight": 1.0, "h1_target": 0.5, "backend": "gudhi", "refresh": 3}
-PATIENCE = 60  # seconds until a test that would hang fails
+PATIENCE = 3600  # seconds until a test that hangs fails
 
 
 def draw(*shape, seed=0):
@@ -43,7 +44,7 @@ def evaluate(layer, points, step, latents=None):
 
 
 class Held(backends.Gudhi):
-    """Searches when it is let go, and not before; notes on which threads, and how many were asked of it."""
+    """A backend that searches once ``go`` is set, and records the thread of each search."""
 
     def __init__(self):
         super().__init__()
@@ -66,26 +67,26 @@ def held(monkeypatch):
 
 
 def finish(layer):
-    """Wait until the searches under way are done, as no training step does."""
-    for begun in layer._beside._begun.values():
-        begun.exception(PATIENCE)
+    """Wait until the running searches are done, as no training step does."""
+    for running in layer._background._running.values():
+        running.exception(PATIENCE)
 
 
-def test_who_waits(request):
-    assert waits("auto", CPU)
-    assert not waits("auto", CUDA)
-    assert waits("always", CUDA)
-    assert not waits("never", CPU)
+def test_which_steps_wait(request):
+    assert must_wait("auto", CPU)
+    assert not must_wait("auto", CUDA)
+    assert must_wait("always", CUDA)
+    assert not must_wait("never", CPU)
     request.addfinalizer(lambda: torch.use_deterministic_algorithms(False))
     torch.use_deterministic_algorithms(True)
-    assert waits("auto", CUDA)
+    assert must_wait("auto", CUDA)
     assert HomologyConfig().wait == "auto"
     with pytest.raises(ValidationError):
         HomologyConfig(wait="sometimes")
 
 
-def test_steps_go_on_while_the_search_is_held(held):
-    """The term is 0 until the first pairs are there, and then has theirs, from the points as they are by then."""
+def test_steps_continue_while_a_search_runs(held):
+    """The term is 0 until the first pairs are found; then it uses them with the current points."""
     layer, points = Homology(**LOOPS, wait="never"), draw(30, 3).requires_grad_()
     for step in range(5):
         term = evaluate(layer, points, step)
@@ -94,7 +95,7 @@ def test_steps_go_on_while_the_search_is_held(held):
         assert points.grad.abs().sum() == 0
     held.go.set()
     finish(layer)
-    assert len(held.threads) == 1  # no second search while one is under way
+    assert len(held.threads) == 1  # no second search while one is running
     assert held.threads[0].startswith("homology")
     moved = points.detach() + 0.1 * draw(30, 3, seed=1)
     term = evaluate(layer, moved, 5)
@@ -103,10 +104,10 @@ def test_steps_go_on_while_the_search_is_held(held):
     assert (
         term.item() == evaluate(waited, moved, 5).item() > 0
     )  # pairs of step 0, lengths of step 5
-    assert layer._clouds[0].step == 0
+    assert layer._results[0].step == 0
 
 
-def test_pairs_serve_on_until_newer_ones_are_there(held):
+def test_old_pairs_are_used_until_new_ones_arrive(held):
     layer, points = Homology(**LOOPS, wait="never"), draw(30, 3)
     held.go.set()
     evaluate(layer, points, 0)
@@ -117,15 +118,15 @@ def test_pairs_serve_on_until_newer_ones_are_there(held):
     held.go.clear()
     for step in range(2, 8):  # due from step 3 on, and held
         assert evaluate(layer, points, step).item() == first
-        assert layer._clouds[0].step == 0
+        assert layer._results[0].step == 0
     held.go.set()
     finish(layer)
     assert len(held.threads) == 2
     evaluate(layer, points, 8)
-    assert layer._clouds[0].step == 3
+    assert layer._results[0].step == 3
 
 
-def test_where_it_waits_nothing_is_searched_beside(held):
+def test_waiting_searches_run_on_the_calling_thread(held):
     held.go.set()
     for options in ({"wait": "always"}, {"wait": "auto"}, {"wait": "never", "points": "latents"}):
         layer = Homology(**LOOPS | options)
@@ -133,8 +134,8 @@ def test_where_it_waits_nothing_is_searched_beside(held):
     assert held.threads == [threading.current_thread().name] * 3
 
 
-def test_steps_read_no_number_of_the_device(monkeypatch):
-    """From the first search to the term that uses it: a meta tensor has none, so what would wait for one raises."""
+def test_steps_do_not_synchronise_with_the_device(monkeypatch):
+    """From the first search to the term that uses it: reading a value of a meta tensor raises."""
     monkeypatch.setattr(
         torch.Tensor, "cpu", lambda t: torch.ones(t.shape, dtype=t.dtype) if t.is_meta else t
     )
@@ -145,11 +146,11 @@ def test_steps_read_no_number_of_the_device(monkeypatch):
         finish(layer)
     assert term.is_meta
     assert points.grad.is_meta
-    assert layer._clouds[0].step == 3  # searched on steps 0 and 3, taken one later
-    assert layer._clouds[0].edges.is_meta
+    assert layer._results[0].step == 3  # searched on steps 0 and 3, used one step later
+    assert layer._results[0].edges.is_meta
 
 
-def test_each_codebook_has_a_search_of_its_own_and_all_share_a_thread(held):
+def test_codebooks_have_separate_searches_on_one_thread(held):
     layer = Homology(**LOOPS, wait="never")
     tables = [draw(30, 3, seed=seed) for seed in range(3)]
     held.go.set()
@@ -161,7 +162,7 @@ def test_each_codebook_has_a_search_of_its_own_and_all_share_a_thread(held):
     assert len(set(held.threads[:3])) == 1
 
 
-def test_a_result_that_no_longer_fits_is_left(held):
+def test_a_result_that_no_longer_fits_is_discarded(held):
     layer = Homology(**LOOPS, wait="never")
     evaluate(layer, draw(30, 3), 5)
     held.go.set()
@@ -169,13 +170,13 @@ def test_a_result_that_no_longer_fits_is_left(held):
     assert evaluate(layer, draw(20, 3), 6).item() == 0  # another shape
     evaluate(layer, draw(20, 3), 7)
     finish(layer)
-    assert evaluate(layer, draw(20, 3), 2).item() == 0  # the step ran back
+    assert evaluate(layer, draw(20, 3), 2).item() == 0  # the step decreased
     evaluate(layer, draw(20, 3), 3)
     finish(layer)
     assert evaluate(layer, draw(20, 3), 4).item() > 0
 
 
-def test_h0_alone_is_searched_beside_too():
+def test_h0_alone_is_also_searched_in_the_background():
     layer, points = Homology(points="codebook", wait="never"), draw(30, 3)
     assert evaluate(layer, points, 0).item() == 0
     finish(layer)
@@ -186,12 +187,12 @@ def test_h0_alone_is_searched_beside_too():
     )
 
 
-def test_memory_is_bounded_where_the_step_stands_still(monkeypatch):
-    monkeypatch.setattr(regularizer, "MOST_CLOUDS", 3)
+def test_memory_is_bounded_when_the_step_does_not_advance(monkeypatch):
+    monkeypatch.setattr(regularizer, "MAX_CODEBOOKS", 3)
     layer = Homology(points="codebook", wait="never")
     terms = [evaluate(layer, draw(30, 3, seed=seed), 0).item() for seed in range(6)]
     assert [term > 0 for term in terms] == [False] * 3 + [True] * 3
-    assert len(layer._beside._begun) <= 3
+    assert len(layer._background._running) <= 3
 
 
 DEGENERATE = {
@@ -220,27 +221,27 @@ def test_degenerate_clouds_give_a_finite_term_and_gradient(kind):
     assert term.item() == evaluate(Homology(**LOOPS), points, 0).item()
 
 
-# -- what fails -------------------------------------------------------------
+# -- failures -------------------------------------------------------------
 
 
-def test_what_goes_wrong_beside_reaches_the_user_at_the_next_step(held):
+def test_a_failed_search_raises_at_the_next_step(held):
     layer = Homology(**LOOPS, wait="never")
     held.fails = ValueError("no such edge")
     held.go.set()
     evaluate(layer, draw(30, 3), 0)
     finish(layer)
     with pytest.raises(
-        RunError, match=r"'homology': the search beside the training step failed.*no such edge"
+        RunError, match=r"'homology': the background search failed.*no such edge"
     ) as found:
         evaluate(layer, draw(30, 3), 1)
     assert found.value.__cause__ is held.fails
     held.fails = None
-    evaluate(layer, draw(30, 3), 2)  # whoever catches it goes on with a new search
+    evaluate(layer, draw(30, 3), 2)  # after catching it, a new search starts
     finish(layer)
     assert evaluate(layer, draw(30, 3), 3).item() > 0
 
 
-def test_a_mistake_in_a_setting_stays_what_it_is(held):
+def test_a_setting_error_is_raised_unchanged(held):
     layer = Homology(**LOOPS, wait="never")
     held.fails = SettingError("backend", "giotto-ph", "fewer edges")
     held.go.set()
@@ -251,19 +252,19 @@ def test_a_mistake_in_a_setting_stays_what_it_is(held):
 
 
 @pytest.mark.parametrize("ask", [backends.get, backends.get.__wrapped__])
-def test_auto_is_a_backend_beside_which_others_can_run(ask):
-    assert ask("auto", beside=True).name == "gudhi"
+def test_auto_in_the_background_is_the_backend_that_releases_the_gil(ask):
+    assert ask("auto", in_background=True).name == "gudhi"
 
 
 # -- copies, processes, checkpoints -----------------------------------------
 
 
-def test_a_resumed_run_has_the_pairs_and_searches_on():
+def test_a_resumed_run_has_the_pairs_and_keeps_searching():
     layer, points = Homology(**LOOPS, wait="never"), draw(30, 3)
     evaluate(layer, points, 0)
     finish(layer)
     evaluate(layer, points, 1)
-    evaluate(layer, points, 4)  # begins a search that no checkpoint knows of
+    evaluate(layer, points, 4)  # starts a search that is part of no checkpoint
     expected = evaluate(Homology(**LOOPS), points, 0).item()
     file = io.BytesIO()
     torch.save(layer.state_dict(), file)
@@ -273,27 +274,27 @@ def test_a_resumed_run_has_the_pairs_and_searches_on():
     fresh.load_state_dict(state)
     for resumed in (fresh, layer):
         resumed.load_state_dict(state)
-        assert not resumed._beside._begun
+        assert not resumed._background._running
         assert (
             evaluate(resumed, points, 5).item() == expected
         )  # the pairs of step 0, while new ones are searched
         finish(resumed)
         evaluate(resumed, points, 6)
-        assert resumed._clouds[0].step == 5
+        assert resumed._results[0].step == 5
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_a_copy_searches_for_itself(again, held):
+def test_a_copy_has_its_own_searches(again, held):
     layer, points = Homology(**LOOPS, wait="never"), draw(30, 3)
     evaluate(layer, points, 0)
     twin = again(layer)
-    assert twin._beside is not layer._beside
-    assert not twin._beside._begun
+    assert twin._background is not layer._background
+    assert not twin._background._running
     held.go.set()
     evaluate(twin, points, 1)
     finish(twin)
     assert evaluate(twin, points, 2).item() > 0
-    assert layer._beside._begun
+    assert layer._background._running
 
 
 def test_the_thread_ends_with_its_layer(held):
@@ -301,7 +302,7 @@ def test_the_thread_ends_with_its_layer(held):
     layer = Homology(**LOOPS, wait="never")
     evaluate(layer, draw(30, 3), 0)
     finish(layer)
-    (thread,) = layer._beside._pool._threads
+    (thread,) = layer._background._pool._threads
     del layer
     gc.collect()
     thread.join(PATIENCE)
@@ -319,7 +320,7 @@ def step(number):
     return float(layer(LatentBatch(z, z, torch.zeros(8).long(), points, manifold, number)))
 def searched():
     first = step(1)
-    [begun.result(60) for begun in layer._beside._begun.values()]
+    [running.result(60) for running in layer._background._running.values()]
     return first == 0 and step(2) > 0
 """
 
@@ -331,13 +332,13 @@ def run(code):
 
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(0)"])
-def test_a_process_ends_while_a_search_is_under_way(end):
+def test_a_process_ends_while_a_search_runs(end):
     done = run(f"print(step(0))\n{end}")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "0.0", "")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_fork_searches_on_a_thread_of_its_own():
+def test_a_fork_has_its_own_thread():
     code = """
 step(0)
 child = os.fork()
@@ -349,14 +350,13 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert (done.returncode, done.stdout.strip()) == (0, "0"), done.stderr
 
 
-def test_the_search_itself_is_the_one_that_waits():
-    """Posed, then solved elsewhere: the same pairs as at once."""
+def test_background_and_waiting_searches_find_the_same_pairs():
     registry = default_registry()
     manifold, points = registry.build(registry.resolve("manifold", "euclidean")), draw(40, 3)
-    search = {"step": 0, "limit": 99, "backend": backends.get("gudhi"), "edge_quantile": 0.5}
-    at_once, beside = clouds.search(points, manifold, **search), Beside()
-    assert beside.search(0, points, manifold, **search) is None
-    beside._begun[0].result(PATIENCE)
-    found = beside.search(0, points, manifold, **search)
+    search = (0, SearchOptions(99, backends.get("gudhi"), 0.5))
+    at_once, background = pair_search.search(points, manifold, *search), BackgroundSearch()
+    assert background.search(0, points, manifold, *search) is None
+    background._running[0].result(PATIENCE)
+    found = background.search(0, points, manifold, *search)
     for field in ("rows", "edges", "filled"):
         assert np.array_equal(getattr(found, field), getattr(at_once, field)), field

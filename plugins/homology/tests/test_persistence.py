@@ -1,4 +1,4 @@
-"""Pairs against hand-made clouds, a reference reduction written here, ripser, and the backends' own diagrams."""
+"""Pairs against known clouds, a reference reduction, ripser, and the backends' own diagrams."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METRICS = ["euclidean", "poincare"]
 
 
 def distances(points, metric="euclidean"):
-    """Distances of points; by ``poincare`` of those that they are at a tenth of the size in the unit ball."""
+    """Distances of points; for ``poincare``, of their images in the unit ball, scaled by 0.1."""
     points = np.asarray(points, dtype=np.float64)
     if metric == "euclidean":
         return np.sqrt(np.square(points[:, None] - points[None]).sum(-1))
@@ -57,7 +57,7 @@ def lengths(matrix, edges):
 
 
 def diagram(matrix, pairs, least=1e-6):
-    """Births and deaths of the loops that live, sorted."""
+    """Births and deaths of loops with a lifetime, sorted."""
     found = np.stack([lengths(matrix, pairs.births), lengths(matrix, pairs.deaths)], 1)
     return sorted_rows(found, least)
 
@@ -69,9 +69,9 @@ def sorted_rows(found, least=1e-6):
 
 
 def reduce_by_hand(matrix):
-    """H1 of the Vietoris-Rips filtration by the textbook column reduction over Z/2, triangle by triangle, in float64.
+    """H1 of the Vietoris-Rips filtration in float64, by the textbook column reduction over Z/2.
 
-    The edges of birth and of death, for pairs that live between them in the order of (length, vertices).
+    The birth and death edges of each pair, where death follows birth in (length, vertices) order.
     """
     n = len(matrix)
     edges = sorted(itertools.combinations(range(n), 2), key=lambda e: (matrix[e], e))
@@ -117,7 +117,7 @@ def test_a_square_has_one_loop_from_side_to_diagonal(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_circle_dies_at_a_third_of_the_way_round(name):
+def test_the_loop_of_a_circle_dies_at_a_third_of_the_circumference(name):
     matrix = distances(cloud("circular", 12))
     found = diagram(matrix, persistence.search(matrix, backends.get(name)))
     assert found == pytest.approx(np.array([[2 * np.sin(np.pi / 12), 3**0.5]]))
@@ -166,7 +166,7 @@ def test_edges_are_exact_whatever_the_number_of_threads(threads):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_diagrams_are_those_of_the_libraries_own_filtration(kind):
+def test_diagrams_are_those_of_gudhis_own_filtration(kind):
     """Lengths instead of ranks, float64, through gudhi's public complex."""
     import gudhi
 
@@ -202,7 +202,7 @@ def test_diagrams_are_those_of_giotto_ph_on_lengths(kind):
 @pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("quantile", [1.0, 0.2])
-def test_backends_name_the_same_edges(kind, quantile, monkeypatch):
+def test_backends_find_the_same_edges(kind, quantile, monkeypatch):
     monkeypatch.setattr(persistence, "FULL_SIZE", 0)
     matrix = distances(cloud(kind, 60))
     one, two = (
@@ -224,7 +224,7 @@ def test_h0_always_has_n_minus_1_pairs_that_join_every_point(kind):
     assert joined == set(range(len(matrix)))
 
 
-def test_the_quantile_shortens_the_search_and_bounds_what_it_does_not_see(monkeypatch):
+def test_the_quantile_limits_the_search_and_bounds_later_deaths(monkeypatch):
     monkeypatch.setattr(persistence, "FULL_SIZE", 0)
     matrix = distances(cloud("random", 60))
     backend = backends.get("gudhi")
@@ -256,13 +256,13 @@ def test_edges_beyond_the_enclosing_radius_are_left_out():
     assert len(edges) == (matrix[np.triu_indices(40, 1)] <= radius).sum() < 40 * 39 / 2
 
 
-def test_equal_edges_stand_in_the_order_of_their_points():
+def test_equal_edges_follow_the_order_of_their_points():
     edges = persistence.shortest_edges(distances(cloud("equal", 5)))
     assert edges.tolist() == [list(pair) for pair in itertools.combinations(range(5), 2)]
 
 
 class Counting(backends.Gudhi):
-    """Notes how many edges it was given."""
+    """Records how many edges it received."""
 
     def loops(self, edges, points):
         self.given = len(edges)
@@ -284,7 +284,7 @@ LARGE = {
 
 @pytest.mark.parametrize("kind", LARGE)
 def test_large_clouds_take_a_tenth_of_their_edges_however_many_are_equal(kind):
-    """The work, rather than the time of it (benchmarks/homology.py): all edges of these would take seconds."""
+    """Counts edges; benchmarks/homology.py measures time. All edges would take seconds."""
     gram = LARGE[kind] @ LARGE[kind].T
     square = np.diag(gram)
     matrix = np.sqrt(np.maximum(square[:, None] + square - 2 * gram, 0))
@@ -306,7 +306,7 @@ def test_few_points_have_no_loops(n):
 # -- backends ---------------------------------------------------------------
 
 
-def test_gudhi_without_its_ripser_answers_alike(monkeypatch):
+def test_gudhi_without_its_ripser_finds_the_same_pairs(monkeypatch):
     matrix = distances(cloud("random", 40))
     fast = persistence.search(matrix, backends.Gudhi())
     monkeypatch.setitem(sys.modules, "gudhi._ripser_ext", None)
@@ -325,7 +325,7 @@ def forget():
 
 
 @pytest.mark.usefixtures("forget")
-def test_auto_is_giotto_ph_where_it_is_installed_and_gudhi_elsewhere(monkeypatch):
+def test_auto_is_giotto_ph_if_installed_and_gudhi_otherwise(monkeypatch):
     assert backends.get("auto").name == ("giotto-ph" if HAS_GIOTTO else "gudhi")
     backends.get.cache_clear()
     monkeypatch.setitem(sys.modules, "gph", None)
@@ -333,14 +333,14 @@ def test_auto_is_giotto_ph_where_it_is_installed_and_gudhi_elsewhere(monkeypatch
 
 
 @pytest.mark.usefixtures("forget")
-def test_a_backend_that_is_not_there_is_refused_with_a_remedy(monkeypatch):
+def test_a_missing_backend_is_refused_with_a_fix(monkeypatch):
     monkeypatch.setitem(sys.modules, "gph", None)
     with pytest.raises(SettingError, match=r"backend = 'giotto-ph'.*set backend to gudhi"):
         backends.get("giotto-ph")
 
 
 @pytest.mark.skipif(not HAS_GIOTTO, reason="no giotto-ph here")
-def test_giotto_ph_refuses_more_edges_than_float32_numbers(monkeypatch):
-    monkeypatch.setattr(backends, "FLOAT32_WHOLE", 5)
+def test_giotto_ph_refuses_more_edges_than_float32_can_number(monkeypatch):
+    monkeypatch.setattr(backends, "MAX_FLOAT32_INTEGER", 5)
     with pytest.raises(SettingError, match="at most 5 edges"):
         persistence.search(distances(cloud("random", 20)), backends.get("giotto-ph"))

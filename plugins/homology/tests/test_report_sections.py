@@ -25,11 +25,11 @@ def test_each_cloud_has_diagrams_bars_and_curves():
             "mean H0 death",
         )
     ]
-    film, h0, h1, curve = section.blocks[:4]
-    assert len(film.frames) == report_sections.MOMENTS
-    assert [label for label, _ in film.frames][:: report_sections.MOMENTS - 1] == ["50", "1,000"]
-    assert len({(chart.x_range, chart.y_range) for _, chart in film.frames}) == 1
-    classes, loops = film.frames[0][1].series
+    frames, h0, h1, curve = section.blocks[:4]
+    assert len(frames.frames) == report_sections.MOMENTS
+    assert [label for label, _ in frames.frames][:: report_sections.MOMENTS - 1] == ["50", "1,000"]
+    assert len({(chart.x_range, chart.y_range) for _, chart in frames.frames}) == 1
+    classes, loops = frames.frames[0][1].series
     assert classes.points == [(0.0, 0.5), (0.0, 0.25)]
     assert loops.points == CLOUD["h1"]
     assert h0.series[0].points == [(0.0, 0.25), (0.0, 0.5)]
@@ -41,9 +41,9 @@ def test_each_cloud_has_diagrams_bars_and_curves():
 def test_a_barcode_keeps_the_longest():
     cloud = {**CLOUD, "h1": [[0.0, 0.01 * (1 + bar)] for bar in range(100)]}
     (section,) = report_sections.sections([{"step": 1, "latents": cloud}], [])
-    film, _, bars = section.blocks
-    assert isinstance(film, Frames)
-    assert len(film.frames) == 1
+    frames, _, bars = section.blocks
+    assert isinstance(frames, Frames)
+    assert len(frames.frames) == 1
     assert len(bars.series[0].points) == report_sections.BARS
     assert min(end for _, end in bars.series[0].points) == pytest.approx(0.61)
     assert bars.note == "The longest 40 of 100."
@@ -54,7 +54,7 @@ def test_a_run_without_a_record_has_no_section(lines):
     assert report_sections.sections(lines, METRICS) == []
 
 
-def test_collapsed_clouds_are_shown_too():
+def test_collapsed_clouds_are_shown():
     empty = {"h0": [], "h1": [], "entropy": 0.0}
     (section,) = report_sections.sections([{"step": 4, "latents": empty}], [])
     assert section.blocks[0].frames[0][1].x_range == (-0.02, 1.0)
@@ -63,8 +63,8 @@ def test_collapsed_clouds_are_shown_too():
 def test_vq_report_shows_a_run_with_the_regularizer(tmp_path, monkeypatch, capsys):
     app = pytest.importorskip("vq.cli.app")
     monkeypatch.chdir(tmp_path)
-    small = "--backbone.hidden 8 --codebook-size 16 --set log_every=4 --max-steps 8 --regularizer homology"
-    for arguments in (f"train {small} --run-dir run", "report run"):
+    small = "--backbone.hidden 8 --codebook-size 16 --set log_every=4 --max-steps 8"
+    for arguments in (f"train {small} --regularizer homology --run-dir run", "report run"):
         monkeypatch.setattr("sys.argv", ["vq", *arguments.split()])
         with pytest.raises(SystemExit) as ended:
             app.main()
@@ -76,7 +76,7 @@ def test_vq_report_shows_a_run_with_the_regularizer(tmp_path, monkeypatch, capsy
     assert "Codebook: total H1 life" in part
 
 
-def test_a_run_without_the_regularizer_is_not_shown():
+def test_a_run_without_the_regularizer_has_no_section():
     class Run:
         class config:
             regularizers = {}

@@ -1,4 +1,4 @@
-"""The statistics: values by hand, gradients with the pair search inside, no change with scale, degenerate clouds."""
+"""The statistics: values by hand, gradients, invariance to scale, and degenerate clouds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import math
 import pytest
 import torch
 
-from vq_homology import backends, clouds, persistence, statistics
-from vq_homology.signature import STATISTICS, Goal, Measured, Signature
+from vq_homology import backends, distance_matrix, pair_search, persistence, statistics
+from vq_homology.pair_search import SearchOptions
+from vq_homology.targets import STATISTICS, CloudMeasurement, Target, TargetCost
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
@@ -29,18 +30,16 @@ def draw(*shape, seed=0):
 
 
 def measured(u, manifold):
-    """What statistics are made of, of the points expmap0(u), their pairs searched here and now."""
+    """The measurement of the points expmap0(u), with their pairs."""
     points = manifold.expmap0(u)
-    found = clouds.search(
-        points, manifold, step=0, limit=99, backend=backends.get("gudhi"), edge_quantile=1.0
-    )
-    diagram = statistics.measure(points, manifold, found.edges, found.filled)
-    return Measured(diagram, statistics.spread(points, manifold), len(points), WIDTH, AT)
+    found = pair_search.search(points, manifold, 0, SearchOptions(99, backends.get("gudhi")))
+    diagram = statistics.diagram_from_edges(points, manifold, found.edges, found.filled)
+    return CloudMeasurement(diagram, statistics.spread(points, manifold), len(points), WIDTH, AT)
 
 
 def bars(*pairs, h0=()):
     births, deaths = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
-    return statistics.Diagram(torch.tensor(h0, dtype=torch.float64), births, deaths)
+    return statistics.PersistenceDiagram(torch.tensor(h0, dtype=torch.float64), births, deaths)
 
 
 # -- values -----------------------------------------------------------------
@@ -50,15 +49,15 @@ def test_equal_points_count_in_the_mean_death():
     """Four points, two of them equal: three deaths, one of them 0."""
     points = torch.tensor([[0.0], [0.0], [1.0], [2.0]])
     edges = torch.from_numpy(
-        persistence.search(clouds.distance_matrix(points, space()).numpy()).tree
+        persistence.search(distance_matrix.distance_matrix(points, space()).numpy()).tree
     )
-    found = statistics.measure(points, space(), edges, torch.zeros(0, dtype=torch.bool))
+    found = statistics.diagram_from_edges(points, space(), edges, torch.zeros(0, dtype=torch.bool))
     assert statistics.mean_death(found, torch.tensor(2.0)).item() == pytest.approx(
         (0 + 1 + 1) / 3 / 2
     )
 
 
-def test_soft_count_is_zero_safe_and_counts_long_lives_as_one():
+def test_soft_count_is_zero_safe_and_counts_long_lifetimes_as_one():
     lives = torch.tensor([0.0, 1.0, 1e30], requires_grad=True)
     count = statistics.soft_count(lives, 1.0)
     count.backward()
@@ -71,15 +70,17 @@ def test_soft_count_is_zero_safe_and_counts_long_lives_as_one():
     assert statistics.soft_count(torch.zeros(0), 0.0).item() == 0
 
 
-def test_a_pair_that_has_crossed_since_its_search_lives_no_time():
+def test_a_stale_pair_that_has_crossed_has_no_lifetime():
     diagram = bars((1.0, 3.0), (2.0, 1.0))
-    assert diagram.lives.tolist() == [2, 0]
-    assert statistics.alive(bars((2.0, 1.0)), torch.tensor(1.0), 1.5).item() == 0
+    assert diagram.lifetimes.tolist() == [2, 0]
+    assert statistics.loops_alive(bars((2.0, 1.0)), torch.tensor(1.0), 1.5).item() == 0
 
 
-def test_total_persistence_is_the_sum_of_lives_in_units_of_the_scale():
+def test_total_persistence_is_the_sum_of_lifetimes_over_the_scale():
     assert (
-        statistics.total_persistence(bars((1.0, 3.0), (2.0, 2.5)).lives, torch.tensor(0.5)).item()
+        statistics.total_persistence(
+            bars((1.0, 3.0), (2.0, 2.5)).lifetimes, torch.tensor(0.5)
+        ).item()
         == 5
     )
 
@@ -88,65 +89,63 @@ def test_persistent_entropy_by_hand():
     lives = torch.tensor([1.0, 1.0, 2.0, 0.0], dtype=torch.float64)
     entropy = -2 * 0.25 * math.log(0.25) - 0.5 * math.log(0.5)
     assert statistics.persistent_entropy(lives).item() == pytest.approx(entropy)
-    assert statistics.evenness(lives).item() == pytest.approx(entropy / math.log(4))
+    assert statistics.normalized_entropy(lives).item() == pytest.approx(entropy / math.log(4))
     assert statistics.persistent_entropy(torch.full((7,), 1e-3)).item() == pytest.approx(
         math.log(7)
     )
-    assert statistics.evenness(torch.full((7,), 1e3)).item() == pytest.approx(1)
+    assert statistics.normalized_entropy(torch.full((7,), 1e3)).item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("lives", [[], [0.0], [3.0], [0.0, 0.0], [0.0, 5.0]])
-def test_persistent_entropy_is_0_where_at_most_one_bar_lives(lives):
+def test_persistent_entropy_is_0_for_at_most_one_lifetime(lives):
     lives = torch.tensor(lives, dtype=torch.float64, requires_grad=True)
-    entropy = statistics.evenness(lives)
+    entropy = statistics.normalized_entropy(lives)
     entropy.backward()
     assert entropy.item() == pytest.approx(0, abs=1e-15)
     assert torch.isfinite(lives.grad).all()
 
 
 def test_loops_are_alive_between_birth_and_death():
-    """Far from births and deaths the count is whole, at one of them a half, and no life counts nothing."""
+    """The count is whole far from births and deaths, and a half at one of them."""
     diagram = bars((1.0, 3.0), (2.0, 6.0), (2.0, 2.0))
     counts = {
-        at: statistics.alive(diagram, torch.tensor(2.0), at / 2).item()
+        at: statistics.loops_alive(diagram, torch.tensor(2.0), at / 2).item()
         for at in (0.1, 1.0, 1.5, 2.5, 3.0, 4.5)
     }
     assert counts == pytest.approx({0.1: 0, 1.0: 0.5, 1.5: 1, 2.5: 2, 3.0: 1.5, 4.5: 1}, abs=0.04)
 
 
-def test_the_signature_adds_up_weighted_distances():
-    """A rectangle of sides 1 and 2: deaths 1, 1, 2 and a loop from 2 to the diagonal. Entropies are floors."""
+def test_target_cost_is_the_weighted_sum_of_costs():
+    """A rectangle of sides 1 and 2: deaths 1, 1, 2 and a loop from 2 to the diagonal."""
     points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 2.0], [0.0, 2.0]], dtype=torch.float64)
-    found = clouds.search(
-        points, space(), step=0, limit=9, backend=backends.get("gudhi"), edge_quantile=1.0
-    )
+    found = pair_search.search(points, space(), 0, SearchOptions(99, backends.get("gudhi")))
     spread, life, even = (
         1.25**0.5,
         5**0.5 - 2,
         (0.5 * math.log(4) + 0.5 * math.log(2)) / math.log(3),
     )
-    goals = {"h0_entropy": Goal(1.0, 2.0), "h1_total": Goal(0.2, 3.0), "h1": Goal(7.0, 0.0)}
-    term = Signature(goals).distance(points, space(), found.edges, found.filled, 0.0)
+    goals = {"h0_entropy": Target(1.0, 2.0), "h1_total": Target(0.2, 3.0), "h1": Target(7.0, 0.0)}
+    term = TargetCost(goals)(points, space(), found.edges, found.filled, 0.0)
     assert term.item() == pytest.approx(2 * (1 - even) + 3 * (life / spread / 4 / 0.2 - 1) ** 2)
-    low = Signature({"h0_entropy": Goal(0.9 * even, 2.0)}).distance(
+    low = TargetCost({"h0_entropy": Target(0.9 * even, 2.0)})(
         points, space(), found.edges, found.filled, 0.0
     )
     assert low.item() == 0
 
 
-def test_loops_are_needed_by_their_own_statistics_alone():
+def test_only_loop_statistics_need_loops():
     for name in STATISTICS:
-        assert Signature({name: Goal(0.0, 1.0)}).needs_loops == name.startswith("h1")
-        assert not Signature({name: Goal(0.0, 0.0)}).needs_loops
+        assert TargetCost({name: Target(0.0, 1.0)}).needs_loops == name.startswith("h1")
+        assert not TargetCost({name: Target(0.0, 0.0)}).needs_loops
 
 
 # -- gradients --------------------------------------------------------------
 
 
 def cloud(manifold):
-    """Points with loops whose edges stand so far apart that finite differences do not change their order."""
+    """Points with loops whose edge lengths differ by more than finite differences change them."""
     u = 0.4 * draw(12, 3, seed=11)
-    distances = clouds.distance_matrix(manifold.expmap0(u), manifold)
+    distances = distance_matrix.distance_matrix(manifold.expmap0(u), manifold)
     lengths = sorted(distances[i, j].item() for i, j in itertools.combinations(range(12), 2))
     assert min(b - a for a, b in itertools.pairwise(lengths)) > 1e-4
     return u
@@ -154,7 +153,7 @@ def cloud(manifold):
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_statistics_have_the_gradient_of_their_finite_differences(manifold, statistic):
+def test_gradients_of_statistics_match_finite_differences(manifold, statistic):
     manifold = space(manifold)
     u = cloud(manifold).requires_grad_()
     found = measured(u, manifold)
@@ -165,7 +164,7 @@ def test_statistics_have_the_gradient_of_their_finite_differences(manifold, stat
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
-def test_the_spread_has_the_gradient_of_its_finite_differences(manifold):
+def test_the_gradient_of_the_spread_matches_finite_differences(manifold):
     manifold = space(manifold)
     assert torch.autograd.gradcheck(
         lambda u: measured(u, manifold).spread, cloud(manifold).requires_grad_()
@@ -177,7 +176,9 @@ def test_a_loop_that_is_not_filled_has_no_gradient_at_its_death():
     edges = torch.tensor(
         [[0, 1], [1, 2], [2, 3], [0, 1], [2, 3]]
     )  # the tree, a birth of length 1, a death of 3
-    statistics.measure(points, space(), edges, torch.tensor([False])).lives.sum().backward()
+    statistics.diagram_from_edges(
+        points, space(), edges, torch.tensor([False])
+    ).lifetimes.sum().backward()
     assert points.grad[2:].abs().sum() == 0
     assert points.grad[:2].abs().sum() > 0
 
@@ -219,7 +220,7 @@ def test_degenerate_clouds_give_a_finite_value_and_gradient(kind, statistic, man
     u = DEGENERATE[kind].clone().requires_grad_()
     found = measured(manifold.tangent(u), manifold)
     if len(u) == 0:
-        found = Measured(
+        found = CloudMeasurement(
             found.diagram, found.spread, 1, WIDTH, AT
         )  # n divides; the signature skips such a cloud
     value = STATISTICS[statistic](found)

@@ -1,4 +1,4 @@
-"""The rotation trick's Jacobian, in float64, and where it falls back."""
+"""The Jacobian of the rotation trick in float64, and its straight-through cases."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ def jacobian(z, z_q, estimator=ROTATION):
 
 
 def by_formula(z, z_q, radial=True):
-    """lam (I - 2 r r^T + 2 v u^T), and without the radial part lam R (I - u u^T), from whole matrices."""
+    """lam R, R = I - 2 r r^T + 2 v u^T, or without the radial part lam R (I - u u^T)."""
     eye, u, v = torch.eye(len(z)).double(), z / z.norm(), z_q / z_q.norm()
     r = (u + v) / (u + v).norm()
     turn = eye - 2 * torch.outer(r, r) + 2 * torch.outer(v, u)
@@ -90,7 +90,7 @@ def test_without_its_radial_part_the_gradient_can_only_turn_the_latent(pair):
 
 
 def test_turning_by_hand():
-    """A quarter turn and a length doubled: R = [[0, -1], [1, 0]], and what is left without the radial column."""
+    """A quarter turn and twice the length: R = [[0, -1], [1, 0]], with and without radial part."""
     z, z_q = torch.tensor([3.0, 0.0]).double(), torch.tensor([0.0, 6.0]).double()
     torch.testing.assert_close(jacobian(z, z_q), torch.tensor([[0.0, -2.0], [2.0, 0.0]]).double())
     torch.testing.assert_close(
@@ -108,7 +108,7 @@ def test_nearly_opposite_directions_keep_the_rotation_orthogonal_in_float32(gap)
     )  # the bisector holds no more digits than that
 
 
-def test_the_gradient_that_arrives_is_turned_back_not_copied(pair):
+def test_the_gradient_is_rotated_not_copied(pair):
     z, z_q = pair
     e, g = z.clone().requires_grad_(), torch.randn(DIM).double()
     (ROTATION(e, z_q) * g).sum().backward()
@@ -154,7 +154,7 @@ def test_half_precision_gradients_are_those_of_float32(estimator):
     assert error < 4e-3  # the rounding of one bfloat16, not of the whole computation
 
 
-def test_it_does_not_depend_on_the_other_tokens(pair):
+def test_tokens_are_independent(pair):
     z, z_q = pair
     batch = ROTATION(torch.stack([z, 5 * z_q]), torch.stack([z_q, z]))
     assert torch.equal(batch[0], z_q)

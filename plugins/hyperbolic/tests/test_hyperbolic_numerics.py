@@ -1,4 +1,4 @@
-"""What both models promise: limits, gradients at the awkward places, the search, compilation."""
+"""Both models: limits, gradients at singular points, the search, compilation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def normal(*shape, seed=0, dtype=torch.float64):
 
 
 def exact_spread(u, w):
-    """sinh^2(d/2) at c = 1 in float64 straight from tangent vectors (N, D), (K, D): no point is formed."""
+    """sinh^2(d/2) at c = 1 in float64, from tangent vectors (N, D), (K, D) without points."""
     a, b = 2 * u.double().norm(dim=-1), 2 * w.double().norm(dim=-1)
     cosine = F.normalize(u.double(), dim=-1) @ F.normalize(w.double(), dim=-1).T
     return ((a[:, None] - b) / 2).sinh().square() + a.sinh()[:, None] * b.sinh() * (1 - cosine) / 2
@@ -101,7 +101,7 @@ def test_a_radius_beyond_every_number_type_is_refused(model):
 @both_models
 @both_types
 def test_gradients_where_points_coincide(model, dtype):
-    """Zero, at the origin, in the middle and at the clip: neither NaN from a root nor inf from an arcosh."""
+    """0 at the origin, in the middle and at the clip: no NaN of a root, no inf of an arcosh."""
     manifold = model()
     for radius in (0.0, 1e-20, 0.5, 2.0, 50.0):
         u = (radius * F.normalize(normal(20, 4, dtype=dtype), dim=-1)).requires_grad_()
@@ -197,7 +197,7 @@ def test_centroid_of_any_scale_and_of_nothing(model, dtype):
 
 
 def clustered(dim, radius, count=512, tokens=1000):
-    """Codes in tight clusters at the clip and latents beside them: the hardest case for the search."""
+    """Codes in tight clusters at the clip, latents next to them: the hardest case for search."""
     clusters = F.normalize(normal(16, dim), dim=-1)
     direction = F.normalize(
         clusters.repeat_interleave(count // 16, 0) + 0.05 * normal(count, dim, seed=1), dim=-1

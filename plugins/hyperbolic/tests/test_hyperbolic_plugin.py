@@ -1,4 +1,4 @@
-"""How the package shows itself: what it declares, what it imports when, which options it takes."""
+"""What the package declares, what it imports and when, and its options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_declaring_and_choosing_import_neither_torch_nor_geoopt():
     )
 
 
-def test_geoopt_waits_for_riemannian_codes_and_its_warnings_stay_inside():
+def test_geoopt_is_imported_for_riemannian_codes_alone_without_its_warnings():
     python(
         "import sys, warnings\n"
         "from vq_hyperbolic.poincare import Poincare\n"
@@ -47,7 +47,7 @@ def test_geoopt_waits_for_riemannian_codes_and_its_warnings_stay_inside():
     )
 
 
-def test_other_warnings_at_import_of_geoopt_are_let_through(tmp_path):
+def test_other_warnings_at_import_of_geoopt_are_shown(tmp_path):
     (tmp_path / "geoopt.py").write_text(
         "import warnings\n"
         "warnings.warn('`torch.jit.script` is deprecated. Please', FutureWarning)\n"

@@ -65,7 +65,7 @@ def test_distances_agree_with_geoopt_and_their_gradients_with_the_ball(c):
 
 @pytest.mark.parametrize("c", CURVATURES)
 def test_the_riemannian_gradient_is_geoopts(c):
-    """Ambient gradients may differ by a normal part, which the projection to the tangent space removes."""
+    """Ambient gradients may differ by a normal part, which projection to the tangent removes."""
     lorentz, geo = Lorentz(curvature=c), oracle(c)
     x, y = lorentz.expmap0(tangents(50)), lorentz.expmap0(tangents(50, seed=1))
     gradients = []
@@ -86,11 +86,9 @@ def test_centroid_is_the_lift_of_the_balls(c):
 
 
 def test_a_small_distance_far_out_keeps_its_digits():
-    """At distance 5 from the origin the inner product in float32 would return 0 or an error of 100 %."""
-    lorentz, w = (
-        Lorentz(max_radius=2.5),
-        2.5 * torch.nn.functional.normalize(tangents(200, dim=8), dim=-1),
-    )
+    """At distance 5 from the origin, the float32 inner product would give 0 or 100 % error."""
+    lorentz = Lorentz(max_radius=2.5)
+    w = 2.5 * torch.nn.functional.normalize(tangents(200, dim=8), dim=-1)
     u = w * 0.9995
     exact = 2 * (w - u).norm(dim=-1)
     got = lorentz.dist(lorentz.expmap0(u.float()), lorentz.expmap0(w.float()))

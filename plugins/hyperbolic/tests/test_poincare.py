@@ -33,8 +33,8 @@ def assert_same(ours, oracle, *inputs):
         value_and_gradient(oracle, *inputs),
     )
     torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-11)
-    for gradient, want in zip(gradients, wanted, strict=True):
-        torch.testing.assert_close(gradient, want, rtol=1e-8, atol=1e-10)
+    for gradient, expected in zip(gradients, wanted, strict=True):
+        torch.testing.assert_close(gradient, expected, rtol=1e-8, atol=1e-10)
 
 
 @pytest.mark.parametrize("c", CURVATURES)

@@ -1,4 +1,4 @@
-"""Codes held as points, and the optimizer that moves them."""
+"""Codes stored as points, and the optimizer that moves them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Holder(torch.nn.Module):
 
 
 def holds(parameter, model, c):
-    """Whether a parameter knows the manifold of curvature -c: geoopt's k is -c for the ball, 1/c for Lorentz."""
+    """Whether a parameter has the manifold of curvature -c; k is -c (ball) or 1/c (Lorentz)."""
     k = -c if model is Poincare else 1 / c
     same = is_on_manifold(parameter) and type(parameter.manifold) is GEOOPT[model]
     return same and float(parameter.manifold.k) == pytest.approx(k, rel=1e-12)
@@ -53,7 +53,7 @@ def test_tangent_codes_are_plain_parameters_of_the_latents_dimension(model):
 
 
 @both_models
-def test_tangent_codes_that_ran_away_are_read_as_points_within_reach(model):
+def test_tangent_codes_out_of_reach_are_read_as_points_within_it(model):
     manifold = model()
     tangents, points = manifold.codes(torch.nn.Parameter(100 * normal(6, 3)))
     assert manifold.check_points(points) is None
@@ -62,7 +62,7 @@ def test_tangent_codes_that_ran_away_are_read_as_points_within_reach(model):
 
 @both_models
 @pytest.mark.parametrize("c", [0.5, 1.0])
-def test_riemannian_codes_are_points_that_know_their_manifold(model, c):
+def test_riemannian_codes_are_points_with_their_manifold(model, c):
     manifold = model(codes="riemannian", curvature=c)
     points = manifold.random(6, 3, std=0.5)
     parameter = manifold.parameter(points)
@@ -89,7 +89,7 @@ def test_a_code_on_the_edge_gets_the_gradient_that_leads_inwards(model):
 
 
 @both_models
-def test_a_parameter_is_made_of_points_that_were_projected_first(model):
+def test_parameters_are_made_of_projected_points(model):
     manifold = model(codes="riemannian")
     off = 1.5 * manifold.expmap0(100 * normal(4, 3))
     assert manifold.check_points(manifold.parameter(off)) is None
@@ -181,7 +181,7 @@ def test_ordinary_parameters_move_as_by_adam():
     torch.testing.assert_close(ours.weight, theirs.weight)
 
 
-def test_groups_are_split_by_sort_and_keep_what_they_state():
+def test_parameter_groups_are_split_by_kind_and_keep_their_options():
     points, flat, other = codes(Poincare(codes="riemannian")), *torch.nn.Linear(3, 2).parameters()
     groups = riemannian_adam(
         iter([points, flat]), lr=0.01, manifold_lr=0.2, weight_decay=0.1

@@ -64,7 +64,7 @@ def test_no_latent_of_bsq_is_far_from_its_code():
     assert furthest.item() == pytest.approx((2 - 2 / 8**0.5) ** 0.5)
 
 
-def test_bsq_keeps_the_direction_of_any_length_and_zero_zero():
+def test_bsq_depends_on_the_direction_alone_and_maps_zero_to_zero():
     layer = build("bsq", codebook_size=8)
     z = normal(1, 3).float()
     for length in (1e-10, 1.0, 1e30):
@@ -85,7 +85,7 @@ def test_the_derivative_of_bsqs_sphere():
     ("size", "near"),
     [(1, "2"), (3, "2 or 4"), (1000, "512 or 1024"), (2**62 + 1, "4611686018427387904")],
 )
-def test_other_sizes_than_powers_of_two_are_told_their_neighbours(name, size, near):
+def test_sizes_that_are_no_power_of_two_are_refused_with_the_nearest(name, size, near):
     with pytest.raises(
         SettingError, match=rf"codebook_size = {size}: expected a power of two .*; choose {near}$"
     ):
@@ -143,7 +143,7 @@ def test_certain_tokens_that_use_all_codes_alike_give_zero():
     assert bit_entropy(50 * all_codes(4), mask, 1.0, 8).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_collapse_costs_all_of_usage_and_doubt_all_of_certainty():
+def test_collapse_and_uncertainty_cost_their_maximum():
     mask = torch.ones(16, dtype=torch.bool)
     assert bit_entropy(torch.full((16, 4), 50.0), mask, 0.3, 8).item() == pytest.approx(
         0.3 * 4 * LOG2
@@ -175,7 +175,7 @@ def test_the_entropy_of_a_bit_keeps_its_digits_in_the_tails():
     torch.testing.assert_close(logits.grad, (-wide * p * q).float(), rtol=1e-4, atol=1e-30)
 
 
-def test_masked_tokens_leave_no_trace_in_the_term():
+def test_masked_tokens_have_no_effect_on_the_term():
     logits = normal(30, 6).requires_grad_()
     mask = torch.arange(30) % 3 > 0
     wild = torch.where(mask.unsqueeze(1), logits, 1e4)

@@ -24,7 +24,8 @@ def test_one_vector_by_hand():
     assert (layer.dim, layer.codebook_size) == (3, 60)
     z = torch.tensor([[0.25, 0.6, -7.0]])
     out = layer(layer.tangent(z))
-    # bounds 0.25, 1.07 and -2.0 round to 0, 1 and -2; digits 1, 3 and 0 of 3, 5 and 4: 1 + 3 3 + 15 0 = 10
+    # bounds 0.25, 1.07 and -2.0 round to 0, 1 and -2; digits 1, 3 and 0 of 3, 5 and 4 levels:
+    # 1 + 3 * 3 + 15 * 0 = 10
     assert out.z_q.tolist() == [[0.0, 0.5, -1.0]]
     assert out.indices.tolist() == [10]
     assert layer.decode(torch.tensor([10])).tolist() == [[0.0, 0.5, -1.0]]
@@ -52,10 +53,7 @@ def test_the_bound_reaches_every_code_and_no_further():
     layer = build([2, 3, 4, 5, 8])
     far = layer.tangent(torch.tensor([[-50.0] * 5, [50.0] * 5]))
     assert layer.digits(far).tolist() == [[0] * 5, [1, 2, 3, 4, 7]]
-    assert layer.digits(4 * far).tolist() == [
-        [0] * 5,
-        [1, 2, 3, 4, 7],
-    ]  # whatever else comes in stays on the grid
+    assert layer.digits(4 * far).tolist() == [[0] * 5, [1, 2, 3, 4, 7]]  # beyond the bound too
     every = layer.decode(torch.arange(layer.codebook_size))
     assert len(every.unique(dim=0)) == layer.codebook_size
     assert torch.equal(layer.encode(every), torch.arange(layer.codebook_size))
@@ -80,7 +78,7 @@ def test_the_layer_passes_the_derivative_of_the_bound_to_the_encoder():
     assert not list(made.parameters())
 
 
-def test_the_quantizer_has_a_dimension_for_each_level_and_the_layer_leads_there():
+def test_the_layer_projects_to_a_dimension_for_each_level():
     made = VectorQuantizer(dim=8, codebook_size=1000, quantizer="fsq")
     assert made.quantizer.levels.tolist() == [8, 5, 5, 5]
     out = made(torch.randn(5, 8))
@@ -101,11 +99,11 @@ def test_more_stages_reduce_the_error(levels, residuals):
     assert all(after < 0.5 * before for before, after in pairwise(errors)), errors
 
 
-def test_the_rest_of_an_odd_number_of_levels_fills_the_next_grid():
+def test_the_residual_of_an_odd_number_of_levels_fills_the_next_grid():
     layer = build([5, 5])
     u = torch.rand(1000, 2) * 2 - 1
-    rest = (u - layer(u).z_q) / layer.residual_scale()
-    assert 0.98 < rest.abs().max() < 1 + 1e-5
+    residual = (u - layer(u).z_q) / layer.residual_scale()
+    assert 0.98 < residual.abs().max() < 1 + 1e-5
 
 
 def test_a_fine_grid_stays_a_grid_in_half_precision():
@@ -114,6 +112,6 @@ def test_a_fine_grid_stays_a_grid_in_half_precision():
 
 
 @pytest.mark.parametrize("levels", [[], [1, 5], [2**17]])
-def test_levels_that_make_no_grid_are_refused(levels):
+def test_invalid_levels_are_refused(levels):
     with pytest.raises(UsageError, match=r"quantizer\.levels"):
         build(levels)

@@ -1,4 +1,4 @@
-"""What fsq, lfq and bsq share: indices of up to 62 bits, counting by parts, masks, compilers, nothing of 2^d rows."""
+"""What fsq, lfq and bsq share: indices of up to 62 bits, counts by parts, masks, compilation."""
 
 import copy
 
@@ -38,7 +38,7 @@ def test_indices_of_any_size_decode_to_the_bit(name, codebook_size):
     assert torch.equal(made.encode(made.decode(ends)), ends)
 
 
-def test_the_first_digit_counts_least(name):
+def test_the_first_digit_is_the_least_significant(name):
     made = layer(name).quantizer
     codes = made.decode(torch.arange(made.codebook_size))
     step = codes[1] - codes[0]
@@ -52,21 +52,23 @@ def test_more_codes_than_can_be_counted_are_counted_by_parts(name):
     mask = torch.arange(100) < 90
     out = made(z, mask)
     assert len(out.assignments) > 2
-    widths = [use.z.shape[1] for use in out.assignments]
+    widths = [assignment.z.shape[1] for assignment in out.assignments]
     assert sum(widths) == made.dim
-    assert torch.equal(torch.cat([use.z_q for use in out.assignments], 1), out.z_q)
-    for use in out.assignments:
-        assert use.codebook is None
-        assert use.counts.shape[0] <= 2**16
-        assert use.counts.sum() == 90
-        assert torch.equal(use.counts, code_counts(use.indices, use.counts.shape[0]))
-        assert (use.indices[90:] == -1).all()
+    assert torch.equal(torch.cat([assignment.z_q for assignment in out.assignments], 1), out.z_q)
+    for assignment in out.assignments:
+        assert assignment.codebook is None
+        assert assignment.counts.shape[0] <= 2**16
+        assert assignment.counts.sum() == 90
+        assert torch.equal(
+            assignment.counts, code_counts(assignment.indices, assignment.counts.shape[0])
+        )
+        assert (assignment.indices[90:] == -1).all()
     # the parts' indices, put together, are the whole's
     whole, size = torch.zeros(90, dtype=torch.int64), 1
-    for use in out.assignments:
-        whole, size = whole + use.indices[:90] * size, size * use.counts.shape[0]
+    for assignment in out.assignments:
+        whole, size = whole + assignment.indices[:90] * size, size * assignment.counts.shape[0]
     assert torch.equal(whole, out.indices[:90])
-    parts = iter([use.z_q for use in out.assignments])
+    parts = iter([assignment.z_q for assignment in out.assignments])
     assert torch.equal(made.join(parts, (10, 10)), out.z_q.view(10, 10, -1))
 
 
@@ -78,7 +80,7 @@ def test_up_to_65536_codes_are_counted_one_by_one(name):
     assert made.codebook is None
 
 
-def test_training_with_62_bits_takes_no_room_for_codes(name):
+def test_training_with_62_bits_needs_no_memory_for_codes(name):
     made = layer(name, 2**62, dim=16)
     z = torch.randn(32, 16, requires_grad=True)
     out = made(z)
@@ -104,7 +106,7 @@ def test_indices_out_of_range_are_refused_and_minus_one_is_zero(name):
             made.decode(torch.tensor([bad]))
 
 
-def test_masked_tokens_leave_no_trace(name):
+def test_masked_tokens_have_no_effect(name):
     made = layer(name)
     z = torch.randn(2, 20, 8)
     mask = torch.arange(20).expand(2, 20) < torch.tensor([[20], [7]])
@@ -147,7 +149,7 @@ def test_there_is_no_state_but_the_projections(name):
     assert torch.equal(twin(z).quantized, made(z).quantized)
 
 
-def test_nothing_speaks_to_other_processes(name):
+def test_no_collective_is_entered(name):
     made = layer(name)
     with refused("the quantizer"):
         made(torch.randn(10, 8)).loss.backward()

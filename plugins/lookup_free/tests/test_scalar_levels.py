@@ -1,4 +1,4 @@
-"""The levels that fsq chooses: the largest product that fits, as even as it goes."""
+"""The levels that fsq chooses: the largest product that fits, as even as possible."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_every_size_gets_most_of_its_codes():
         assert 0.8 < share <= 1
 
 
-def test_the_largest_size_is_quickly_done():
+def test_levels_of_the_largest_size():
     levels = choose_levels(2**62)
     assert len(levels) == 26
     assert math.prod(levels) == 2**62

@@ -15,4 +15,4 @@ class EMAConfig(CodebookConfig):
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay (gamma) per step of the running counts and sums."""
     epsilon: PositiveFloat = 1e-5
-    """Laplace smoothing of the counts, so that a code without tokens is never divided by zero."""
+    """Laplace smoothing of the counts, so that no code is divided by zero."""

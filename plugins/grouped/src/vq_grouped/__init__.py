@@ -1,1 +1,1 @@
-"""Quantizers made of others: groups side by side, and stages one after the other."""
+"""Quantizers made of others: groups of dimensions, and residual stages."""

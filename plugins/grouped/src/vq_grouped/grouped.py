@@ -1,29 +1,25 @@
-"""Product quantization: groups of dimensions side by side (Jegou et al. 2011; hyperbolic VQ-VAE's grouped VQ)."""
+"""Product quantization (Jegou et al. 2011; hyperbolic VQ-VAE for shared codebooks)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vq_grouped.inner import InnerQuantizers
 from vqcore.errors import SettingError
-from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.quantizer import Quantized, Quantizer, merge_losses
 
 
-class Grouped(Quantizer):
-    """Splits (..., D) into G groups of D/G dimensions, each a point on its own factor of a product manifold.
+class Grouped(InnerQuantizers):
+    """Splits (..., D) into G groups of D/G dimensions, each on its own factor of a product space.
 
     Indices have the group as their last axis, before the inner quantizer's own.
+    Options: see ``GroupedConfig``.
 
-    Cost: G times the inner quantizer's on D/G dimensions: all searches together are as large a product as one on D,
-    with K^G combinations of codes.
-
-    Args:
-        inner: builds the quantizer of a group.
-        groups: G.
-        shared: one inner quantizer serves all groups.
+    Cost: G searches on D/G dimensions, together as large as one on D, for K^G combined codes.
 
     Raises:
         SettingError: if G does not divide D.
@@ -33,93 +29,76 @@ class Grouped(Quantizer):
         self,
         *,
         dim: int,
-        codebook_size: int,
-        manifold: Manifold,
         inner: Callable[..., Quantizer],
         groups: int = 2,
         shared: bool = False,
+        **options: Any,
     ) -> None:
-        super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)
         if dim % groups:
             divisors = ", ".join(str(g) for g in range(1, dim + 1) if dim % g == 0)
-            raise SettingError(
-                "groups", groups, f"a divisor of dim = {dim}", f"choose one of {divisors}"
-            )
-        built = [
-            inner(dim=dim // groups, codebook_size=codebook_size, manifold=manifold)
-            for _ in range(1 if shared else groups)
-        ]
-        self.groups, self.shared = groups, shared
-        self.inner = nn.ModuleList(built)
-        self.dim, self.codebook_size = groups * built[0].dim, built[0].codebook_size
-        self.index_shape = (groups, *built[0].index_shape)
-        self.factors, self.synchronized = groups * built[0].factors, built[0].synchronized
+            fix = f"choose one of {divisors}"
+            raise SettingError("groups", groups, f"a divisor of dim = {dim}", fix)
+        super().__init__(inner, groups, shared, dim=dim // groups, **options)
+        self.groups = groups
+        self.dim = groups * self.first.dim
+        self.factors = groups * self.first.factors
 
     def tangent(self, z: Tensor) -> Tensor:
-        """Each group for itself: the factors of the product are scaled and clipped apart."""
-        split = z.unflatten(-1, (self.groups, -1))
-        if self.shared:
-            return self.inner[0].tangent(split).flatten(-2)
-        return torch.cat(
-            [inner.tangent(split[..., g, :]) for g, inner in enumerate(self.inner)], -1
-        )
+        """See ``Quantizer.tangent``: each group is scaled and clipped by itself."""
+        axis, split = self._split(z)
+        parts = [inner.tangent(part) for inner, part in self._groups(split, axis)]
+        return self._stack(parts, axis).flatten(-2)
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        """See ``Quantizer.forward``."""
-        split = z.unflatten(-1, (self.groups, -1))
-        if self.shared:
-            spread = None if mask is None else mask.unsqueeze(-1).expand(split.shape[:-1])
-            whole = self.inner[0](split, spread)
-            return Quantized(whole.z_q.flatten(-2), whole.indices, whole.losses, whole.assignments)
-        parts = [inner(split[..., g, :], mask) for g, inner in enumerate(self.inner)]
+        """See ``Quantizer.forward``. The losses are means over the groups."""
+        axis, split = self._split(z)
+        if self.shared and mask is not None:
+            mask = mask.unsqueeze(-1).expand(split.shape[:-1])
+        parts: list[Quantized] = [inner(part, mask) for inner, part in self._groups(split, axis)]
         return Quantized(
-            torch.cat([part.z_q for part in parts], -1),
-            torch.stack([part.indices for part in parts], z.ndim - 1),
+            self._stack([part.z_q for part in parts], axis).flatten(-2),
+            self._stack([part.indices for part in parts], axis),
             merge_losses([part.losses for part in parts]),
-            tuple(use for part in parts for use in part.assignments),
+            tuple(assignment for part in parts for assignment in part.assignments),
         )
 
     def encode(self, z: Tensor) -> Tensor:
         """See ``Quantizer.encode``."""
-        split = z.unflatten(-1, (self.groups, -1))
-        if self.shared:
-            return self.inner[0].encode(split)
-        return torch.stack(
-            [inner.encode(split[..., g, :]) for g, inner in enumerate(self.inner)], z.ndim - 1
-        )
+        axis, split = self._split(z)
+        parts = [inner.encode(part) for inner, part in self._groups(split, axis)]
+        return self._stack(parts, axis)
 
     def decode(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.decode``."""
-        if self.shared:
-            return self.inner[0].decode(indices).flatten(-2)
         axis = indices.ndim - len(self.index_shape)
-        return torch.cat(
-            [inner.decode(indices.select(axis, g)) for g, inner in enumerate(self.inner)], -1
-        )
+        parts = [inner.decode(part) for inner, part in self._groups(indices, axis)]
+        return self._stack(parts, axis).flatten(-2)
 
     def lookup(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.lookup``."""
-        if self.shared:
-            return self.inner[0].lookup(indices)
         axis = indices.ndim - len(self.index_shape)
-        return torch.stack(
-            [inner.lookup(indices.select(axis, g)) for g, inner in enumerate(self.inner)], axis
-        )
+        parts = [inner.lookup(part) for inner, part in self._groups(indices, axis)]
+        return self._stack(parts, axis)
 
     def join(self, parts: Iterator[Tensor], shape: tuple[int, ...]) -> Tensor:
         """See ``Quantizer.join``."""
         if self.shared:
-            return self.inner[0].join(parts, (*shape, self.groups)).flatten(-2)
-        return torch.cat([inner.join(parts, shape) for inner in self.inner], -1)
+            return self.first.join(parts, (*shape, self.groups)).flatten(-2)
+        return torch.cat([inner.join(parts, shape) for _, inner in self.numbered()], -1)
 
     def residual_scale(self) -> float:
-        """See ``Quantizer.residual_scale``: the inner one's."""
-        return self.inner[0].residual_scale()
+        """See ``Quantizer.residual_scale``: the inner quantizer's."""
+        return self.first.residual_scale()
 
-    @property
-    def codebook(self) -> Tensor | None:
-        """The inner codebook (K, A) where it is shared, else one for each group, (G, K, A)."""
-        books = [inner.codebook for inner in self.inner]
-        if books[0] is None:
-            return None
-        return books[0] if self.shared else torch.stack(books)
+    def _split(self, z: Tensor) -> tuple[int, Tensor]:
+        """The axis of the groups, and z (..., D) as (..., G, D/G)."""
+        return z.ndim - 1, z.unflatten(-1, (self.groups, -1))
+
+    def _groups(self, x: Tensor, axis: int) -> list[tuple[Quantizer, Tensor]]:
+        """Each inner quantizer with its part of x: a group, or all of them for a shared one."""
+        if self.shared:
+            return [(self.first, x)]
+        return [(inner, x.select(axis, group)) for group, inner in self.numbered()]
+
+    def _stack(self, parts: list[Tensor], axis: int) -> Tensor:
+        return parts[0] if self.shared else torch.stack(parts, axis)

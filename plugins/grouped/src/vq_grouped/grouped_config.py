@@ -26,10 +26,10 @@ class ResidualConfig(ComponentConfig):
     inner: QuantizerRef = ComponentRef(name="vqcore/codebook")
     """The quantizer of each stage, with its own options."""
     stages: PositiveInt = 4
-    """Number of stages; each quantizes what the ones before it left over."""
+    """Number of stages; each quantizes the residual of the previous ones."""
     shared: bool = False
     """One codebook for all stages instead of one each."""
     residuals: Literal["tangent", "manifold"] = "tangent"
-    """Subtract and add in the tangent space at the origin, or by the manifold's translations (Moebius addition)."""
+    """Add and subtract in the tangent space, or by translations of points (Moebius addition)."""
     stage_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of training steps that use a random number of the first stages only."""
+    """Share of training steps that use the first n stages only, n uniform in 1 to stages - 1."""

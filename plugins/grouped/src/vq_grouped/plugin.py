@@ -10,18 +10,18 @@ VQ_API = 1
 
 @hookimpl
 def vq_quantizers() -> list[ComponentSpec]:
-    """Grouped and residual."""
+    """The grouped and the residual quantizer."""
     return [
         ComponentSpec(
             name="grouped",
             target="vq_grouped.grouped:Grouped",
             config="vq_grouped.grouped_config:GroupedConfig",
-            summary="splits the latent into groups, each with a quantizer of its own",
+            summary="splits the latent into groups, each with its own quantizer",
         ),
         ComponentSpec(
             name="residual",
             target="vq_grouped.residual:Residual",
             config="vq_grouped.grouped_config:ResidualConfig",
-            summary="quantizes in stages, each the rest of the one before",
+            summary="quantizes in stages, each the residual of the previous one",
         ),
     ]

@@ -1,1 +1,1 @@
-"""Persistent homology of a codebook as a regularizer: how codes hold together (H0) and which loops they form (H1)."""
+"""Persistent homology (H0 and H1) of latents or codes as a regularizer for vqcore."""

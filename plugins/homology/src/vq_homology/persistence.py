@@ -1,8 +1,9 @@
-"""Persistence pairs of a finite metric space, as the edges whose lengths are births and deaths. No torch, no gradient.
+"""Persistence pairs of a finite metric space, as edges. No torch, no gradient.
 
-Vietoris-Rips persistence depends on the order of the edges alone, and each H0 or H1 class appears or ends with one
-edge. So backends are given the ranks of the sorted edges instead of lengths: what comes back names the edges, ties are
-settled by vertex number, equal points are no special case, and float64 order is kept whatever a backend computes in.
+Vietoris-Rips persistence depends on the order of the edges alone, and each H0 or H1 class is born
+and dies at one edge. Backends therefore receive the ranks of the sorted edges as lengths. Their
+results name edges, ties follow the vertex order, coinciding points are no special case, and
+float64 order is kept whatever precision a backend uses.
 """
 
 from __future__ import annotations
@@ -13,69 +14,60 @@ import numpy as np
 
 from vq_homology.backends import Backend
 
-#: Clouds of up to so many points are searched in full, whatever the quantile: it takes milliseconds.
+#: Clouds of up to this many points use all edges, which takes milliseconds.
 FULL_SIZE = 128
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """The persistence pairs of n points; an edge is a pair of point numbers.
+    """The persistence pairs of n points; an edge is an int64 pair of point indices.
 
-    Attributes:
-        tree: (n-1, 2) int64, the edges of a minimum spanning tree, shortest first: the H0 classes, all born at 0,
-            die with them.
-        births: (m, 2) int64, the edges with which loops (H1 classes) appear.
-        deaths: (m, 2) int64, the edges with which they are filled.
-        filled: (m,) bool; False where a loop outlives the edges looked at. Its death is the longest of them, which
-            bounds its true death from below.
+    H0 classes are born at 0 and die at the edges of a minimum spanning tree. Where no searched edge
+    fills a loop, its death is the longest searched edge, a lower bound.
     """
 
-    tree: np.ndarray
-    births: np.ndarray
-    deaths: np.ndarray
-    filled: np.ndarray
+    tree: np.ndarray  # (n-1, 2), shortest edge first
+    births: np.ndarray  # (m, 2), the edges at which loops (H1 classes) are born
+    deaths: np.ndarray  # (m, 2), the edges at which they die
+    filled: np.ndarray  # (m,) bool, whether the loop dies at a searched edge
 
 
 def search(
     distances: np.ndarray, backend: Backend | None = None, edge_quantile: float = 1.0
 ) -> Pairs:
-    """The pairs of the metric space with the distance matrix ``distances`` (n, n), symmetric and finite.
+    """The pairs of a symmetric and finite distance matrix (n, n).
 
-    H0 is exact. H1 is computed where a ``backend`` is given, from the shortest ``edge_quantile`` of all edges, or from
-    all for n <= 128; never from edges that cannot matter.
+    H0 is exact. H1 needs a ``backend`` and uses the shortest ``edge_quantile`` of the edges, or all
+    for n <= 128, but none beyond the enclosing radius.
     """
     tree = spanning_tree(distances)
-    if backend is None or len(distances) < 4:  # three points are a triangle: a loop needs four
+    if backend is None or len(distances) < 4:  # three points form no loop
         none = np.empty((0, 2), dtype=np.int64)
         return Pairs(tree, none, none, np.empty(0, dtype=bool))
     edges = shortest_edges(distances, 1.0 if len(distances) <= FULL_SIZE else edge_quantile)
     ranks = backend.loops(edges, len(distances))
-    ranks = ranks[
-        np.lexsort((ranks[:, 1], ranks[:, 0]))
-    ]  # backends list them in orders of their own
+    ranks = ranks[np.lexsort((ranks[:, 1], ranks[:, 0]))]  # the order differs between backends
     filled = np.isfinite(ranks[:, 1])
-    first, last = ranks[:, 0], np.where(filled, ranks[:, 1], len(edges))
-    chosen = edges.astype(np.int64)
-    return Pairs(
-        tree, chosen[first.astype(np.int64) - 1], chosen[last.astype(np.int64) - 1], filled
-    )
+    births = ranks[:, 0].astype(np.int64) - 1
+    deaths = np.where(filled, ranks[:, 1], len(edges)).astype(np.int64) - 1
+    edges = edges.astype(np.int64)
+    return Pairs(tree, edges[births], edges[deaths], filled)
 
 
 def spanning_tree(distances: np.ndarray) -> np.ndarray:
-    """Edges (n-1, 2) int64 of a minimum spanning tree of a full distance matrix (n, n), shortest first (Prim 1957).
+    """Edges (n-1, 2) int64 of a minimum spanning tree of a matrix (n, n), shortest first (Prim).
 
-    Zero distances are edges like any other. Of equal edges the one met first wins, the same on every machine.
+    Zero distances are edges too. Among equal edges the first found wins, on every machine.
     """
     n = len(distances)
     if n < 2:
         return np.empty((0, 2), dtype=np.int64)
-    nearest, source = np.array(distances[0], dtype=np.float64), np.zeros(n, dtype=np.int64)
-    joined, row, closer = (
-        np.zeros(n),
-        np.empty(n),
-        np.empty(n, dtype=bool),
-    )  # joined: inf for points in the tree
+    nearest = np.array(distances[0], dtype=np.float64)
+    source = np.zeros(n, dtype=np.int64)
+    joined = np.zeros(n)  # inf for points in the tree
     nearest[0] = joined[0] = np.inf
+    row = np.empty(n)
+    closer = np.empty(n, dtype=bool)
     order = np.empty(n - 1, dtype=np.int64)
     for step in range(n - 1):
         point = order[step] = nearest.argmin()
@@ -89,11 +81,11 @@ def spanning_tree(distances: np.ndarray) -> np.ndarray:
 
 
 def shortest_edges(distances: np.ndarray, quantile: float = 1.0) -> np.ndarray:
-    """The shortest ``quantile`` of the edges of a distance matrix (n, n): (M, 2) int32, shortest first.
+    """The shortest ``quantile`` of the edges of a matrix (n, n): (M, 2) int32, shortest first.
 
-    Equal edges stand in the order of their vertices, and no more than the quantile are given however many are equal:
-    points that are all equal would take seconds. Edges beyond the enclosing radius, min_i max_j d_ij, are left out:
-    from there on some point is joined to every other, the complex is a cone, and no loop is left to fill.
+    Equal edges follow the vertex order, and no more than the quantile are returned: coinciding
+    points would take seconds. Edges beyond the enclosing radius min_i max_j d_ij are left out:
+    there some point is joined to all others, the complex is a cone, and every loop is filled.
     """
     above = ~np.tri(len(distances), dtype=bool)
     lengths = distances[above]
@@ -107,7 +99,7 @@ def shortest_edges(distances: np.ndarray, quantile: float = 1.0) -> np.ndarray:
 
 
 def _ascending(values: np.ndarray) -> np.ndarray:
-    """Stable order (N,) of values (N,). The sort that is not stable takes a sixth of the time; ties are rare."""
+    """The stable order (N,) of values (N,); the unstable sort is faster, and ties are rare."""
     order = np.argsort(values)
     ranked = values[order]
     return np.argsort(values, kind="stable") if (ranked[1:] == ranked[:-1]).any() else order

@@ -1,8 +1,7 @@
-"""The picture of a run's homology: diagrams over training, barcodes, and curves beside perplexity."""
+"""PNG plots of a run's homology: diagrams over training, barcodes, and curves beside perplexity."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,143 +12,101 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vq_homology.diagram_record import longest
+from vqcore.plugin.report_section import Point
+
 with warnings.catch_warnings():
-    # persim 0.4 has strings with escapes that Python warns of when it compiles them.
-    warnings.filterwarnings(
-        "ignore", message="invalid escape sequence", category=DeprecationWarning
-    )
+    # persim 0.4 contains invalid escape sequences, which Python warns about at compilation.
+    message = "invalid escape sequence"
+    warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
     import persim
 
 INK, MUTED, GRID = "#1f2430", "#6b7280", "#e5e7eb"
 H0, H1, OTHER = "#2563eb", "#d97706", "#6b7280"
-#: Diagrams over training, and bars of a barcode at most: the longest.
-MOMENTS, BARS = 4, 40
+#: Diagrams over training, and the longest bars of a barcode.
+MOMENTS = 4
+BARS = 40
+
+Lines = Sequence[Mapping[str, Any]]
 
 
-def save(
-    path: Path, lines: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]], cloud: str
-) -> None:
-    """Draw the record's ``lines`` for one cloud, ``codebook`` or ``latents``, beside the lines of metrics.jsonl."""
+def save(path: Path, lines: Lines, metrics: Lines, cloud: str) -> None:
+    """Plot the record of ``codebook`` or ``latents`` together with the lines of metrics.jsonl."""
     lines = [line for line in lines if cloud in line]
-    drawing = Figure(figsize=(13, 6.4), dpi=130, layout="constrained", facecolor="white")
-    grid = drawing.subplots(2, MOMENTS)
+    figure = Figure(figsize=(13, 6.4), dpi=130, layout="constrained", facecolor="white")
+    grid = figure.subplots(2, MOMENTS)
     chosen = np.unique(np.linspace(0, len(lines) - 1, MOMENTS).round().astype(int)).tolist()
-    deaths = [
-        death
-        for line in lines
-        for death in (*line[cloud]["h0"], *(pair[1] for pair in line[cloud]["h1"]))
-    ]
-    widest = max(deaths, default=0)
+    deaths = [death for line in lines for death in line[cloud]["h0"]]
+    deaths += [death for line in lines for _, death in line[cloud]["h1"]]
+    widest = 1.05 * max(deaths, default=0) + 1e-9
     for axes, place in zip(grid[0], chosen, strict=False):
-        _diagram(
-            axes, lines[place][cloud], f"{cloud}, step {lines[place]['step']}", 1.05 * widest + 1e-9
-        )
+        title = f"{cloud}, step {lines[place]['step']}"
+        _plot_diagram(axes, lines[place][cloud], title, widest)
     for axes in grid[0][len(chosen) :]:
         axes.set_axis_off()
     last = lines[-1][cloud]
-    _bars(grid[1][0], [(0, death) for death in last["h0"]], H0, "H0 bars at the end")
-    _bars(grid[1][1], last["h1"], H1, "H1 bars at the end")
-    steps = [line["step"] for line in metrics]
-    _curves(
-        grid[1][2], steps, metrics, {"mean H0 death": f"{cloud}_h0", "total H1 life": f"{cloud}_h1"}
-    )
-    _curves(grid[1][3], steps, metrics, {"persistent entropy": f"{cloud}_persistent_entropy"})
-    for axes in grid[1][2:]:
-        _beside(axes, steps, metrics)
-    drawing.savefig(path)
+    components = [(0.0, death) for death in last["h0"]]
+    _plot_barcode(grid[1][0], components, H0, "H0 bars at the end")
+    _plot_barcode(grid[1][1], last["h1"], H1, "H1 bars at the end")
+    lengths = {"mean H0 death": f"{cloud}_h0", "total H1 lifetime": f"{cloud}_h1"}
+    _plot_curves(grid[1][2], metrics, lengths)
+    _plot_curves(grid[1][3], metrics, {"persistent entropy": f"{cloud}_persistent_entropy"})
+    figure.savefig(path)
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of the run's metrics.jsonl."""
-    return [
-        json.loads(line)
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
-
-
-def _diagram(axes: Axes, found: Mapping[str, Any], title: str, widest: float) -> None:
+def _plot_diagram(axes: Axes, found: Mapping[str, Any], title: str, widest: float) -> None:
     h0 = np.array([(0.0, death) for death in found["h0"]]).reshape(-1, 2)
     h1 = np.array(found["h1"]).reshape(-1, 2)
-    with matplotlib.rc_context():  # persim sets the style of every figure to come
-        persim.plot_diagrams(
-            [h0, h1],
-            ax=axes,
-            size=12,
-            labels=["H0", "H1"],
-            xy_range=[-0.02 * widest, widest, 0, widest],
-            legend=True,
-        )
+    extent = [-0.02 * widest, widest, 0, widest]
+    with matplotlib.rc_context():  # persim changes the style of all later figures
+        persim.plot_diagrams([h0, h1], ax=axes, size=12, labels=["H0", "H1"], xy_range=extent)
     for collection, color in zip(axes.collections, (H0, H1), strict=False):
         collection.set_color(color)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
-    _dress(axes, title, "birth / spread", "death / spread")
+    _style(axes, title, "birth / spread", "death / spread")
 
 
-def _bars(axes: Axes, pairs: Sequence[Sequence[float]], color: str, title: str) -> None:
-    longest = sorted(pairs, key=lambda pair: pair[0] - pair[1])[:BARS]
+def _plot_barcode(axes: Axes, pairs: Sequence[Point], color: str, title: str) -> None:
     shown = f", the longest {BARS} of {len(pairs)}" if len(pairs) > BARS else f", {len(pairs)}"
-    for row, (birth, death) in enumerate(sorted(longest)):
+    for row, (birth, death) in enumerate(longest(pairs, BARS)):
         axes.plot([birth, death], [row, row], color=color, linewidth=1.4)
     axes.set_yticks([])
-    _dress(axes, title + shown, "length / spread")
+    _style(axes, title + shown, "length / spread")
 
 
-def _curves(
-    axes: Axes, steps: Sequence[int], metrics: Sequence[Mapping[str, Any]], names: Mapping[str, str]
-) -> None:
+def _plot_curves(axes: Axes, metrics: Lines, names: Mapping[str, str]) -> None:
+    """Metrics over the steps by label, with perplexity on a second axis for comparison."""
     for (label, name), color in zip(names.items(), (H0, H1), strict=False):
-        points = [
-            (step, line[name]) for step, line in zip(steps, metrics, strict=True) if name in line
-        ]
-        if points:
-            axes.plot(
-                *zip(*points, strict=True),
-                color=color,
-                label=label,
-                marker="o" if len(points) < 3 else None,
-            )
+        _plot_curve(axes, metrics, name, color=color, label=label)
     axes.margins(y=0.15)
     axes.set_ylim(bottom=0)
-    _dress(axes, " and ".join(names), "step")
-
-
-def _beside(axes: Axes, steps: Sequence[int], metrics: Sequence[Mapping[str, Any]]) -> None:
-    """Perplexity on an axis of its own, so that one sees which moves with which."""
+    _style(axes, " and ".join(names), "step")
     twin = axes.twinx()
-    known = [
-        (step, line["perplexity"])
-        for step, line in zip(steps, metrics, strict=True)
-        if "perplexity" in line
-    ]
-    if known:
-        marker = "o" if len(known) < 3 else None
-        twin.plot(
-            *zip(*known, strict=True),
-            color=OTHER,
-            linestyle="--",
-            label="perplexity",
-            marker=marker,
-        )
+    _plot_curve(twin, metrics, "perplexity", color=OTHER, label="perplexity", linestyle="--")
     twin.set_ylim(bottom=0)
-    twin.tick_params(labelsize=8, colors=MUTED, length=0)
-    for side in twin.spines.values():
-        side.set_visible(False)
-    handles = axes.lines + twin.lines
-    axes.legend(
-        handles,
-        [line.get_label() for line in handles],
-        loc="lower right",
-        frameon=False,
-        fontsize=8,
-    )
+    _mute(twin)
+    curves = [*axes.lines, *twin.lines]
+    labels = [str(curve.get_label()) for curve in curves]
+    axes.legend(curves, labels, loc="lower right", frameon=False, fontsize=8)
 
 
-def _dress(axes: Axes, title: str, x: str, y: str = "") -> None:
+def _plot_curve(axes: Axes, metrics: Lines, name: str, **style: Any) -> None:
+    points = [(line["step"], line[name]) for line in metrics if name in line]
+    if points:
+        marker = "o" if len(points) < 3 else None
+        axes.plot(*zip(*points, strict=True), marker=marker, **style)
+
+
+def _style(axes: Axes, title: str, x: str, y: str = "") -> None:
     axes.set_title(title, loc="left", fontsize=10, color=INK)
     axes.set_xlabel(x, fontsize=8, color=MUTED)
     axes.set_ylabel(y, fontsize=8, color=MUTED)
-    axes.tick_params(labelsize=8, colors=MUTED, length=0)
     axes.grid(color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
+    _mute(axes)
+
+
+def _mute(axes: Axes) -> None:
+    axes.tick_params(labelsize=8, colors=MUTED, length=0)
     for side in axes.spines.values():
         side.set_visible(False)

@@ -1,83 +1,86 @@
-"""Registers the regularizer ``homology``, and records and shows what it did to a run that uses it."""
+"""Registers the regularizer ``homology``; records, plots and reports what its runs measure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vqcore.plugin.component import ComponentSpec
 from vqcore.plugin.hooks import hookimpl
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vqcore.plugin.protocols import ReportedRun, ResolvedConfig, TrainingRun
     from vqcore.plugin.report_section import Section
 
 VQ_API = 1
+TARGET = "vq_homology.regularizer:Homology"
 
 
 @hookimpl
 def vq_regularizers() -> list[ComponentSpec]:
-    """Persistent homology of the codebook."""
+    """The regularizer ``homology``."""
     return [
         ComponentSpec(
             name="homology",
-            target="vq_homology.regularizer:Homology",
+            target=TARGET,
             config="vq_homology.homology_config:HomologyConfig",
-            summary="keeps codes apart (H0) and sets how many loops they form (H1)",
+            summary="pulls H0 and H1 statistics of latents or codes towards targets",
         )
     ]
 
 
 @hookimpl
-def vq_run_start(run: Any) -> None:
-    """A resumed run goes on with the record up to its checkpoint."""
-    if _takes_part(run):
-        from vq_homology import record
+def vq_run_start(run: TrainingRun) -> None:
+    """Drop what a resumed run recorded after its checkpoint."""
+    if _uses_homology(run.config):
+        from vq_homology import diagram_record
 
-        record.rewind(run.folder.path, run.step)
+        diagram_record.truncate(run.folder.path, run.step)
 
 
 @hookimpl
-def vq_metrics(run: Any, batch: Any) -> Mapping[str, float] | None:
-    """On log steps: the diagrams of codes and latents into homology.jsonl, their figures into metrics.jsonl."""
-    if not _takes_part(run):
+def vq_metrics(run: TrainingRun, batch: Tensor) -> Mapping[str, float] | None:
+    """On log steps, append the diagrams to homology.jsonl and return their metrics."""
+    if not _uses_homology(run.config):
         return None
-    from vq_homology import record
+    from vq_homology import diagram_record
 
-    line = record.observe(run, batch)
-    record.append(run.folder.path, line)
-    return record.figures(line)
+    line = diagram_record.record_line(run, batch)
+    diagram_record.append(run.folder.path, line)
+    return diagram_record.metrics(line)
 
 
 @hookimpl
-def vq_run_end(run: Any, status: str) -> None:
-    """The picture of the whole run: homology-codebook.png, and homology-latents.png."""
-    if not _takes_part(run):
+def vq_run_end(run: TrainingRun, status: str) -> None:
+    """Plot the run's homology as homology-codebook.png and homology-latents.png."""
+    if not _uses_homology(run.config):
         return
-    from vq_homology import record
+    from vq_homology import diagram_record
 
-    lines = record.read(run.folder.path)
+    lines = diagram_record.read(run.folder.path)
     if not lines:
         return
     from vq_homology import plots
 
-    metrics = plots.read_metrics(run.folder.path)
-    for cloud in [name for name in ("codebook", "latents") if name in lines[-1]]:
-        plots.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
+    metrics = diagram_record.read(run.folder.path, "metrics.jsonl")
+    for cloud in diagram_record.CLOUDS:
+        if cloud in lines[-1]:
+            plots.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
 
 
 @hookimpl
-def vq_report(run: Any) -> list[Section]:
-    """What the record shows, where there is one."""
-    if not _takes_part(run):
+def vq_report(run: ReportedRun) -> list[Section]:
+    """The report section of a run that used the regularizer."""
+    if not _uses_homology(run.config):
         return []
-    from vq_homology import record, report_sections
+    from vq_homology import diagram_record, report_sections
 
-    return report_sections.sections(record.read(run.folder.path), run.metrics)
+    return report_sections.sections(diagram_record.read(run.folder.path), run.metrics)
 
 
-def _takes_part(run: Any) -> bool:
-    """Whether the run has the regularizer, under whatever name it was asked for."""
-    return any(
-        chosen.spec.target == "vq_homology.regularizer:Homology"
-        for chosen in run.config.regularizers.values()
-    )
+def _uses_homology(config: ResolvedConfig | None) -> bool:
+    """Whether the run has the regularizer, whatever name the config gives it."""
+    chosen = config.regularizers.values() if config is not None else ()
+    return any(component.spec.target == TARGET for component in chosen)

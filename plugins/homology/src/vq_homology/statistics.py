@@ -1,7 +1,7 @@
-"""What persistence pairs say of a cloud, differentiable: lengths of chosen edges, and numbers made of them.
+"""Differentiable statistics of the persistence diagram of a point cloud.
 
-Everything is finite, with a finite gradient, for clouds of no point, one point, or equal points. Nothing changes when
-the cloud is scaled, given its own spread as ``scale``.
+Values and gradients are finite for clouds of no point, of one point and of coinciding points. With
+the cloud's own spread as ``scale``, scaling a cloud changes no statistic (in flat space).
 """
 
 from __future__ import annotations
@@ -15,50 +15,41 @@ from torch import Tensor
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.stable import safe_sqrt, xlogx
 
-#: Spreads and widths below this count as zero: a cloud this small has collapsed.
+#: Spreads and widths below this count as zero: the cloud has collapsed.
 SMALLEST = 1e-12
-#: A life of so many widths counts as one loop to the last digit, with gradient 0; its square must not overflow.
-MOST_WIDTHS = 30.0
-#: Width of the edge at which a loop begins or ceases to be alive, relative to the scale at which one asks.
+#: Lifetimes are clamped to this many widths, where the soft count is 1 and its square is finite.
+MAX_WIDTHS = 30.0
+#: Width of a birth or death in ``loops_alive``, relative to the scale at which loops are counted.
 ALIVE_WIDTH = 0.05
 
 
 @dataclass(frozen=True)
-class Diagram:
-    """The persistence diagram of n points with m loops, with gradient to the points.
+class PersistenceDiagram:
+    """The persistence diagram of n points with m loops, differentiable in the points."""
 
-    Attributes:
-        h0: (n-1,) deaths of the H0 classes, all born at 0.
-        births: (m,) of the loops.
-        deaths: (m,) of the loops; a constant for those that outlive the edges looked at.
-    """
-
-    h0: Tensor
-    births: Tensor
-    deaths: Tensor
+    h0: Tensor  # (n-1,) deaths of the H0 classes, all born at 0
+    births: Tensor  # (m,) of the loops
+    deaths: Tensor  # (m,) of the loops; without gradient where no searched edge fills the loop
 
     @property
-    def lives(self) -> Tensor:
-        """(m,) lives of the loops, 0 where pairs searched on an earlier step have crossed since."""
+    def lifetimes(self) -> Tensor:
+        """(m,) lifetimes of the loops; 0 for a stale pair whose birth has overtaken its death."""
         return (self.deaths - self.births).clamp(min=0)
 
 
-def measure(points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor) -> Diagram:
-    """The diagram of points (n, A) from edges found before; only these edges' lengths are computed.
+def diagram_from_edges(
+    points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor
+) -> PersistenceDiagram:
+    """The diagram of points (n, A), from the geodesic lengths of the given edges alone.
 
-    Args:
-        points: (n, A).
-        manifold: whose distance is meant.
-        edges: (n-1 + 2m, 2) int64: the tree's edges, then those with which the m loops appear, then those that fill
-            them.
-        filled: (m,) bool; the death of a loop that is not filled carries no gradient.
+    ``edges`` (n-1 + 2m, 2) int64 are those of the spanning tree, those at which the m loops are
+    born and those at which they die; ``filled`` (m,) bool is that of ``persistence.Pairs``.
     """
-    lengths = manifold.dist(
-        points.index_select(0, edges[:, 0]), points.index_select(0, edges[:, 1])
-    )
+    starts = points.index_select(0, edges[:, 0])
+    lengths = manifold.dist(starts, points.index_select(0, edges[:, 1]))
     loops = len(filled)
     h0, births, deaths = lengths.split([len(edges) - 2 * loops, loops, loops])
-    return Diagram(h0, births, torch.where(filled, deaths, deaths.detach()))
+    return PersistenceDiagram(h0, births, torch.where(filled, deaths, deaths.detach()))
 
 
 def spread(points: Tensor, manifold: Manifold) -> Tensor:
@@ -69,61 +60,55 @@ def spread(points: Tensor, manifold: Manifold) -> Tensor:
     return safe_sqrt(manifold.squared_dist(points, centroid).mean())
 
 
-def relative_deaths(diagram: Diagram, scale: Tensor) -> Tensor:
+def relative_deaths(diagram: PersistenceDiagram, scale: Tensor) -> Tensor:
     """H0 deaths (n-1,) over ``scale``, a scalar; 0 in a collapsed cloud.
 
-    With the cloud's own spread as scale they do not change when the cloud is scaled (in curved space: nearly), so no
-    target is met by inflation. That takes the gradient through the scale too: held constant, it leaves a force that
-    inflates for ever (measured: the latents' spread grew by 20 % and perplexity did not).
+    The scale carries gradient: were it constant, inflating the cloud would lengthen all deaths.
     """
     return diagram.h0 / scale.clamp(min=SMALLEST)
 
 
-def mean_death(diagram: Diagram, scale: Tensor) -> Tensor:
-    """Mean of ``relative_deaths`` (eps of HC-VQ, scale-free): over all n-1, so that equal points count as 0."""
+def mean_death(diagram: PersistenceDiagram, scale: Tensor) -> Tensor:
+    """Mean of all n-1 ``relative_deaths``, zero deaths included (HC-VQ's eps, scale-free)."""
     return relative_deaths(diagram, scale).sum() / max(len(diagram.h0), 1)
 
 
-def soft_count(lives: Tensor, width: Tensor | float) -> Tensor:
-    """Number of loops (m,) that live long: B = sum_k 1 - exp(-p_k^2 / (2 width^2)) (HC-VQ's b_1, its width relative).
+def soft_count(lifetimes: Tensor, width: Tensor | float) -> Tensor:
+    """HC-VQ's b_1 of lifetimes p (m,): sum_k 1 - exp(-p_k^2 / (2 width^2)).
 
-    A life of 0 counts 0 with gradient 0, one of several widths counts 1.
+    A lifetime of 0 counts 0 with gradient 0; one of several widths counts 1.
     """
-    if not len(lives):
-        return lives.sum()
+    if not len(lifetimes):
+        return lifetimes.sum()
     width = width.clamp(min=SMALLEST) if isinstance(width, Tensor) else max(width, SMALLEST)
-    return -torch.expm1((lives / width).clamp(max=MOST_WIDTHS).square() / -2).sum()
+    return -torch.expm1((lifetimes / width).clamp(max=MAX_WIDTHS).square() / -2).sum()
 
 
-def total_persistence(lives: Tensor, scale: Tensor) -> Tensor:
-    """Sum of the lives (m,) over ``scale``; 0 in a collapsed cloud."""
-    return lives.sum() / scale.clamp(min=SMALLEST)
+def total_persistence(lifetimes: Tensor, scale: Tensor) -> Tensor:
+    """Sum of the lifetimes (m,) over ``scale``; 0 in a collapsed cloud."""
+    return lifetimes.sum() / scale.clamp(min=SMALLEST)
 
 
-def persistent_entropy(lives: Tensor) -> Tensor:
-    """Entropy of the shares that the bars have in the total: E = -sum_k p_k log p_k, p_k = life_k / sum life.
+def persistent_entropy(lifetimes: Tensor) -> Tensor:
+    """Persistent entropy E = -sum_k p_k log p_k with p_k = lifetime_k / sum of lifetimes (HC-VQ).
 
-    log m where all m lives are equal, 0 where one outlives all others, or where none lives (HC-VQ logs it).
+    log m where all m lifetimes are equal; 0 where one dominates, or where all are 0.
     """
-    return -xlogx(lives / lives.sum().clamp(min=SMALLEST)).sum()
+    return -xlogx(lifetimes / lifetimes.sum().clamp(min=SMALLEST)).sum()
 
 
-def evenness(lives: Tensor) -> Tensor:
-    """Persistent entropy as a share of the most that m bars allow, log m: 1 where all live equally long.
-
-    0, without gradient, for fewer than two bars.
-    """
-    return persistent_entropy(lives) / math.log(max(len(lives), 2))
+def normalized_entropy(lifetimes: Tensor) -> Tensor:
+    """Persistent entropy over its maximum log m: 1 for equal lifetimes, 0 for fewer than two."""
+    return persistent_entropy(lifetimes) / math.log(max(len(lifetimes), 2))
 
 
-def alive(diagram: Diagram, scale: Tensor, at: float) -> Tensor:
-    """Number of loops alive at distance ``at * scale``: birth < at scale < death, each edge of the step made smooth.
+def loops_alive(diagram: PersistenceDiagram, scale: Tensor, at: float) -> Tensor:
+    """Smoothed number of loops with birth < a < death, where a = at * scale.
 
-    The Betti curve convolved with the logistic density of width w = 0.05 at scale:
-    sum_k sigmoid((at scale - birth_k) / w) - sigmoid((at scale - death_k) / w). A life of 0 counts 0.
+    The Betti curve convolved with the logistic density of width w = 0.05 a:
+    sum_k sigmoid((a - birth_k) / w) - sigmoid((a - death_k) / w). A lifetime of 0 counts 0.
     """
     width = (ALIVE_WIDTH * at * scale).clamp(min=SMALLEST)
-    births, deaths = diagram.births, diagram.births + diagram.lives
-    return (
-        torch.sigmoid((at * scale - births) / width) - torch.sigmoid((at * scale - deaths) / width)
-    ).sum()
+    born = torch.sigmoid((at * scale - diagram.births) / width)
+    dead = torch.sigmoid((at * scale - (diagram.births + diagram.lifetimes)) / width)
+    return (born - dead).sum()

@@ -1,4 +1,4 @@
-"""The rotation trick (Fifty et al. 2024, arXiv:2410.06424, section 4) by two Householder reflections."""
+"""The rotation trick (Fifty et al. 2024, arXiv:2410.06424, section 4)."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from torch import Tensor
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.manifold import Manifold
 
-#: Below this a bisector of two unit vectors is rounding noise, and a latent so short beside its code has a gradient
-#: blown up a million times: both fall back.
+#: Below this norm, the bisector of two unit vectors is rounding noise; below this share of its
+#: code's norm, a latent would get an exploding gradient.
 _TINY = 1e-6
 
 
 class Rotation(GradientEstimator):
-    """out = lam R z with lam = |z_q|/|z| and R the rotation that takes z/|z| to z_q/|z_q|, both held constant.
+    """out = lam R z with lam = |z_q|/|z| and R the rotation from z/|z| to z_q/|z_q|, both constant.
 
-    With u, v the two directions and r = (u + v)/|u + v|, R = (I - 2 v v^T)(I - 2 r r^T): the first reflection takes u
-    to -v, the second -v to v, and no matrix is built. d out / d z = lam R, with R orthogonal and det R = 1; the
-    gradient that arrives is lam R^T g. The value is z_q to the bit. Where no rotation is defined (z zero or a millionth
-    of z_q, z_q zero, opposite directions) the token falls back to straight-through, d out / d z = I.
+    With u and v the two directions and r = (u + v)/|u + v|, R = (I - 2 v v^T)(I - 2 r r^T): two
+    Householder reflections, and no matrix is built. d out / d z = lam R, with R orthogonal and
+    det R = 1, so the gradient becomes lam R^T g. The value is z_q to the bit. Where no rotation is
+    defined (z = 0 or below 1e-6 of z_q, z_q = 0, opposite directions), the token gets the
+    straight-through gradient, d out / d z = I.
 
-    Cost: O(N D), two reflections; no D x D matrix.
+    ``radial=False`` drops the gradient along the latent: d out / d z = lam R (I - u u^T), and
+    I - u u^T where no rotation is defined. The latent can then only turn, and commitment alone
+    changes its length. A latent of exactly 0 has no direction to drop.
 
-    Args:
-        radial: with False the gradient along the latent is dropped, d out / d z = lam R (I - u u^T), and I - u u^T
-            where no rotation is defined: the latent can only turn, and its length is left to the commitment loss. A
-            latent of exactly zero has no direction to drop.
-        manifold: the space the latents live in.
+    Cost: O(N D), two reflections.
     """
 
     def __init__(self, *, radial: bool = True, manifold: Manifold) -> None:
@@ -35,16 +34,16 @@ class Rotation(GradientEstimator):
         self.radial = radial
 
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
-        """See ``GradientEstimator.forward``. Computed in float32 at least: bfloat16 loses 2.5 %."""
+        """See ``GradientEstimator.forward``. Computed in float32 at least."""
         wide = torch.promote_types(z.dtype, torch.float32)
         moved = _rotate(z.to(wide), z.detach().to(wide), z_q.detach().to(wide), self.radial)
         return z_q.detach() + (moved - moved.detach()).to(z_q.dtype)
 
 
 def _rotate(z: Tensor, start: Tensor, end: Tensor, radial: bool) -> Tensor:
-    """lam R z, linear in z (..., D), for the rotation that takes ``start`` to ``end``; z itself where there is none.
+    """lam R z, linear in z (..., D), for the rotation of ``start`` to ``end``; z where undefined.
 
-    Without ``radial`` the part of z along ``start`` is left out.
+    Without ``radial``, the component of z along ``start`` is dropped first.
     """
     length, target = start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True)
     tiny = torch.finfo(z.dtype).tiny
@@ -59,5 +58,5 @@ def _rotate(z: Tensor, start: Tensor, end: Tensor, radial: bool) -> Tensor:
 
 
 def _along(x: Tensor, direction: Tensor) -> Tensor:
-    """The part of x (..., D) along a unit vector (..., D)."""
+    """The component of x (..., D) along a unit vector (..., D)."""
     return (x * direction).sum(-1, keepdim=True) * direction

@@ -9,4 +9,4 @@ class RotationConfig(ComponentConfig):
     """Options of the rotation trick."""
 
     radial: bool = True
-    """Keep the gradient along the latent, which changes its length; without it the latent can only turn."""
+    """Keep the gradient along the latent; without it, the latent can only turn."""

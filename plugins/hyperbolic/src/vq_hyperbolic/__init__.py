@@ -1,1 +1,1 @@
-"""Hyperbolic space for vqcore: the Poincare ball, the Lorentz model, and an optimizer for points on either."""
+"""Hyperbolic space: the Poincare ball, the Lorentz model, and an optimizer for their points."""

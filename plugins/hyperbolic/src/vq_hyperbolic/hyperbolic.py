@@ -1,9 +1,10 @@
-"""What the two models of hyperbolic space share: tangent convention, limits of the number type, distances, codes."""
+"""What the two models of hyperbolic space share: tangent vectors, limits, distances, codes."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,32 +14,29 @@ from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.curvature import Curvature, root
 from vqcore.numerics.stable import clip_norm, safe_norm, safe_sqrt
 
-#: Largest sqrt(c) |u| that ``expmap0`` keeps apart, half the hyperbolic radius. There 1 - c|y|^2 has lost 2 of
-#: float32's 7 digits in the ball, 5 of float64's 16; the Lorentz model keeps to the same so that both agree.
+#: Largest sqrt(c) |u|, half the distance from the origin, at which ``expmap0`` tells points apart.
+#: There 1 - c|y|^2 in the ball has lost 2 of float32's 7 digits, or 5 of float64's 16. The Lorentz
+#: model has the same limit, so that both agree.
 REACH = {torch.float32: 3.1, torch.float64: 6.1}
 #: Largest sqrt(c) |u| at which the search is reliable in float32.
 FLOAT32_SEARCH = 2.5
-#: Below this the series of asinh^2 is exact to float64.
+#: Below this, the series of asinh^2 is exact to float64.
 SERIES = 1e-3
 
 
 class Hyperbolic(Manifold):
-    """Hyperbolic space of curvature -c, up to the coordinates that a point has.
+    """Hyperbolic space of curvature -c, up to the choice of coordinates.
 
-    A latent u is read as the tangent vector at the origin of the Poincare ball, whose metric there is 4 |du|^2: the
-    point it leads to lies at distance 2|u|, and both models agree on that.
-
-    Args:
-        curvature: c > 0.
-        gain: latents are scaled by gain/sqrt(D).
-        max_radius: clip of the latents' tangent norm |u|; their distance from the origin is up to twice that.
-        codes: ``tangent`` holds learned codes as tangent vectors, ``riemannian`` as points on a geoopt manifold.
-        learn_curvature, curvature_lr, curvature_span: see ``vqcore.numerics.curvature.Curvature``.
+    A latent u is a tangent vector at the origin of the Poincare ball, whose metric there is
+    4 |du|^2: in both models it leads to the point at distance 2|u|.
+    Options: see ``HyperbolicConfig``.
 
     Raises:
-        SettingError: if ``max_radius`` is beyond the ``REACH`` of float64, or a learned curvature meets points that
-            know only the one they were made with.
+        SettingError: if ``max_radius`` exceeds the ``REACH`` of float64, or a learned curvature is
+            combined with ``codes="riemannian"``, whose points have a fixed one.
     """
+
+    geoopt_name: ClassVar[str]  #: Of the class of geoopt for the same model.
 
     def __init__(
         self,
@@ -52,27 +50,24 @@ class Hyperbolic(Manifold):
         curvature_span: float = 10.0,
     ) -> None:
         super().__init__()
-        self.curve = Curvature(
-            curvature, learned=learn_curvature, rate=curvature_lr, span=curvature_span
-        )
-        self.gain, self.max_radius = gain, max_radius
+        span = curvature_span
+        self.curve = Curvature(curvature, learned=learn_curvature, rate=curvature_lr, span=span)
+        self.gain = gain
+        self.max_radius = max_radius
         self.riemannian = codes == "riemannian"
         if self.riemannian and learn_curvature:
-            raise SettingError(
-                "learn_curvature", True, "false with codes = 'riemannian'", "set codes to tangent"
-            )
+            expected = "false with codes = 'riemannian'"
+            raise SettingError("learn_curvature", True, expected, "set codes to tangent")
         #: Search in float64: the error of the float32 search grows as cosh^2 of the radius.
         self.double_search = root(self.curve.largest) * max_radius > FLOAT32_SEARCH
         largest = REACH[torch.float64] / math.sqrt(curvature)
         if max_radius > largest:
-            fix = "lower it or the curvature"
-            raise SettingError(
-                "max_radius", max_radius, f"at most {largest:.4g} at curvature {curvature:g}", fix
-            )
+            expected = f"at most {largest:.4g} at curvature {curvature:g}"
+            raise SettingError("max_radius", max_radius, expected, "lower it or the curvature")
 
     @property
     def curvature(self) -> Tensor | float:
-        """c."""
+        """c > 0."""
         return self.curve()
 
     @property
@@ -81,17 +76,16 @@ class Hyperbolic(Manifold):
         return root(self.curve())
 
     def reach(self, x: Tensor) -> float:
-        """Largest sqrt(c) |u| that the number type of x can hold."""
+        """Largest sqrt(c) |u| in the dtype of x."""
         return REACH.get(x.dtype, REACH[torch.float32])
 
     def tangent(self, z: Tensor) -> Tensor:
-        """Scaled by gain/sqrt(D), then clipped to ``max_radius`` (arXiv:2107.11472), or to what the type can hold."""
+        """Scale by gain/sqrt(D), then clip to ``max_radius`` (arXiv:2107.11472) or the reach."""
         limit = self.reach(z) / self.sqrt_c
-        radius = (
-            limit.clamp(max=self.max_radius)
-            if isinstance(limit, Tensor)
-            else min(self.max_radius, limit)
-        )
+        if isinstance(limit, Tensor):
+            radius: Tensor | float = limit.clamp(max=self.max_radius)
+        else:
+            radius = min(self.max_radius, limit)
         return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), radius)
 
     def disk(self, u: Tensor) -> Tensor:
@@ -99,11 +93,9 @@ class Hyperbolic(Manifold):
         a = self.sqrt_c * safe_norm(u)
         return ratio(a.tanh(), a, 1.0) * (self.sqrt_c * u)
 
-    # -- distances -----------------------------------------------------------
-
     @abstractmethod
     def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
-        """t = sinh^2(sqrt(c) d / 2) (...) for points (..., A) at distance d, smooth where x = y."""
+        """t = sinh^2(sqrt(c) d/2) (...) for points (..., A) at distance d, smooth where x = y."""
 
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         """(4/c) asinh^2(sqrt t)."""
@@ -117,66 +109,53 @@ class Hyperbolic(Manifold):
         """(D - 1) log(sinh(2a)/(2a)), a = sqrt(c) |u| (Nagano et al. 2019, arXiv:1902.02992)."""
         return (u.shape[-1] - 1) * log_sinhc(2 * self.sqrt_c * safe_norm(u)).squeeze(-1)
 
-    # -- averages ------------------------------------------------------------
-
     def velocity(self, m: Tensor) -> Tensor:
-        """Klein coordinates m_s/m_0 (..., D) of a sum m (..., D+1) of Lorentz points; 0 where there is no mass.
+        """Klein coordinates m_s/m_0 (..., D) of a sum m (..., D+1) of Lorentz points; 0 if empty.
 
-        The length is kept below 1 by as much as a point within ``reach`` needs.
+        Their norm is kept below 1 by the margin that a point within ``reach`` needs.
         """
         mass, side = m[..., :1], m[..., 1:]
         massive = mass > 0
-        v = torch.where(
-            massive,
-            side / torch.where(massive, mass, torch.ones_like(mass)),
-            torch.zeros_like(side),
-        )
+        v = side / torch.where(massive, mass, torch.ones_like(mass))
+        v = torch.where(massive, v, torch.zeros_like(side))
         return clip_norm(v, math.tanh(2 * self.reach(m)))
-
-    # -- codes as parameters -------------------------------------------------
-
-    @abstractmethod
-    def point_parameter(self, points: Tensor) -> nn.Parameter:
-        """Valid points (K, A) as a parameter of geoopt that knows the manifold."""
 
     def coordinates(self, points: Tensor) -> Tensor:
         """See ``Manifold.coordinates``; for ``codes=riemannian`` the points themselves."""
         return self.project(points) if self.riemannian else super().coordinates(points)
 
     def parameter(self, points: Tensor) -> nn.Parameter:
-        """See ``Manifold.parameter``; for ``codes=riemannian`` one that knows the manifold."""
-        return (
-            self.point_parameter(self.coordinates(points))
-            if self.riemannian
-            else super().parameter(points)
-        )
+        """See ``Manifold.parameter``; for ``codes=riemannian`` one that has the manifold."""
+        if not self.riemannian:
+            return super().parameter(points)
+        from vq_hyperbolic.riemannian import point_parameter
+
+        return point_parameter(self.coordinates(points), self.geoopt_name, self.curvature)
 
     def codes(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Manifold.codes``.
 
         Raises:
-            SettingError: in training with ``codes=riemannian``, if the parameter has lost its manifold: every optimizer
-                would move it as a flat vector.
+            SettingError: in training with ``codes=riemannian``, if the parameter has lost its
+                manifold: every optimizer would move it as a flat vector.
         """
         if not self.riemannian:
             inside = clip_norm(parameter, self.reach(parameter) / self.sqrt_c)
             return inside, self.expmap0(inside)
         if self.training and getattr(parameter, "manifold", None) is None:
             expected = "codes in a geoopt.ManifoldParameter, got a plain one"
-            fix = (
-                "load_state_dict without assign=True, shard without FSDP2, or set codes to tangent"
-            )
+            fix = "load_state_dict without assign=True, no FSDP2, or set codes to tangent"
             raise SettingError("codes", "riemannian", expected, fix)
-        # The gradient skips the projection: it would hold back the radial part for a code that sits on the edge.
+        # The gradient skips the projection, which has no radial gradient for a code at the edge.
         points = parameter + (self.project(parameter) - parameter).detach()
         return self.logmap0(points), points
 
 
 def asinh_sqrt_squared(t: Tensor) -> Tensor:
-    """asinh^2(sqrt t) for t >= 0, value and gradient finite at 0.
+    """asinh^2(sqrt t) for t >= 0, with value and gradient finite at 0.
 
-    Near 0 by the series sum_n (-1)^(n+1) 2^(2n-1) t^n / (n^2 binom(2n, n)), from that of arcsin^2 at an imaginary
-    argument.
+    Near 0 by the series sum_n (-1)^(n+1) 2^(2n-1) t^n/(n^2 binom(2n, n)), that of arcsin^2 at an
+    imaginary argument.
     """
     near = t < SERIES
     far = torch.where(near, torch.ones_like(t), t)
@@ -185,17 +164,16 @@ def asinh_sqrt_squared(t: Tensor) -> Tensor:
 
 
 def log_sinhc(t: Tensor) -> Tensor:
-    """log(sinh t / t) for t >= 0, value and gradient finite at 0 and far out; near 0 by its series."""
+    """log(sinh t/t) for t >= 0, with value and gradient finite at 0 and far out."""
     near = t < 0.1
     far = torch.where(near, torch.ones_like(t), t)
-    series = t.square() * (
-        1 / 6 - t.square() * (1 / 180 - t.square() * (1 / 2835 - t.square() / 37800))
-    )
+    square = t.square()
+    series = square * (1 / 6 - square * (1 / 180 - square * (1 / 2835 - square / 37800)))
     return torch.where(near, series, far + torch.log1p(-torch.exp(-2 * far)) - (2 * far).log())
 
 
 def ratio(numerator: Tensor, denominator: Tensor, at_zero: float) -> Tensor:
-    """numerator/denominator for a denominator >= 0, and the limit ``at_zero`` with gradient 0 where it is 0."""
+    """numerator/denominator for a denominator >= 0; ``at_zero`` with gradient 0 where it is 0."""
     positive = denominator > 0
     quotient = numerator / torch.where(positive, denominator, torch.ones_like(denominator))
     return torch.where(positive, quotient, torch.full_like(quotient, at_zero))

@@ -15,9 +15,9 @@ class HyperbolicConfig(CurvedConfig):
     """Options of both models of hyperbolic space."""
 
     max_radius: PositiveFloat = 2.0
-    """Largest tangent norm of a latent, longer ones are clipped; the distance from the origin is twice this."""
+    """Latents are clipped to this tangent norm; the distance from the origin is twice the norm."""
     codes: Literal["tangent", "riemannian"] = "tangent"
-    """How a learned code is stored: tangent coordinates (any optimizer), or a point (optimizer riemannian-adam)."""
+    """Store codes as tangent vectors (any optimizer) or as points (optimizer riemannian-adam)."""
 
 
 class RiemannianAdamConfig(ComponentConfig):
@@ -26,7 +26,7 @@ class RiemannianAdamConfig(ComponentConfig):
     lr: PositiveFloat = 4e-3
     """Learning rate of ordinary parameters."""
     manifold_lr: PositiveFloat = 0.1
-    """Learning rate of points on a manifold: about the distance a code moves in one step."""
+    """Learning rate of points on a manifold: about the distance that a code moves in a step."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the running means of the gradient and of its square."""
     eps: PositiveFloat = 1e-8

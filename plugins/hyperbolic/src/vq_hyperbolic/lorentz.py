@@ -5,23 +5,25 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vq_hyperbolic.hyperbolic import Hyperbolic, ratio
 from vqcore.numerics.stable import clip_norm, safe_norm
 
 
 class Lorentz(Hyperbolic):
-    """The upper sheet -x_0^2 + |x_s|^2 = -1/c in R^(D+1); x_0 is the first coordinate, the origin (1/sqrt(c), 0).
+    """The sheet -x_0^2 + |x_s|^2 = -1/c, x_0 > 0, in R^(D+1); its origin is (1/sqrt(c), 0).
 
-    A tangent vector u means the point that it means in the Poincare ball: at distance 2|u|. Options: see
-    ``Hyperbolic``.
+    x_0 is the first coordinate. A tangent vector u leads to the same point as in the Poincare ball,
+    at distance 2|u|. Options: see ``Hyperbolic``.
 
-    Cost: as the Poincare ball's.
+    Cost: that of the Poincare ball.
     """
 
+    geoopt_name = "Lorentz"
+
     def point_dim(self, dim: int) -> int:
-        """One coordinate more than the tangent space has."""
+        """D + 1."""
         return dim + 1
 
     def expmap0(self, u: Tensor) -> Tensor:
@@ -31,60 +33,60 @@ class Lorentz(Hyperbolic):
         return torch.cat([twice.cosh() / self.sqrt_c, ratio(twice.sinh(), a, 2.0) * u], -1)
 
     def logmap0(self, x: Tensor) -> Tensor:
-        """asinh(s)/2 x_s/s, s = sqrt(c) |x_s|: from the spatial part alone, which loses nothing near the origin."""
+        """asinh(s)/2 x_s/s, s = sqrt(c) |x_s|: without x_0, so exact near the origin."""
         side = x[..., 1:]
         s = self.sqrt_c * safe_norm(side)
         return ratio(torch.asinh(s), 2 * s, 0.5) * side
 
     def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
-        """t = (p + s)/(1 - s), with x_s - y_s split along x_s + y_s into q across and l along it.
+        """t = (p + s)/(1 - s), with x_s - y_s split into l along x_s + y_s and q across it.
 
-        p = c|q|^2/4, s = l^2/(x_0 + y_0)^2. From t = c/4 (|x_s - y_s|^2 - (x_0 - y_0)^2) by x_0 - y_0 =
-        l |x_s + y_s|/(x_0 + y_0) and c ((x_0 + y_0)^2 - |x_s + y_s|^2)/4 = 1 + t. The inner product would lose every
-        digit of a small distance far out.
+        p = c|q|^2/4 and s = l^2/(x_0 + y_0)^2. It follows from t = c/4 (|x_s - y_s|^2 -
+        (x_0 - y_0)^2) by x_0 - y_0 = l |x_s + y_s|/(x_0 + y_0) and c ((x_0 + y_0)^2 -
+        |x_s + y_s|^2)/4 = 1 + t. The inner product would lose all digits of a small distance.
         """
         time = x[..., 0] + y[..., 0]
         difference, total = x[..., 1:] - y[..., 1:], x[..., 1:] + y[..., 1:]
         squared = total.square().sum(-1)
-        seen = torch.where(
-            squared > torch.finfo(squared.dtype).eps ** 2, squared, 0
-        )  # nearer to 0 all is flat
-        share = ratio((difference * total).sum(-1), seen, 0.0)
+        # closer to 0 the space is flat
+        nonzero = torch.where(squared > torch.finfo(squared.dtype).eps ** 2, squared, 0)
+        share = ratio((difference * total).sum(-1), nonzero, 0.0)
         across = difference - share.unsqueeze(-1) * total
         s = share.square() * squared / time.square()
         left = (1 - s).clamp(min=torch.finfo(s.dtype).eps)  # positive also for points out of reach
         return (self.curvature / 4 * across.square().sum(-1) + s) / left
 
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
-        """The boost that takes the origin to x, applied to y.
+        """The boost of the origin to x, applied to y.
 
         Its spatial part is y_s + sqrt(c) (y_0 + sqrt(c) x_s.y_s/(1 + sqrt(c) x_0)) x_s.
         """
-        sqrt_c, side = self.sqrt_c, x[..., 1:]
+        sqrt_c = self.sqrt_c
+        side = x[..., 1:]
         inner = (side * y[..., 1:]).sum(-1, keepdim=True)
         along = y[..., :1] + sqrt_c * inner / (1 + sqrt_c * x[..., :1])
         return self.project(torch.cat([y[..., :1], y[..., 1:] + sqrt_c * along * side], -1))
 
     def negate(self, x: Tensor) -> Tensor:
-        """The spatial part turned round."""
+        """(x_0, -x_s)."""
         return torch.cat([x[..., :1], -x[..., 1:]], -1)
 
     def project(self, x: Tensor) -> Tensor:
-        """The time coordinate recomputed from the spatial part, which is shortened where it is out of reach."""
+        """Clip the spatial part to the reach and recompute x_0 from it."""
         return self._point(clip_norm(x[..., 1:], self._widest(x)))
 
-    def _widest(self, x: Tensor) -> float:
-        """Largest |x_s| of a point in the number type of x, with a margin over what ``expmap0`` returns."""
+    def _widest(self, x: Tensor) -> Tensor | float:
+        """Largest |x_s| in the dtype of x, with a margin over what ``expmap0`` returns."""
         return math.sinh(2 * self.reach(x)) / self.sqrt_c * (1 + 1e-5)
 
     def _point(self, side: Tensor) -> Tensor:
-        """The point above spatial coordinates (..., D)."""
+        """The point with spatial coordinates (..., D)."""
         height = (side.square().sum(-1, keepdim=True) + 1 / self.curvature).sqrt()
         return torch.cat([height, side], -1)
 
     @torch.no_grad()
     def check_points(self, x: Tensor) -> str | None:
-        """The time coordinate is the height of the hyperboloid above the spatial part, which is within reach."""
+        """x_0 is the height of the hyperboloid above x_s, which is within reach."""
         if not bool(torch.isfinite(x).all()):
             return "some coordinates are not finite"
         if not x.numel():
@@ -95,38 +97,30 @@ class Lorentz(Hyperbolic):
         if error > slack:
             return f"a time coordinate is off the hyperboloid by {error:.1e} of its height"
         widest, limit = float(x[..., 1:].norm(dim=-1).max()), self._widest(x) * (1 + slack)
-        return (
-            None
-            if widest <= limit
-            else f"a spatial norm is {widest:.6g}: beyond what is told apart, {limit:.6g}"
-        )
+        if widest > limit:
+            return f"a spatial norm is {widest:.6g}: beyond the reach of the dtype, {limit:.6g}"
+        return None
 
     def to_ambient(self, x: Tensor) -> Tensor:
         """The point itself, in float64 for sums."""
         return self._point(x[..., 1:].double())
 
     def from_ambient(self, m: Tensor) -> Tensor:
-        """m/sqrt(c (m_0^2 - |m_s|^2)) of a sum m (..., D+1) of any positive scale; no mass: the origin."""
+        """m/sqrt(c (m_0^2 - |m_s|^2)) of a sum m (..., D+1) of any positive scale; origin for 0."""
         v = self.velocity(m)
         side = v / (self.sqrt_c * (1 - v.square().sum(-1, keepdim=True)).sqrt())
         return self._point(clip_norm(side, self._widest(m)))
-
-    def point_parameter(self, points: Tensor) -> nn.Parameter:
-        """See ``Hyperbolic.point_parameter``."""
-        from vq_hyperbolic.riemannian import hyperboloid_parameter
-
-        return hyperboloid_parameter(points, self.curvature)
 
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
         """x' = x - centre."""
         return self._search_type(x) - self._search_type(centre)
 
     def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """<x - y, x - y> - <x', x'> = x' . (-2Jy') + y' . Jy' with J = diag(-1, 1, ...): it grows with the distance."""
+        """<x - y, x - y> - <x', x'> = x'.(-2Jy') + y'.Jy', J = diag(-1, 1, ...), rises with d."""
         side = self.search_query(codes, centre)
         signed = torch.cat([-side[:, :1], side[:, 1:]], -1)
         return -2 * signed, (side * signed).sum(-1)
 
     def _search_type(self, x: Tensor) -> Tensor:
-        """x itself, or in float64 with a time coordinate of that precision."""
+        """x itself, or in float64 with x_0 recomputed."""
         return self._point(x[..., 1:].double()) if self.double_search else x

@@ -1,4 +1,4 @@
-"""What this package provides. No torch and no geoopt here: both are imported when a component is built."""
+"""Registers the manifolds ``poincare`` and ``lorentz`` and the optimizer ``riemannian-adam``."""
 
 from __future__ import annotations
 
@@ -38,18 +38,19 @@ def vq_optimizers() -> list[ComponentSpec]:
             name="riemannian-adam",
             target="vq_hyperbolic.optimizer:riemannian_adam",
             config="vq_hyperbolic.hyperbolic_config:RiemannianAdamConfig",
-            summary="Adam for manifolds with codes=riemannian (geoopt); plain Adam for every other parameter",
+            summary="Adam, Riemannian for codes stored as points (codes=riemannian)",
         )
     ]
 
 
 @hookimpl
 def vq_check_config(config: Any) -> Iterator[str]:
-    """Codes held as points need the optimizer that knows their metric."""
+    """Codes stored as points need the optimizer that uses their metric."""
     manifold, optimizer = config.components["manifold"], config.components["optimizer"]
-    held_as_points = getattr(manifold.options, "codes", None) == "riemannian"
-    if held_as_points and optimizer.spec.name != "riemannian-adam":
+    as_points = getattr(manifold.options, "codes", None) == "riemannian"
+    if as_points and optimizer.spec.name != "riemannian-adam":
         yield (
-            f"manifold.codes = 'riemannian': expected optimizer riemannian-adam, found {optimizer.name}: "
-            "it would move points as flat vectors; set --optimizer riemannian-adam, or manifold.codes to tangent"
+            "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found "
+            f"{optimizer.name}: it would move points as flat vectors; set "
+            "--optimizer riemannian-adam, or manifold.codes to tangent"
         )

@@ -1,4 +1,4 @@
-"""Codes held as points: the only module that imports geoopt, which takes about a second, so import it late."""
+"""Codes stored as points. The only module that imports geoopt, which takes about a second."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 with warnings.catch_warnings():
-    # geoopt 0.5 compiles 73 functions with torch.jit.script when it is imported, and each one warns.
-    warnings.filterwarnings(
-        "ignore", message="`torch.jit.script` is deprecated", category=FutureWarning
-    )
+    # geoopt 0.5 compiles 73 functions with torch.jit.script at import, each with a warning
+    message = "`torch.jit.script` is deprecated"
+    warnings.filterwarnings("ignore", message=message, category=FutureWarning)
     import geoopt
 
 
 class RiemannianAdam(geoopt.optim.RiemannianAdam):
-    """geoopt's, made to resume exactly: torch's Adam loads the step count, which geoopt holds as an int, as float32."""
+    """geoopt's, resuming exactly: torch loads the step count as float32, geoopt needs an int."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -25,20 +24,13 @@ class RiemannianAdam(geoopt.optim.RiemannianAdam):
             values["step"] = int(values["step"])
 
 
-def ball_parameter(points: Tensor, curvature: float) -> nn.Parameter:
-    """Points (K, D) of the Poincare ball of curvature -c as a parameter that knows its manifold."""
-    return _parameter(points, geoopt.PoincareBall(torch.tensor(curvature, dtype=torch.float64)))
-
-
-def hyperboloid_parameter(points: Tensor, curvature: float) -> nn.Parameter:
-    """Points (K, D+1) of the hyperboloid of curvature -c likewise; geoopt's k is 1/c, the squared radius."""
-    return _parameter(points, geoopt.Lorentz(torch.tensor(1 / curvature, dtype=torch.float64)))
-
-
-def _parameter(points: Tensor, manifold: geoopt.Manifold) -> nn.Parameter:
+def point_parameter(points: Tensor, name: str, curvature: Tensor | float) -> nn.Parameter:
+    """Points (K, A) as a parameter with geoopt's PoincareBall or Lorentz of curvature -c."""
+    k = 1 / curvature if name == "Lorentz" else curvature
+    manifold = getattr(geoopt, name)(torch.as_tensor(k, dtype=torch.float64))
     return geoopt.ManifoldParameter(points.detach().clone(), manifold=manifold)
 
 
 def is_on_manifold(parameter: Tensor) -> bool:
-    """Whether a parameter still knows its manifold: some ways of loading and sharding turn it into a plain one."""
+    """Whether a parameter has its manifold, which some ways of loading and sharding drop."""
     return isinstance(parameter, geoopt.ManifoldParameter)

@@ -1,4 +1,4 @@
-"""What quantizers by signs share: one bit a dimension, commitment, entropy of the bits."""
+"""What LFQ and BSQ share: one bit for each dimension, commitment, and the entropy of the bits."""
 
 from __future__ import annotations
 
@@ -15,23 +15,15 @@ from vqcore.numerics.stable import masked_mean
 
 
 class SignQuantizer(ImplicitQuantizer):
-    """Codes s b with b in {-1, 1}^d and s > 0: the sign of each of d = log2 K coordinates, -1 for 0.
+    """Codes s b, b in {-1, 1}^d, s > 0: the sign of each of d = log2 K coordinates, -1 for 0.
 
-    The losses are means over tokens and dimensions: ``commitment``, the squared difference of z and its code in tangent
-    coordinates, and ``bit_entropy``, see there. Under torch.distributed the latter sees the tokens of its own rank, so
-    that ``forward`` stays free of collectives.
-
-    Args:
-        dim: what the latents have; the number of bits counts here.
-        codebook_size: K, a power of two.
-        manifold: see ``ImplicitQuantizer``.
-        commitment_weight, entropy_weight: of the losses; at 0 one is left out.
-        diversity_weight: see ``bit_entropy``.
-        temperature: T. A bit is 1 with the probability of a softmax of -|z - s b|^2 / (T s^2): sigmoid(4 z / (s T)).
-        entropy_bits: most bits whose joint usage is looked at.
+    The losses are ``commitment``, the squared difference of z and its code in tangent coordinates,
+    and ``bit_entropy``, over the rank's own tokens: ``forward`` enters no collective.
+    A bit's probabilities are a softmax of -|z - s b|^2/(T s^2) with temperature T: it is 1 with
+    probability sigmoid(4 z/(s T)). The number of bits sets ``dim``. Options: see ``SignConfig``.
 
     Raises:
-        SettingError: if K is no power of two.
+        SettingError: if K is not a power of two.
     """
 
     def __init__(
@@ -48,11 +40,8 @@ class SignQuantizer(ImplicitQuantizer):
     ) -> None:
         super().__init__(levels=(2,) * bits_of(codebook_size), manifold=manifold)
         self.commitment_weight, self.entropy_weight = commitment_weight, entropy_weight
-        self.diversity_weight, self.temperature, self.entropy_bits = (
-            diversity_weight,
-            temperature,
-            entropy_bits,
-        )
+        self.diversity_weight, self.entropy_bits = diversity_weight, entropy_bits
+        self.temperature = temperature
 
     @property
     @abstractmethod
@@ -68,16 +57,15 @@ class SignQuantizer(ImplicitQuantizer):
         return (2 * digits - 1).to(self.dtype) * self.magnitude
 
     def residual_scale(self) -> float:
-        """1/2: stages then are the digits of a binary number."""
+        """1/2: stages are then the digits of a binary number."""
         return 0.5
 
     def losses(self, z: Tensor, z_q: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """See ``ImplicitQuantizer.losses``."""
         losses = {}
         if self.commitment_weight > 0:
-            losses["commitment"] = self.commitment_weight * masked_mean(
-                (z - z_q).square().mean(1), mask
-            )
+            error = masked_mean((z - z_q).square().mean(1), mask)
+            losses["commitment"] = self.commitment_weight * error
         if self.entropy_weight > 0:
             logits = z * (4 / (self.magnitude * self.temperature))
             entropy = bit_entropy(logits, mask, self.diversity_weight, self.entropy_bits)
@@ -89,13 +77,12 @@ def bits_of(codebook_size: int) -> int:
     """log2 of the number of codes.
 
     Raises:
-        SettingError: naming the neighbours of a number that is no power of two.
+        SettingError: if it is not a power of two; it names the nearest ones.
     """
     bits = codebook_size.bit_length() - 1
     if bits < 1 or codebook_size != 2**bits or bits > INDEX_BITS:
         near = [2**each for each in (bits, bits + 1) if 1 <= each <= INDEX_BITS] or [2**INDEX_BITS]
+        expected = f"a power of two from 2 to 2**{INDEX_BITS}"
         fix = f"choose {' or '.join(map(str, near))}"
-        raise SettingError(
-            "codebook_size", codebook_size, f"a power of two from 2 to 2**{INDEX_BITS}", fix
-        )
+        raise SettingError("codebook_size", codebook_size, expected, fix)
     return bits

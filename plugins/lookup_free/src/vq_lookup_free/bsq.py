@@ -10,20 +10,17 @@ from torch import Tensor
 from vq_lookup_free.binary import SignQuantizer
 from vqcore.numerics.stable import safe_norm
 
-#: A vector whose largest coordinate is no more than this has no direction.
+#: A vector whose largest coordinate is at most this has no direction.
 NOTHING = 1e-12
 
 
 class BSQ(SignQuantizer):
-    """Codes {-1, 1}^d / sqrt(d): the signs of a unit vector, brought back to the sphere.
+    """Codes {-1, 1}^d/sqrt(d): the signs of a vector on the unit sphere.
 
-    The sphere bounds what rounding leaves, |z - z_q| <= sqrt(2 - 2/sqrt(d)), so commitment is left out by default.
+    The sphere bounds the rounding error, |z - z_q| <= sqrt(2 - 2/sqrt(d)), so that commitment is
+    off by default. Options: see ``SignQuantizer``.
 
-    Cost: as that of lookup-free quantization, and a norm.
-
-    Args:
-        commitment_weight: weight of the commitment term.
-        options: see ``SignQuantizer``.
+    Cost: that of LFQ, and a norm.
     """
 
     def __init__(self, *, commitment_weight: float = 0.0, **options: Any) -> None:
@@ -35,10 +32,10 @@ class BSQ(SignQuantizer):
         return self.dim**-0.5
 
     def tangent(self, z: Tensor) -> Tensor:
-        """z/|z|; where z = 0 it stays 0, with gradient I.
+        """z/|z|; 0 for z = 0, with gradient I.
 
-        Scaled by the largest coordinate first, as squares of very large or small ones are out of range. A constant
-        serves there, for z/|z| does not change with the length of z.
+        z is scaled by its largest coordinate first, because squares of extreme values are out of
+        range. That factor can be a constant: z/|z| does not depend on the length of z.
         """
         largest = z.detach().abs().amax(-1, keepdim=True)
         scaled = z / torch.where(largest > NOTHING, largest, 1)

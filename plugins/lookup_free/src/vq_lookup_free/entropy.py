@@ -1,4 +1,4 @@
-"""How certain each token's bits are, and how evenly all codes are used (Yu et al. 2023, arXiv:2310.05737)."""
+"""The entropy loss of bits (Yu et al. 2023, MAGVIT-v2, arXiv:2310.05737)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,11 @@ from vqcore.numerics.stable import masked_mean, xlogx
 def bit_entropy(logits: Tensor, mask: Tensor, diversity_weight: float, most_bits: int) -> Tensor:
     """mean_n H(p_n) + diversity_weight (d log 2 - H(mean_n p_n)), in nats.
 
-    p_n are the codes' probabilities for token n, its d bits being independent. The paper's term is the same without
-    the constant, which makes it 0 where each token is certain and all codes are used alike. H(p_n) is the sum of its
-    bits' entropies. H(mean p) is summed over groups of at most ``most_bits`` bits: exact for one group, for several
-    the most that the joint entropy can be. No tensor has 2^d rows or N 2^g entries.
-
-    Args:
-        logits: of each bit to be 1, (N, d).
-        mask: (N,) bool, the tokens that count; 0 where there is none.
-        diversity_weight: see above.
-        most_bits: g.
+    p_n is the distribution of token n over codes, d independent bits that are 1 with probability
+    sigmoid(logits), (N, d). The constant, which the paper's loss lacks, makes the minimum 0: each
+    token certain and all codes equally frequent. H(mean_n p_n) is summed over groups of at most
+    ``most_bits`` bits: exact for one group, an upper bound for several, without a tensor of 2^d
+    rows. Only tokens of ``mask`` (N,) count; the loss of none is 0.
     """
     d = logits.shape[1]
     certainty = masked_mean(binary_entropy(logits).sum(1), mask)
@@ -35,7 +30,7 @@ def bit_entropy(logits: Tensor, mask: Tensor, diversity_weight: float, most_bits
 
 
 def binary_entropy(logits: Tensor) -> Tensor:
-    """Entropy (...), in nats, of bits that are 1 with probability sigmoid(logits); the far tails do not cancel."""
+    """Entropy (...), in nats, of bits that are 1 with probability sigmoid(logits); stable tails."""
     size = logits.abs()
     return F.softplus(-size) + size * torch.sigmoid(-size)
 
@@ -43,8 +38,8 @@ def binary_entropy(logits: Tensor) -> Tensor:
 def usage_entropy(logits: Tensor, mask: Tensor) -> Tensor:
     """Entropy, in nats, of the mean probabilities of all 2^g values of g bits, from logits (N, g).
 
-    Independent bits make the probabilities an outer product of those of two halves of the bits, so that their mean over
-    the tokens is one matrix product of (2^(g/2), N) and (N, 2^(g/2)).
+    The bits are independent, so a token's probabilities are an outer product over two halves of the
+    bits, and their mean is one product of (2^(g/2), N) and (N, 2^(g/2)).
     """
     half = logits.shape[1] // 2
     left = joint_probabilities(logits[:, :half]) * mask.unsqueeze(1)
@@ -56,7 +51,6 @@ def joint_probabilities(logits: Tensor) -> Tensor:
     """Probabilities (N, 2^g) of all values of g bits (N, g); ones (N, 1) for no bits."""
     joint = logits.new_ones(logits.shape[0], 1)
     for bit in logits.unbind(1):
-        joint = torch.cat(
-            [joint * torch.sigmoid(-bit).unsqueeze(1), joint * torch.sigmoid(bit).unsqueeze(1)], 1
-        )
+        zero, one = torch.sigmoid(-bit).unsqueeze(1), torch.sigmoid(bit).unsqueeze(1)
+        joint = torch.cat([joint * zero, joint * one], 1)
     return joint

@@ -11,28 +11,23 @@ from vq_lookup_free.implicit import ImplicitQuantizer
 from vq_lookup_free.scalar_levels import choose_levels
 from vqcore.interfaces.manifold import Manifold
 
-#: Share by which the bound goes beyond the outermost codes, so that they can be reached.
+#: Relative margin of the bound beyond the outermost codes, so that latents can reach them.
 MARGIN = 1e-3
 
 
 class FSQ(ImplicitQuantizer):
     """Bounds each coordinate and rounds it to one of its L levels: no codebook, no losses.
 
-    bound(z) = h tanh(z + s) - o with h = (1 + MARGIN) (L - 1)/2. For an odd L o = s = 0; for an even one o = 1/2 and
-    s = atanh(o/h), so that 0 is a code and z = 0 its latent. Codes are round(bound(z))/(L // 2), in [-1, 1]
-    and for an even L without the 1. A coordinate of 2 levels parts at z = -3.8 and hardly learns; prefer 3 and more.
+    bound(z) = h tanh(z + s) - o with h = (1 + MARGIN) (L - 1)/2. For an odd L, o = s = 0. For an
+    even L, o = 1/2 and s = atanh(o/h), so that 0 is a code and z = 0 its latent. Codes are
+    round(bound(z))/(L // 2), in [-1, 1], without 1 for an even L. With 2 levels the boundary lies
+    at z = -3.8, where the gradient almost vanishes; prefer 3 and more.
 
-    ``tangent`` is bound(z)/(L // 2), so an estimator sees the bounded vector and the encoder gets the derivative of the
-    tanh. ``forward`` takes what ``tangent`` gives.
+    ``tangent`` is bound(z)/(L // 2), so that the estimator sees the bounded vector and the encoder
+    gets the derivative of the tanh. ``forward`` takes the output of ``tangent``. The number of
+    levels, by default those of ``choose_levels``, is the dimension.
 
-    Cost: O(N d) for d levels, and nothing that grows with the number of codes but the count of those used, of 2^16 at
-    most.
-
-    Args:
-        dim: what the latents have; the levels count here.
-        codebook_size: K; without ``levels`` they are chosen by it, see ``choose_levels``.
-        manifold: see ``ImplicitQuantizer``.
-        levels: L of each dimension.
+    Cost: O(N d) for d levels. Only the usage counts grow with the number of codes, to at most 2^16.
     """
 
     def __init__(
@@ -48,9 +43,10 @@ class FSQ(ImplicitQuantizer):
         self.fewest = min(chosen)
 
     def tangent(self, z: Tensor) -> Tensor:
-        """bound(z)/(L // 2), by tanh(z + s) - tanh(s) = (1 - t^2) tanh(z)/(1 + t tanh(z)), t = tanh(s) = o/h.
+        """bound(z)/(L // 2).
 
-        At z = 0 that is 0 to the bit, and where tanh(s) is near 1 no digits cancel.
+        By tanh(z + s) - tanh(s) = (1 - t^2) tanh(z)/(1 + t tanh(z)) with t = tanh(s) = o/h: exactly
+        0 at z = 0, and without cancellation where t is near 1.
         """
         levels = self.levels.to(z.dtype)
         half = (1 + MARGIN) * (levels - 1) / 2
@@ -68,7 +64,7 @@ class FSQ(ImplicitQuantizer):
         return (digits - self._half()).to(self.dtype) / self._half()
 
     def residual_scale(self) -> float:
-        """1/(L - 1) for the fewest levels: half the distance of two codes, the most that rounding leaves."""
+        """1/(L - 1) for the fewest levels: half the spacing of codes, the largest error."""
         return 1 / (self.fewest - 1)
 
     def _half(self) -> Tensor:

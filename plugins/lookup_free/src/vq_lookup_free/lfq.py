@@ -10,8 +10,7 @@ from vq_lookup_free.binary import SignQuantizer
 class LFQ(SignQuantizer):
     """Codes {-1, 1}^d: the sign of each coordinate. Options: see ``SignQuantizer``.
 
-    Cost: O(N d) for d = log2 K bits; the entropy term adds, for each g = ``entropy_bits`` of them, one (2^(g/2), N) x
-    (N, 2^(g/2)) product and its two factors.
+    Cost: O(N d) for d = log2 K bits, and N 2^g for each group of g ``entropy_bits``.
     """
 
     @property
@@ -20,5 +19,5 @@ class LFQ(SignQuantizer):
         return 1.0
 
     def tangent(self, z: Tensor) -> Tensor:
-        """z itself: a sign needs no bound, and commitment draws z to 1 or -1."""
+        """z itself: a sign needs no bound, and commitment pulls z to 1 or -1."""
         return z

@@ -8,29 +8,29 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 
 from vqcore.plugin.component_config import ComponentConfig
 
+Level = Annotated[int, Field(ge=2, le=2**16)]
+
 
 class FSQConfig(ComponentConfig):
     """Options of finite scalar quantization."""
 
-    levels: (
-        Annotated[tuple[Annotated[int, Field(ge=2, le=2**16)], ...], Field(min_length=1)] | None
-    ) = None
-    """Values that each coordinate can take, one number a dimension; left out, chosen to fit codebook_size."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)] | None = None
+    """Number of values of each coordinate; by default chosen from codebook_size."""
 
 
 class SignConfig(ComponentConfig):
-    """What both quantizers by signs can be told."""
+    """Options that LFQ and BSQ share."""
 
     commitment_weight: NonNegativeFloat = 0.25
-    """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
+    """Weight (beta) of the commitment loss, which pulls the encoder towards its code."""
     entropy_weight: NonNegativeFloat = 0.1
-    """Weight of the entropy term, which makes each token's bits certain and all codes used alike; 0 leaves it out."""
+    """Weight of the entropy loss: certain bits of each token, equal use of all codes; 0 is off."""
     diversity_weight: NonNegativeFloat = 1.0
-    """Weight, within the entropy term, of equal usage beside certainty."""
+    """Weight of equal usage relative to certainty, within the entropy loss."""
     temperature: PositiveFloat = 0.2
-    """Softness of the bits in the entropy term, relative to the square of a code's coordinate."""
+    """Softness of the bits in the entropy loss, relative to the square of a code's coordinate."""
     entropy_bits: Annotated[int, Field(ge=1, le=16)] = 8
-    """Bits whose joint usage the entropy term looks at; with more bits than this, by groups of at most as many."""
+    """Largest number of bits whose joint usage the entropy loss computes; more form groups."""
 
 
 class LFQConfig(SignConfig):
@@ -41,4 +41,4 @@ class BSQConfig(SignConfig):
     """Options of binary spherical quantization."""
 
     commitment_weight: NonNegativeFloat = 0.0
-    """Weight (beta) of the commitment term; on the sphere no latent can leave its code far behind."""
+    """Weight (beta) of the commitment loss; on the sphere no latent can be far from its code."""

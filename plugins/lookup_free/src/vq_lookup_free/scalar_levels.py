@@ -1,4 +1,4 @@
-"""How many levels each coordinate gets, from the number of codes that was asked for."""
+"""The levels of FSQ's coordinates for a number of codes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from functools import cache
 
 from vqcore.errors import SettingError
 
-#: From so many codes on there are two dimensions at least: a single line of levels says little.
+#: Smallest number of codes with two dimensions: a single row of levels carries little structure.
 TWO_DIMENSIONS = 9
-#: No level is more than so many times another.
+#: Largest ratio of two levels.
 UNEVEN = 2
 
 
 def choose_levels(codebook_size: int) -> tuple[int, ...]:
-    """Levels, falling, of the largest product within ``codebook_size``, none of them above twice another.
+    """Levels, falling, with the largest product up to ``codebook_size``, within a ratio of 2.
 
-    There are floor(log_5 K) dimensions, since five levels or more each is what works (Mentzer et al. 2023). Of
-    equal products the most even one is taken, the one with the smallest sum. Without the bound a thousandth
-    more codes would be bought with levels like (313, 13, 5, 4, 3, 2, 2, 2).
+    There are floor(log_5 K) dimensions, since 5 and more levels work well (Mentzer et al. 2023). Of
+    equal products the one with the smallest sum, the most even one, is taken. Without the limit on
+    the ratio, 0.1 % more codes would cost levels like (313, 13, 5, 4, 3, 2, 2, 2).
 
     Raises:
         SettingError: for fewer than 2 codes.
@@ -31,15 +31,13 @@ def choose_levels(codebook_size: int) -> tuple[int, ...]:
     if dimensions == 1:
         return (codebook_size,)
     lowest = range(2, round(codebook_size ** (1 / dimensions)) + 1)
-    found = max(
-        (_search(dimensions, low, UNEVEN * low, codebook_size) for low in lowest), key=_worth
-    )
-    return found[::-1]
+    rows = (_search(dimensions, low, UNEVEN * low, codebook_size) for low in lowest)
+    return max(rows, key=_rank)[::-1]
 
 
 @cache
 def _search(count: int, lowest: int, highest: int, limit: int) -> tuple[int, ...]:
-    """``count`` rising levels between two bounds, of the largest product within the limit; () where there are none."""
+    """``count`` rising levels in a range with the largest product up to a limit; () if none."""
     if lowest**count > limit:
         return ()
     if count == 1:
@@ -48,9 +46,9 @@ def _search(count: int, lowest: int, highest: int, limit: int) -> tuple[int, ...
         (first, _search(count - 1, first, highest, limit // first))
         for first in range(lowest, highest + 1)
     )
-    return max(((first, *rest) for first, rest in rests if rest), key=_worth, default=())
+    return max(((first, *rest) for first, rest in rests if rest), key=_rank, default=())
 
 
-def _worth(levels: tuple[int, ...]) -> tuple[int, int]:
-    """The larger the better: the product, then evenness."""
+def _rank(levels: tuple[int, ...]) -> tuple[int, int]:
+    """Larger is better: the product, then evenness."""
     return math.prod(levels) if levels else 0, -sum(levels)

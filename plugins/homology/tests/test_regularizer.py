@@ -1,8 +1,7 @@
-"""The regularizer: values by hand, gradients, degenerate clouds, what is kept between steps, and what is imported."""
+"""The regularizer: values by hand, gradients, degenerate clouds, kept state, and imports."""
 
 from __future__ import annotations
 
-import inspect
 import io
 import subprocess
 import sys
@@ -12,9 +11,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from vq_homology import clouds, regularizer
+from vq_homology import distance_matrix, pair_search, regularizer
 from vq_homology.homology_config import HomologyConfig
-from vq_homology.points import quantized
+from vq_homology.point_clouds import sample_used_codes
 from vq_homology.regularizer import Homology
 from vqcore import VectorQuantizer
 from vqcore.interfaces.latent_batch import LatentBatch
@@ -73,7 +72,7 @@ def test_deaths_above_the_target_cost_nothing():
 
 @pytest.mark.parametrize("backend", ["gudhi", "auto"])
 def test_h1_by_hand(backend):
-    """A square and its centre far off: one loop of life sqrt 2 - 1, which is its own median."""
+    """A square and a distant point: one loop of lifetime sqrt 2 - 1, which is its own median."""
     square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [9.0, 9.0]])
     layer = Homology(
         points="codebook", h0_weight=0.0, h1_weight=2.0, h1_target=0.5, backend=backend
@@ -110,11 +109,13 @@ def test_descent_on_the_term_moves_crowded_points_apart():
 
 
 @pytest.mark.parametrize("tile", [1, 40, 10**6])
-def test_distances_are_whole_whatever_the_tile(tile, monkeypatch):
-    monkeypatch.setattr(clouds, "TILE_CPU", tile)
-    monkeypatch.setattr(clouds, "LEAST_ROWS", 1)
+def test_distances_do_not_depend_on_the_tile(tile, monkeypatch):
+    monkeypatch.setattr(distance_matrix, "TILE_CPU", tile)
+    monkeypatch.setattr(distance_matrix, "MIN_ROWS", 1)
     points = draw(11, 3, dtype=torch.float64)
-    torch.testing.assert_close(clouds.distance_matrix(points, space()), torch.cdist(points, points))
+    torch.testing.assert_close(
+        distance_matrix.distance_matrix(points, space()), torch.cdist(points, points)
+    )
 
 
 # -- gradients --------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_distances_are_whole_whatever_the_tile(tile, monkeypatch):
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
 @pytest.mark.parametrize("points", ["codebook", "latents"])
-def test_the_term_has_the_gradient_of_its_finite_differences(manifold, points):
+def test_the_gradient_of_the_term_matches_finite_differences(manifold, points):
     u, manifold = 0.4 * draw(12, 3, seed=3, dtype=torch.float64), space(manifold)
 
     def function(u):
@@ -147,7 +148,7 @@ def test_only_the_chosen_points_have_a_gradient_and_the_choice_depends_on_the_st
 def test_a_draw_has_no_repeats_and_covers_the_whole(count, limit):
     seen = set()
     for step in range(60):
-        rows = clouds.draw(count, limit, step).tolist()
+        rows = pair_search.draw(count, limit, step).tolist()
         assert len(rows) == len(set(rows)) == min(count, limit)
         seen |= set(rows)
     assert seen <= set(range(count))
@@ -159,7 +160,7 @@ def test_a_draw_has_no_repeats_and_covers_the_whole(count, limit):
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
-def test_tokens_that_do_not_count_are_left_out(manifold):
+def test_masked_and_non_finite_tokens_are_left_out(manifold):
     manifold = space(manifold)
     good = draw(20, 3, dtype=torch.float64)
     bad = torch.full((2, 3), float("nan"), dtype=torch.float64)
@@ -184,7 +185,7 @@ def used(codes, indices, z):
 CODES, INDICES = draw(5, 2), torch.tensor([3, 1, 1, -1, 4, 3, 0])
 
 
-def test_an_implicit_codebook_is_the_codes_in_use_and_pulls_the_encoder():
+def test_an_implicit_codebook_is_the_used_codes_with_gradient_to_the_encoder():
     z = (CODES[INDICES] + 0.1).requires_grad_()
     one = replace(used(CODES, INDICES, z), codebook=None)
     layer = Homology(points="codebook", h0_target=9.0)
@@ -199,7 +200,7 @@ def test_an_implicit_codebook_is_the_codes_in_use_and_pulls_the_encoder():
     assert (z.grad.abs().sum(1) > 0).tolist() == (INDICES >= 0).tolist()
 
 
-def test_quantized_latents_have_the_gradient_of_their_codes_shared_by_the_tokens():
+def test_the_gradient_of_a_used_code_is_shared_by_its_tokens():
     codes, z = CODES.clone().requires_grad_(), (CODES[INDICES] + 0.1).requires_grad_()
     layer = Homology(points="quantized", h0_target=9.0)
     layer(used(codes, INDICES, z)).backward()
@@ -212,9 +213,9 @@ def test_quantized_latents_have_the_gradient_of_their_codes_shared_by_the_tokens
     assert z.grad[3].abs().sum() == 0
 
 
-def test_quantized_latents_are_exactly_the_codes_however_many_tokens_share_them():
+def test_used_codes_are_exact_however_many_tokens_share_them():
     codes, indices = draw(7, 3), torch.arange(7).repeat(1001)
-    points = quantized(used(codes, indices, draw(7007, 3)), 99)
+    points = sample_used_codes(used(codes, indices, draw(7007, 3)), 99)
     assert torch.equal(points, codes)
 
 
@@ -225,7 +226,7 @@ def test_an_implicit_codebook_is_searched_on_every_step(searches):
     assert searches == [0, 1, 2]
 
 
-def test_half_precision_is_raised():
+def test_half_precision_is_computed_in_full_precision():
     points = draw(30, 4).bfloat16()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         term = evaluate(Homology(points="codebook"), points)
@@ -292,7 +293,7 @@ def test_collapse_costs_the_whole_term_and_bad_points_cost_nothing():
     assert evaluate(Homology(points="codebook"), DEGENERATE["NaN"]).item() == pytest.approx(kept)
 
 
-def test_a_code_that_is_lost_between_searches_leaves_the_others_their_gradient():
+def test_a_code_lost_between_searches_does_not_affect_the_gradient_of_others():
     layer, points = Homology(**ALL, refresh=9), draw(12, 3)
     evaluate(layer, points)
     points[[0, 5]] = NAN
@@ -321,17 +322,17 @@ def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(
 @pytest.fixture
 def searches(monkeypatch):
     """The steps on which pairs were searched."""
-    steps, search = [], clouds.search
+    steps, search = [], pair_search.search
 
     def recorded(*args, **kwargs):
-        steps.append(kwargs["step"])
+        steps.append(args[2])
         return search(*args, **kwargs)
 
-    monkeypatch.setattr(regularizer.clouds, "search", recorded)
+    monkeypatch.setattr(regularizer.pair_search, "search", recorded)
     return steps
 
 
-def test_pairs_serve_until_the_refresh_while_lengths_are_computed_each_step(searches):
+def test_pairs_are_kept_until_the_refresh_and_lengths_computed_each_step(searches):
     layer, points = Homology(points="codebook", refresh=4), draw(30, 3)
     values = [
         evaluate(layer, points + 0.1 * step * draw(30, 3, seed=1), step=step).item()
@@ -341,7 +342,7 @@ def test_pairs_serve_until_the_refresh_while_lengths_are_computed_each_step(sear
     assert len(set(values)) == 10
 
 
-def test_a_search_that_is_due_between_the_steps_that_act_is_made_late(searches):
+def test_a_search_due_between_active_steps_runs_at_the_next_one(searches):
     layer = Homology(points="codebook", refresh=4)
     for step in (3, 6, 9, 12):
         evaluate(layer, draw(30, 3), step=step)
@@ -355,7 +356,7 @@ def test_latents_are_searched_on_every_step(searches):
     assert searches == [0, 1, 2]
 
 
-def test_pairs_are_dropped_when_the_codebook_changes_its_shape_or_the_step_runs_back(searches):
+def test_pairs_are_dropped_when_the_codebook_changes_shape_or_the_step_decreases(searches):
     layer = Homology(points="codebook", refresh=10)
     for step, points in (
         (0, draw(30, 3)),
@@ -368,8 +369,8 @@ def test_pairs_are_dropped_when_the_codebook_changes_its_shape_or_the_step_runs_
     assert searches == [0, 1, 2, 0]
 
 
-def test_each_codebook_of_a_step_has_pairs_of_its_own(searches):
-    """Two codebooks in turn, as from grouped quantizers: each as if it had a regularizer to itself."""
+def test_each_codebook_of_a_step_has_its_own_pairs(searches):
+    """Two codebooks in turn, as in a grouped quantizer, act as if each had its own regularizer."""
     shared, alone = Homology(**BOTH, refresh=3), [Homology(**BOTH, refresh=3) for _ in range(2)]
     for step in range(5):
         for number, layer in enumerate(alone):
@@ -378,15 +379,15 @@ def test_each_codebook_of_a_step_has_pairs_of_its_own(searches):
                 evaluate(shared, points, step=step), evaluate(layer, points, step=step)
             )
     assert searches == [0] * 4 + [3] * 4
-    assert len(shared._clouds) == 2
+    assert len(shared._results) == 2
 
 
-def test_memory_is_bounded_where_the_step_stands_still(monkeypatch):
-    monkeypatch.setattr(regularizer, "MOST_CLOUDS", 3)
+def test_memory_is_bounded_when_the_step_does_not_advance(monkeypatch):
+    monkeypatch.setattr(regularizer, "MAX_CODEBOOKS", 3)
     layer = Homology(points="codebook")
     values = {evaluate(layer, draw(30, 3, seed=seed), step=0).item() for seed in range(6)}
     assert len(values) == 6
-    assert len(layer._clouds) == 3
+    assert len(layer._results) == 3
 
 
 def train(layer, points, steps):
@@ -397,7 +398,7 @@ def train(layer, points, steps):
     ]
 
 
-def test_a_resumed_run_goes_on_exactly():
+def test_a_resumed_run_continues_exactly():
     points = draw(30, 3)
     whole = Homology(**BOTH, refresh=7)
     expected = train(whole, points, range(20))[10:]
@@ -414,50 +415,50 @@ def test_a_resumed_run_goes_on_exactly():
     )  # the state is what does it
 
 
-def test_state_goes_back_in_time_within_a_process():
+def test_state_can_be_restored_within_a_process():
     layer, points = Homology(**BOTH, refresh=7), draw(30, 3)
     train(layer, points, range(10))
     state = layer.state_dict()
     expected = train(layer, points, range(10, 11))
     layer.load_state_dict(state)
     assert train(layer, points, range(10, 11)) == expected
-    assert len(layer._clouds) == 1  # step 10 again, and again its first codebook
+    assert len(layer._results) == 1  # step 10 again, and again its first codebook
 
 
 def test_packing_keeps_everything():
     layer = Homology(**BOTH)
     for number in range(2):
         evaluate(layer, draw(20 + number, 3, seed=number))
-    back = clouds.unpack(clouds.pack(layer._clouds))
-    assert back.keys() == layer._clouds.keys()
-    for place, cloud in layer._clouds.items():
+    back = pair_search.unpack(pair_search.pack(layer._results))
+    assert back.keys() == layer._results.keys()
+    for place, cloud in layer._results.items():
         for field, value in vars(cloud).items():
             other = getattr(back[place], field)
             assert (
                 torch.equal(other, value) if isinstance(value, torch.Tensor) else other == value
             ), field
-    assert clouds.unpack(torch.tensor([clouds.FORMAT + 1.0, 3.0])) == {}
+    assert pair_search.unpack(torch.tensor([pair_search.FORMAT + 1.0, 3.0])) == {}
 
 
-def test_the_median_runs_on_and_waits_for_loops():
+def test_clouds_without_loops_do_not_change_the_running_median():
     square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     life = 2**0.5 - 1
     layer = Homology(**BOTH, refresh=1)
     medians = []
     for step, points in enumerate((square[:2], square, 2 * square, square[:2])):
         evaluate(layer, points, step=step)
-        medians.append(layer._clouds[0].median)
+        medians.append(layer._results[0].median_lifetime)
     assert medians == pytest.approx([0, life, 1.1 * life, 1.1 * life], rel=1e-6)
 
 
-def test_loops_of_no_life_do_not_count_in_the_median():
+def test_loops_without_a_lifetime_do_not_count_in_the_median():
     """Among the equal edges of a cross polytope one loop appears that the next equal edge fills."""
     cross = torch.cat([torch.eye(4), -torch.eye(4)])[[5, 0, 1, 4, 2, 6, 3, 7]]
     square = 50 + torch.tensor([[0.0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
     layer = Homology(**BOTH)
     evaluate(layer, torch.cat([cross, square]))
-    assert len(layer._clouds[0].filled) == 2
-    assert layer._clouds[0].median == pytest.approx(2**0.5 - 1, rel=1e-6)
+    assert len(layer._results[0].filled) == 2
+    assert layer._results[0].median_lifetime == pytest.approx(2**0.5 - 1, rel=1e-6)
 
 
 # -- the package ------------------------------------------------------------
@@ -490,14 +491,14 @@ def test_a_backend_is_imported_when_loops_are_first_searched():
     assert run(code).splitlines() == ["[]", "[]", "[]", "['gudhi']"]
 
 
-def test_the_config_and_the_class_have_the_same_defaults():
-    signature = inspect.signature(Homology.__init__).parameters
-    own = {
-        name: p.default for name, p in signature.items() if p.default is not inspect.Parameter.empty
-    }
-    defaults = HomologyConfig().model_dump()
-    assert {name: defaults[name] for name in own} == own
-    assert set(defaults) - set(own) == {"weight", "every", "start"}
+def test_the_class_takes_the_options_of_its_config():
+    assert Homology().config == HomologyConfig()
+    options = {name: getattr(HomologyConfig(), name) for name in HomologyConfig.model_fields}
+    assert Homology(**options).config == HomologyConfig()
+    late = Homology(weight=0.5, every=3, start=4)
+    assert (late.weight, late.every, late.start) == (0.5, 3, 4)
+    with pytest.raises(ValidationError, match="h1_wieght"):
+        Homology(h1_wieght=1.0)
 
 
 @pytest.mark.parametrize(
@@ -536,7 +537,7 @@ def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
 
 
 class TestQuantizedLatents(RegularizerConformance):
-    """What every regularizer must hold; its defaults are checked with all others in vqcore's tests."""
+    """Conformance of ``quantized``; vqcore's tests cover the defaults of every regularizer."""
 
     def make(self, **options):
         return Homology(**ALL | {"points": "quantized"}, **options)

@@ -1,4 +1,4 @@
-"""Two processes with uneven shards hold the cloud, the term and the gradient of a single one."""
+"""Two processes with uneven shards have the cloud, the term and the gradient of a single one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CASES = {
     "usage": {"strength": "entropy-ratio", "period": 2},
     "paper": {"strength": "entropy-ratio", "period": 2, "entropy": "paper"},
 }
-#: A rank's loss weighs as much as any other's, or by its tokens.
+#: Ranks' losses are weighted equally, or by their tokens.
 WEIGHTS = ["equal", "tokens"]
 
 
@@ -45,7 +45,7 @@ def build(case):
 
 
 def train(case, weights, rank, world, model):
-    """One rank's part, or the whole where ``world`` is 1: term and parameters after each step, and the state."""
+    """Train on a rank's shards, or on all data: terms and parameters by step, and the state."""
     encoder, layer = model
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
@@ -54,7 +54,8 @@ def train(case, weights, rank, world, model):
         batch = torch.randn(BATCH, 6, generator=generator, dtype=torch.float64) * torch.linspace(
             0.2, 2, 6
         )
-        mine = batch if world == 1 else batch[:split] if rank == 0 else batch[split:]
+        shards = [batch] if world == 1 else [batch[:split], batch[split:]]
+        mine = shards[rank]
         term = layer(encoder(mine), inputs=mine).losses["homology"]
         optimizer.zero_grad()
         (term * (1 / world if weights == "equal" else len(mine) / BATCH)).backward()
@@ -71,20 +72,30 @@ def train(case, weights, rank, world, model):
         )
     states = {name: value for name, value in layer.state_dict().items() if "homology" in name}
     if rank == 0:  # on one rank alone: a collective in eval would hang here
-        ask(layer.eval(), encoder(batch), batch)
+        evaluate(layer.eval(), encoder(batch), batch)
     return torch.stack(terms), torch.stack(parameters), states
 
 
-def ask(layer, z, inputs):
-    """The regularizer's own answer in eval, where the layer does not ask it."""
+def evaluate(layer, z, inputs):
+    """The regularizer's value in eval, where the layer does not evaluate it."""
     layer(z, inputs=inputs)
-    use = layer.inspect(z).assignments[0]
-    seen = (use.z, use.z_q, use.indices, use.codebook, layer.manifold, layer.step, use.mask, inputs)
-    return layer.regularizers["homology"](LatentBatch(*seen, codebook_size=len(use.counts)))
+    assignment = layer.inspect(z).assignments[0]
+    batch = LatentBatch(
+        assignment.z,
+        assignment.z_q,
+        assignment.indices,
+        assignment.codebook,
+        layer.manifold,
+        layer.step,
+        assignment.mask,
+        inputs,
+        codebook_size=len(assignment.counts),
+    )
+    return layer.regularizers["homology"](batch)
 
 
 def main(rank, world, folder):
-    """All cases in one pair of processes: starting one costs more than they do."""
+    """All cases in one pair of processes, since starting one takes longer than running them."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world)
     found = {
@@ -98,11 +109,11 @@ def main(rank, world, folder):
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """What each of two ranks held: terms, parameters and state of each case."""
+    """Terms, parameters and state of each case, of each of two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, __file__]
     processes = [subprocess.Popen([*command, str(rank), "2", str(folder)]) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert [process.wait(timeout=3600) for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
@@ -112,7 +123,7 @@ def close(found, expected):
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("case", [case for case in CASES if case != "alone"])
-def test_two_processes_see_one_cloud_and_learn_what_one_does(case, weights, ranks):
+def test_two_processes_train_like_one(case, weights, ranks):
     terms, parameters, state = train(case, weights, 0, 1, build(case))
     (first, learnt, held), (second, also, too) = (rank[f"{case}-{weights}"] for rank in ranks)
     assert torch.equal(first, second)
@@ -126,7 +137,7 @@ def test_two_processes_see_one_cloud_and_learn_what_one_does(case, weights, rank
         close(value, state[name])
 
 
-def test_without_gathering_each_process_has_a_cloud_of_its_own(ranks):
+def test_without_gathering_each_process_has_its_own_cloud(ranks):
     (first, learnt, _), (second, also, _) = (rank["alone-equal"] for rank in ranks)
     assert torch.equal(learnt, also)
     assert first[0] == 0 != second[0]  # the first step's shards: none, and all

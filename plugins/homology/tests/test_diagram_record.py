@@ -1,4 +1,4 @@
-"""What a run leaves of its homology: a line at each log step, figures in metrics.jsonl, pictures at the end."""
+"""What a run records: a line per log step, metrics in metrics.jsonl, and plots at its end."""
 
 import json
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vq_homology import record
+from vq_homology import diagram_record
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
@@ -17,7 +17,7 @@ EUCLIDEAN = REGISTRY.build(REGISTRY.resolve("manifold", "euclidean"))
 def test_the_diagram_of_a_square_by_hand():
     square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
     spread = math.sqrt(0.5)  # each corner is that far from the centre
-    found = record.diagram(square, EUCLIDEAN)
+    found = diagram_record.diagram(square, EUCLIDEAN)
     assert found["h0"] == [pytest.approx(1 / spread, abs=1e-6)] * 3
     assert found["h1"] == [
         [pytest.approx(1 / spread, abs=1e-6), pytest.approx(math.sqrt(2) / spread, abs=1e-6)]
@@ -30,20 +30,23 @@ def test_the_diagram_of_a_square_by_hand():
     [torch.zeros(0, 2), torch.zeros(1, 2), torch.zeros(5, 2), torch.full((3, 2), torch.nan)],
 )
 def test_degenerate_clouds_have_finite_diagrams(points):
-    found = record.diagram(points, EUCLIDEAN)
+    found = diagram_record.diagram(points, EUCLIDEAN)
     assert all(math.isfinite(death) for death in found["h0"])
     assert found["entropy"] == 0.0
 
 
-def test_a_record_is_read_without_its_torn_last_line_and_rewound(tmp_path):
-    assert record.read(tmp_path) == []
+def test_reading_skips_a_torn_line_and_truncating_drops_later_steps(tmp_path):
+    assert diagram_record.read(tmp_path) == []
     for step in (5, 10, 15):
-        record.append(tmp_path, {"step": step})
-    with (tmp_path / record.FILE).open("a") as file:
+        diagram_record.append(tmp_path, {"step": step})
+    with (tmp_path / diagram_record.FILE).open("a") as file:
         file.write('{"step": 2')
-    assert [line["step"] for line in record.read(tmp_path)] == [5, 10, 15]
-    record.rewind(tmp_path, 10)
-    assert (tmp_path / record.FILE).read_text().splitlines() == ['{"step": 5}', '{"step": 10}']
+    assert [line["step"] for line in diagram_record.read(tmp_path)] == [5, 10, 15]
+    diagram_record.truncate(tmp_path, 10)
+    assert (tmp_path / diagram_record.FILE).read_text().splitlines() == [
+        '{"step": 5}',
+        '{"step": 10}',
+    ]
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def train(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("quantizer", ["codebook", "fsq"])
-def test_a_run_records_its_homology_and_goes_on_after_a_resume(train, tmp_path, quantizer):
+def test_a_run_records_its_homology_and_continues_after_a_resume(train, tmp_path, quantizer):
     train(
         "--quantizer",
         quantizer,
@@ -80,13 +83,13 @@ def test_a_run_records_its_homology_and_goes_on_after_a_resume(train, tmp_path, 
     for cloud in clouds:
         assert all(line[f"{cloud}_h0"] > 0 for line in lines)
         assert all(0 < line[f"{cloud}_persistent_entropy"] <= math.log(256) for line in lines)
-        with Image.open(folder / f"homology-{cloud}.png") as picture:
-            assert picture.width > 1000
-            assert len(picture.convert("L").getcolors()) > 50
-    assert [line["step"] for line in record.read(folder)] == [4, 8]
-    record.append(folder, {"step": 9})  # as if the run had gone on and crashed
+        with Image.open(folder / f"homology-{cloud}.png") as image:
+            assert image.width > 1000
+            assert len(image.convert("L").getcolors()) > 50
+    assert [line["step"] for line in diagram_record.read(folder)] == [4, 8]
+    diagram_record.append(folder, {"step": 9})  # as if the run had continued and crashed
     train("--resume", "run", "--max-steps", "12")
-    assert [line["step"] for line in record.read(folder)] == [4, 8, 12]
+    assert [line["step"] for line in diagram_record.read(folder)] == [4, 8, 12]
 
 
 def test_a_run_without_the_regularizer_has_no_record(train, tmp_path):

@@ -1,6 +1,6 @@
-"""What the ranks of a run give each other, where there are several; without effect where there is one.
+"""Collectives that gather a point cloud over ranks; on a single process they do nothing.
 
-Every rank calls these alike, whatever its shard holds.
+Every rank must call them in the same order, whatever its shard holds.
 """
 
 from __future__ import annotations
@@ -14,44 +14,42 @@ from torch import Tensor
 from vqcore.distributed import is_active, sum_over_ranks
 
 
-def place_among_ranks(held: int, device: torch.device) -> tuple[int, int]:
-    """How many rows the ranks before this one hold, and how many all hold; the host waits."""
+def offset_and_total(count: int, device: torch.device) -> tuple[int, int]:
+    """The rows on lower ranks and on all ranks, where this rank holds ``count``. Synchronises."""
     if not is_active():
-        return 0, held
+        return 0, count
     counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
-    counts[dist.get_rank()] = held
+    counts[dist.get_rank()] = count
     sum_over_ranks(counts)
     rows = counts.tolist()
     return sum(rows[: dist.get_rank()]), sum(rows)
 
 
 def maximum_over_ranks(tensor: Tensor) -> Tensor:
-    """The largest of each element, in place."""
+    """The element-wise maximum over the ranks, in place."""
     if is_active():
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return tensor
 
 
 def with_gradient(values: Tensor, shares: Tensor) -> Tensor:
-    """Values that all ranks hold alike, with the gradient of ``shares``, this rank's part of them, of the same shape.
+    """``values``, equal on all ranks, with the gradient of ``shares``, this rank's part of them.
 
-    The gradients that the ranks' losses ask for are added up. So the mean over the ranks of a parameter's gradients is
-    what a single process would find, without a factor, also where each rank's loss is weighed by its share of tokens.
+    The backward pass sums the gradients of all ranks' losses. The mean over ranks of a parameter's
+    gradient is then that of a single process, also where losses are weighted by token counts.
     """
     return values + _SumOfGradients.apply(shares - shares.detach())
 
 
 class _SumOfGradients(torch.autograd.Function):
-    """A tensor as it is; backwards, the sum over the ranks of the gradients that reach it."""
+    """The identity; its backward sums the incoming gradients over the ranks."""
 
     @staticmethod
     def forward(_: Any, tensor: Tensor) -> Tensor:
-        """The tensor."""
         return tensor.view_as(tensor)
 
     @staticmethod
     def backward(_: Any, gradient: Tensor) -> Tensor:
-        """The sum of all ranks' gradients, on every rank."""
         total = gradient.clone(memory_format=torch.contiguous_format)
         sum_over_ranks(total)
         return total

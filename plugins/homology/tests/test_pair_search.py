@@ -1,4 +1,4 @@
-"""The distances that a search begins with: exact where a product cancels, symmetric, of finite points only."""
+"""Searches, and their distances: exact where a product cancels, symmetric, of finite points."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from vq_homology import backends, clouds
+from vq_homology import backends, distance_matrix, pair_search
+from vq_homology.pair_search import SearchOptions
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
@@ -47,45 +48,47 @@ POINTS = {
 @pytest.mark.parametrize("kind", POINTS)
 @pytest.mark.parametrize("tile", [1, 1000, 10**6])
 def test_distances_keep_eleven_digits_where_the_product_cancels(kind, tile, monkeypatch):
-    monkeypatch.setattr(clouds, "TILE_CPU", tile)
-    monkeypatch.setattr(clouds, "LEAST_ROWS", 1)
+    monkeypatch.setattr(distance_matrix, "TILE_CPU", tile)
+    monkeypatch.setattr(distance_matrix, "MIN_ROWS", 1)
     points, manifold = POINTS[kind], space()
-    assert clouds._has_product(manifold)
-    found, expected = clouds.distance_matrix(points, manifold), differences(points, manifold)
+    assert distance_matrix._has_product(manifold)
+    found, expected = (
+        distance_matrix.distance_matrix(points, manifold),
+        differences(points, manifold),
+    )
     torch.testing.assert_close(found, expected, rtol=1e-11, atol=0)
     assert torch.equal(found, found.T)
     assert torch.equal(found == 0, expected == 0)
 
 
-def test_few_distances_of_a_usual_cloud_are_computed_twice(monkeypatch):
-    """Only those of points to themselves."""
+def test_only_distances_to_themselves_are_recomputed_in_a_usual_cloud(monkeypatch):
     counted, manifold = [], space()
     exact = manifold.squared_dist
     monkeypatch.setattr(
         manifold, "squared_dist", lambda x, y: counted.append(len(x)) or exact(x, y)
     )
-    clouds.distance_matrix(draw(300, 64), manifold)
+    distance_matrix.distance_matrix(draw(300, 64), manifold)
     assert sum(counted) == 300
 
 
 @pytest.mark.parametrize("name", ["sphere", "poincare", "lorentz"])
-def test_a_manifold_without_a_product_is_asked_for_distances(name):
+def test_a_manifold_without_a_product_computes_its_own_distances(name):
     manifold = space(name)
     points = manifold.expmap0(0.5 * draw(80, 4))
-    found = clouds.distance_matrix(points, manifold)
+    found = distance_matrix.distance_matrix(points, manifold)
     torch.testing.assert_close(found, differences(points, manifold), rtol=1e-12, atol=0)
     assert torch.equal(found, found.T)
 
 
 @pytest.mark.parametrize("name", ["euclidean", "poincare", "lorentz"])
 @pytest.mark.parametrize("first", [True, False])
-def test_points_that_are_not_finite_change_nothing_for_the_others(name, first):
+def test_non_finite_points_do_not_affect_the_others(name, first):
     manifold = space(name)
     points = manifold.expmap0(0.5 * draw(30, 4))
     bad = torch.full_like(points[:2], float("nan"))
     mixed = torch.cat([bad, points] if first else [points[:9], bad, points[9:]])
-    search = {"step": 3, "limit": 99, "backend": backends.get("gudhi"), "edge_quantile": 1.0}
-    one, two = (clouds.search(some, manifold, **search) for some in (points, mixed))
+    options = SearchOptions(99, backends.get("gudhi"))
+    one, two = (pair_search.search(some, manifold, 3, options) for some in (points, mixed))
     assert torch.equal(mixed[two.rows], points)
     assert torch.equal(one.edges, two.edges)
     assert torch.equal(one.filled, two.filled)
@@ -93,48 +96,46 @@ def test_points_that_are_not_finite_change_nothing_for_the_others(name, first):
 
 def test_pairs_are_those_of_exact_distances(monkeypatch):
     points, manifold = draw(200, 16), space()
-    search = {"step": 0, "limit": 999, "backend": backends.get("gudhi"), "edge_quantile": 0.3}
-    found = clouds.search(points, manifold, **search)
-    monkeypatch.setattr(clouds, "_has_product", lambda _: False)
-    exact = clouds.search(points, manifold, **search)
+    options = SearchOptions(999, backends.get("gudhi"), 0.3)
+    found = pair_search.search(points, manifold, 0, options)
+    monkeypatch.setattr(distance_matrix, "_has_product", lambda _: False)
+    exact = pair_search.search(points, manifold, 0, options)
     assert torch.equal(found.edges, exact.edges)
-    assert found.median == pytest.approx(exact.median)
+    assert found.median_lifetime == pytest.approx(exact.median_lifetime)
 
 
-def test_rounding_gives_no_loops_that_count():
+def test_rounding_creates_no_loops_with_a_lifetime():
     """A grid moved to where coordinates round: sides of a square differ in their last digits."""
     grid = torch.cartesian_prod(torch.arange(6), torch.arange(6)).double()
-    search = {"step": 0, "limit": 99, "backend": backends.get("gudhi"), "edge_quantile": 1.0}
-    found = clouds.search(0.1 * grid + 1 / 3, space(), **search)
-    assert found.median == pytest.approx(0.1 * (2**0.5 - 1))
+    options = SearchOptions(99, backends.get("gudhi"))
+    found = pair_search.search(0.1 * grid + 1 / 3, space(), 0, options)
+    assert found.median_lifetime == pytest.approx(0.1 * (2**0.5 - 1))
 
 
-def test_equal_distances_stand_in_the_order_of_their_points():
-    """The corners of a simplex: whatever their products round to, the first point is joined to all others."""
-    found = clouds.search(
-        torch.eye(300).double(), space(), step=0, limit=300, backend=None, edge_quantile=1.0
-    )
+def test_equal_distances_follow_the_order_of_the_points():
+    """The corners of a simplex: however products round, the first point is joined to all others."""
+    found = pair_search.search(torch.eye(300).double(), space(), 0, SearchOptions(300))
     assert found.edges.tolist() == [[0, point] for point in range(1, 300)]
 
 
 @pytest.mark.parametrize("name", ["euclidean", "poincare", "lorentz"])
-def test_posing_a_problem_reads_no_number_of_the_device(name, monkeypatch):
-    """A meta tensor has none, so whatever would wait for one raises."""
+def test_preparing_a_search_does_not_synchronise_with_the_device(name, monkeypatch):
+    """Reading a value of a meta tensor raises."""
     manifold, points = space(name), draw(50, 3).to("meta")
     copied = []
     monkeypatch.setattr(
         torch.Tensor, "cpu", lambda t: copied.append(t.shape) or torch.zeros(t.shape, dtype=t.dtype)
     )
-    problem = clouds.pose(points, manifold, step=0, limit=20)
+    problem = pair_search.prepare(points, manifold, step=0, limit=20)
     assert copied == [(20,), (20, 20)]
-    assert problem.table == (50, 3)
+    assert problem.shape == (50, 3)
 
 
-def test_a_search_reads_distances_once_they_have_arrived():
+def test_a_search_reads_distances_after_they_are_copied():
     points, manifold = draw(20, 3), space()
-    there = clouds.pose(points, manifold, step=0, limit=99)
+    there = pair_search.prepare(points, manifold, step=0, limit=99)
 
-    class Arrival:
+    class Copy:
         def synchronize(self):
             under_way.finite.copy_(there.finite)
             under_way.distances.copy_(there.distances)
@@ -143,14 +144,16 @@ def test_a_search_reads_distances_once_they_have_arrived():
         "finite": torch.zeros_like(there.finite),
         "distances": torch.zeros_like(there.distances),
     }
-    under_way = replace(there, **empty, arrived=Arrival())
-    found, expected = (clouds.solve(problem, None, 1.0) for problem in (under_way, there))
+    under_way = replace(there, **empty, copied=Copy())
+    found, expected = (
+        pair_search.find_pairs(each, SearchOptions(99)) for each in (under_way, there)
+    )
     assert len(expected.edges) == 19
     assert torch.equal(found.edges, expected.edges)
 
 
-def test_a_cloud_moves_to_a_device():
-    found = clouds.search(draw(9, 2), space(), step=1, limit=99, backend=None, edge_quantile=1.0)
+def test_a_result_moves_to_a_device():
+    found = pair_search.search(draw(9, 2), space(), 1, SearchOptions(99))
     moved = found.to(torch.device("meta"))
     assert {tensor.device.type for tensor in (moved.rows, moved.edges, moved.filled)} == {"meta"}
-    assert (moved.table, moved.step) == (found.table, found.step)
+    assert (moved.shape, moved.step) == (found.shape, found.step)

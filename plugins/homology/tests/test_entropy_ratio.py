@@ -1,4 +1,4 @@
-"""The strength: entropies by hand, when it changes, what it remembers, and what it needs."""
+"""The entropy ratio: entropies by hand, its periods, its state, and its inputs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-from vq_homology import strength
+from vq_homology import entropy_ratio
+from vq_homology.entropy_ratio import EntropyRatio
 from vq_homology.regularizer import Homology
-from vq_homology.strength import EntropyRatio
 from vqcore import VectorQuantizer
 from vqcore.errors import UsageError
 from vqcore.interfaces.latent_batch import LatentBatch
@@ -43,57 +43,61 @@ HALVES = torch.tensor([0.0, 1.0, 0.0, 1.0])
 # -- entropies --------------------------------------------------------------
 
 
-def test_usage_entropy_is_a_share_of_log_k():
-    assert strength.usage_entropy(batch([0, 1, 2, 3], HALVES)).item() == pytest.approx(1)
-    assert strength.usage_entropy(batch([2] * 9, HALVES)).item() == 0
+def test_usage_entropy_is_relative_to_log_k():
+    assert entropy_ratio.usage_entropy(batch([0, 1, 2, 3], HALVES)).item() == pytest.approx(1)
+    assert entropy_ratio.usage_entropy(batch([2] * 9, HALVES)).item() == 0
     expected = shannon(0.5, 0.25, 0.25) / math.log(4)
-    assert strength.usage_entropy(batch([0, 0, 1, 2, -1], HALVES)).item() == pytest.approx(expected)
+    assert entropy_ratio.usage_entropy(batch([0, 0, 1, 2, -1], HALVES)).item() == pytest.approx(
+        expected
+    )
     masked = batch([0, 0, 1, 2, 3], HALVES, mask=torch.tensor([True] * 4 + [False]))
-    assert strength.usage_entropy(masked).item() == pytest.approx(expected)
-    assert strength.usage_entropy(batch([], HALVES)).item() == 0
-    assert strength.usage_entropy(batch([0, 0], HALVES, size=1)).item() == 0
+    assert entropy_ratio.usage_entropy(masked).item() == pytest.approx(expected)
+    assert entropy_ratio.usage_entropy(batch([], HALVES)).item() == 0
+    assert entropy_ratio.usage_entropy(batch([0, 0], HALVES, size=1)).item() == 0
 
 
-def test_usage_entropy_of_an_implicit_codebook_knows_its_size():
+def test_usage_entropy_of_an_implicit_codebook_uses_its_size():
     one = batch([0, 1], HALVES)
     implicit = LatentBatch(one.z, one.z_q, one.indices, None, EUCLIDEAN, 0, codebook_size=16)
-    assert strength.usage_entropy(implicit).item() == pytest.approx(0.25)
+    assert entropy_ratio.usage_entropy(implicit).item() == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e30])
 @pytest.mark.parametrize("shift", [0.0, -0.5])
 def test_value_entropy_is_of_256_bins_over_the_range(scale, shift):
     levels = torch.arange(256.0).repeat(3) / 255
-    assert strength.value_entropy(scale * (levels + shift)).item() == pytest.approx(1, abs=1e-3)
-    assert strength.value_entropy(scale * (HALVES + shift)).item() == pytest.approx(1 / 8)
+    assert entropy_ratio.value_entropy(scale * (levels + shift)).item() == pytest.approx(
+        1, abs=1e-3
+    )
+    assert entropy_ratio.value_entropy(scale * (HALVES + shift)).item() == pytest.approx(1 / 8)
 
 
-def test_value_entropy_leaves_out_what_is_not_finite_and_is_0_of_equal_or_no_values():
+def test_value_entropy_ignores_non_finite_values_and_is_0_for_equal_or_no_values():
     bad = torch.tensor([float("nan"), float("inf"), -float("inf")])
-    assert strength.value_entropy(torch.cat([HALVES, bad])).item() == pytest.approx(1 / 8)
+    assert entropy_ratio.value_entropy(torch.cat([HALVES, bad])).item() == pytest.approx(1 / 8)
     for nothing in (bad, torch.zeros(0), torch.full((9,), 3.0)):
-        assert strength.value_entropy(nothing).item() == 0
-    assert strength.value_entropy(
+        assert entropy_ratio.value_entropy(nothing).item() == 0
+    assert entropy_ratio.value_entropy(
         torch.tensor([0, 255, 0, 255], dtype=torch.uint8)
     ).item() == pytest.approx(1 / 8)
-    assert torch.isfinite(strength.value_entropy(torch.tensor([-3e38, 0, 3e38])))
+    assert torch.isfinite(entropy_ratio.value_entropy(torch.tensor([-3e38, 0, 3e38])))
 
 
-def test_the_papers_entropy_does_not_see_a_collapse():
-    """4096 rows on one code have log 4096 = 8.3177 nats; usage has none."""
+def test_the_papers_entropy_does_not_detect_a_collapse():
+    """4096 rows on one code have log 4096 = 8.3177 nats, and a usage entropy of 0."""
     one_code = draw(1, 64).expand(4096, 64)
-    assert strength.row_entropy(one_code).item() == pytest.approx(8.3177, abs=1e-4)
-    assert strength.row_entropy(torch.tensor([[1.0, 1.0], [3.0, 3.0]])).item() == pytest.approx(
-        shannon(0.25, 0.75)
-    )
+    assert entropy_ratio.row_entropy(one_code).item() == pytest.approx(8.3177, abs=1e-4)
+    assert entropy_ratio.row_entropy(
+        torch.tensor([[1.0, 1.0], [3.0, 3.0]])
+    ).item() == pytest.approx(shannon(0.25, 0.75))
     for nothing in (torch.zeros(5, 3), torch.zeros(0, 3), torch.tensor([[1.0], [-1.0]])):
-        assert strength.row_entropy(nothing).item() == 0
+        assert entropy_ratio.row_entropy(nothing).item() == 0
 
 
 # -- the ratio --------------------------------------------------------------
 
 
-def test_the_ratio_of_a_period_holds_in_the_next_and_is_1_before():
+def test_the_ratio_of_a_period_applies_in_the_next_and_is_1_before():
     ratio = EntropyRatio(3, "usage")
     usage = [[0, 1], [0, 0], [0, 1, 2, 3], [0, 1], [0, 1], [0, 1], [0, 0]]
     found = [ratio(batch(indices, HALVES, step=step)).item() for step, indices in enumerate(usage)]
@@ -109,21 +113,21 @@ def test_codebooks_of_a_step_are_averaged_and_the_inputs_counted_once():
     assert ratio(batch([0], HALVES, step=2)).item() == pytest.approx(abs(1 - 0.5 / (1 / 16)))
 
 
-def test_steps_that_are_left_out_are_not_averaged_over():
+def test_skipped_steps_do_not_count_in_the_average():
     ratio = EntropyRatio(10, "usage")
     for step in (4, 8):
         ratio(batch([0, 1], HALVES, step=step))
     assert ratio(batch([0, 0], HALVES, step=12)).item() == pytest.approx(abs(1 - 0.5 / (1 / 8)))
 
 
-def test_inputs_without_entropy_leave_the_strength_as_it_was():
+def test_inputs_without_entropy_leave_the_strength_unchanged():
     ratio = EntropyRatio(1, "usage")
     given = [HALVES, HALVES[:1], HALVES[:1], HALVES]
     found = [ratio(batch([0, 1], inputs, step=step)).item() for step, inputs in enumerate(given)]
     assert found == pytest.approx([1, 3, 3, 3])
 
 
-def test_eval_takes_nothing_in():
+def test_eval_does_not_change_the_state():
     ratio = EntropyRatio(1, "usage").eval()
     for step in range(3):
         assert ratio(batch([0, 1], HALVES, step=step)).item() == 1
@@ -143,13 +147,13 @@ def test_the_strength_is_a_factor_of_the_term_and_has_no_gradient(entropy):
         (found,), (expected,) = (torch.autograd.grad(each, codes) for each in (term, plain))
         torch.testing.assert_close(found, factor * expected)
     if entropy == "usage":
-        ratio = math.log(8) / math.log(16) / strength.value_entropy(inputs)
+        ratio = math.log(8) / math.log(16) / entropy_ratio.value_entropy(inputs)
     else:
-        ratio = strength.row_entropy(codes[:8].detach()) / strength.row_entropy(inputs)
+        ratio = entropy_ratio.row_entropy(codes[:8].detach()) / entropy_ratio.row_entropy(inputs)
     assert factor == pytest.approx(abs(1 - ratio.item()), rel=1e-6)
 
 
-def test_a_resumed_run_goes_on_exactly():
+def test_a_resumed_run_continues_exactly():
     options = {"strength": "entropy-ratio", "period": 3, "points": "codebook"}
     codes = draw(8, 3)
 
@@ -175,7 +179,7 @@ def test_a_constant_strength_keeps_no_state():
     assert set(Homology().state_dict()) == {"_extra_state"}
 
 
-def test_it_asks_for_the_inputs():
+def test_missing_inputs_are_an_error():
     layer = VectorQuantizer(
         dim=4, codebook_size=8, regularizers={"homology": {"strength": "entropy-ratio"}}
     )

@@ -1,0 +1,45 @@
+"""What the grouped and the residual quantizer share: the quantizers that they wrap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vqcore.interfaces.quantizer import Quantizer
+
+
+class InnerQuantizers(Quantizer):
+    """``count`` groups or stages, each with a quantizer that ``inner`` builds, or one shared."""
+
+    def __init__(
+        self, inner: Callable[..., Quantizer], count: int, shared: bool, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self.count, self.shared = count, shared
+        self.inner = nn.ModuleList(inner(**options) for _ in range(1 if shared else count))
+        self.dim, self.factors = self.first.dim, self.first.factors
+        self.codebook_size = self.first.codebook_size
+        self.synchronized = self.first.synchronized
+        self.index_shape = (count, *self.first.index_shape)
+
+    @property
+    def first(self) -> Quantizer:
+        """The quantizer of the first group or stage."""
+        return self.inner[0]  # type: ignore[return-value]  # ModuleList is not generic
+
+    def numbered(self) -> list[tuple[int, Quantizer]]:
+        """The number and the quantizer of each group or stage."""
+        quantizers = [self.first] * self.count if self.shared else self.inner
+        return list(enumerate(quantizers))  # type: ignore[arg-type]  # ModuleList is not generic
+
+    @property
+    def codebook(self) -> Tensor | None:
+        """(K, A) if shared, else (G, K, A) for G groups or stages; None if implicit."""
+        if self.shared:
+            return self.first.codebook
+        codebooks = [inner.codebook for _, inner in self.numbered()]
+        explicit = [codebook for codebook in codebooks if codebook is not None]
+        return torch.stack(explicit) if explicit else None
