@@ -1,8 +1,9 @@
-"""Kills a training run at random moments, again and again, and goes on with it each time.
+"""Kills a training run at random moments, again and again, and resumes it each time.
 
     python cli/tests/kill_and_resume.py --kills 50
 
-At the end the run must be the one that nobody killed: weights to the bit, and each step once in metrics.jsonl.
+In the end it must equal the run that was never killed: weights to the bit, and each step once in
+metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import vq_hyperbolic.poincare  # noqa: F401
 from vq.checkpoints import checkpoint
 from vq.cli.app import main as run_vq
 
-#: Saving, evaluating and picturing often, so that many of the kills fall into it.
+#: Frequent saving, evaluation and plots, so that many kills fall into them.
 OFTEN = [
     part
     for name in ("log", "eval", "sample", "checkpoint")
@@ -89,7 +90,7 @@ def kill_and_resume(
         ``kills`` done, ``saved``: those after which there was a new checkpoint, and ``steps``.
 
     Raises:
-        AssertionError: if a run does not go on, a checkpoint cannot be read, or the end is another.
+        AssertionError: if a run does not resume, a checkpoint cannot be read, or the end differs.
     """
     moments, whole, run = random.Random(seed), folder / "whole", folder / "killed"
     process = start("train", *CHOICES, "--max-steps", steps, "--run-dir", whole)
@@ -102,7 +103,7 @@ def kill_and_resume(
         process.kill()
         process.join()
         assert process.exitcode in (KILLED, 0), (
-            f"kill {done}: going on ended with {process.exitcode}"
+            f"kill {done}: resuming ended with {process.exitcode}"
         )
         if process.exitcode == 0:
             break
@@ -124,7 +125,7 @@ def kill_and_resume(
 
 
 def _how(run: Path, steps: int) -> tuple[object, ...]:
-    """The arguments that begin the run, or go on with it once there is a config."""
+    """The arguments that start the run, or resume it once there is a config."""
     begun = (run / "config.yaml").exists()
     return ("--resume", run) if begun else (*CHOICES, "--max-steps", steps, "--run-dir", run)
 

@@ -1,9 +1,9 @@
-"""Encoder and decoder pairs: shapes, and what they refuse."""
+"""Backbones: the shapes that they give, and the settings that they refuse."""
 
 import pytest
 import torch
 
-from vq.config.run_config import resolve_config
+from vq.config.resolved_config import resolve_config
 from vq.models.autoencoder import build_model
 from vq.models.backbones.conv import Conv
 from vq.models.backbones.hierarchical import Hierarchical
@@ -18,7 +18,7 @@ REGISTRY = default_registry()
 
 
 def check(backbone, shape, dim):
-    """Latents of the promised shape, samples of the given one, and a gradient to every parameter."""
+    """Latents and samples have the declared shapes; every parameter gets a gradient."""
     x = torch.randn(2, *shape, requires_grad=True)
     several = isinstance(backbone, LevelBackbone)
     z = latents_of(backbone, x) if several else (backbone.encode(x),)
@@ -36,7 +36,7 @@ def check(backbone, shape, dim):
 
 
 def latents_of(backbone, x):
-    """Each level's latents, every coarser level's handed on as they are."""
+    """The latents of each level, with coarser ones not quantized."""
     latents = []
     for level, features in enumerate(backbone.encode(x)):
         latents.append(backbone.refine(level, features, tuple(latents)))
@@ -74,7 +74,7 @@ def test_conv_leaves_a_few_positions_a_side(shape, latent_shape):
 def test_sides_that_would_leave_hundreds_of_positions_are_refused(side):
     with pytest.raises(SettingError) as caught:
         Conv(shape=(3, side, side), dim=6)
-    assert f"expected a side that halves to 16 or less, found {side}; resize the pictures" in str(
+    assert f"expected a side that halves to 16 or less, found {side}; resize the images" in str(
         caught.value
     )
     assert Conv(shape=(3, side, side), dim=6, hidden=4, downsamplings=0).latent_shape == (
@@ -93,7 +93,7 @@ def test_downsamplings_halve_the_sides(downsamplings, side):
 @pytest.mark.parametrize(
     ("shape", "downsamplings"), [((1, 8, 8), 4), ((3, 28, 8), 3), ((3, 64, 48), 5), ((1, 9, 8), 1)]
 )
-def test_sides_that_cannot_be_halved_so_often(shape, downsamplings):
+def test_too_many_downsamplings_are_refused(shape, downsamplings):
     with pytest.raises(SettingError) as caught:
         Conv(shape=shape, dim=6, downsamplings=downsamplings)
     expected = f"sides {shape[1]} x {shape[2]} divisible by {2**downsamplings}"
@@ -103,9 +103,9 @@ def test_sides_that_cannot_be_halved_so_often(shape, downsamplings):
 
 
 @pytest.mark.parametrize("shape", [(64,), (8, 8)])
-def test_conv_takes_pictures_only(shape):
+def test_conv_takes_images_only(shape):
     with pytest.raises(
-        SettingError, match=r"backbone = 'conv': expected pictures, .*; set backbone to mlp"
+        SettingError, match=r"backbone = 'conv': expected images, .*; set backbone to mlp"
     ):
         Conv(shape=shape, dim=6)
 
@@ -126,8 +126,8 @@ def test_conv_options_are_used():
         assert Conv(shape=(1, 8, 8), dim=6, hidden=8).decode(far).abs().max() > 1
 
 
-def test_a_sample_is_encoded_by_itself():
-    """No layer mixes the samples of a batch, so that evaluation does not depend on batches."""
+def test_samples_of_a_batch_are_encoded_independently():
+    """So that evaluation does not depend on the batch size."""
     torch.manual_seed(0)
     x = torch.randn(5, 1, 8, 8)
     for backbone in (
@@ -175,12 +175,12 @@ def test_each_coarser_level_has_half_the_sides(shape, options, latent_shapes):
     check(backbone, shape, 6)
 
 
-def test_more_levels_than_sides_can_be_halved():
+def test_too_many_levels_are_refused():
     with pytest.raises(
         SettingError, match=r"levels = 4: expected sides 8 x 8 divisible by 16; lower it"
     ):
         Hierarchical(shape=(1, 8, 8), dim=6, levels=4)
-    with pytest.raises(SettingError, match=r"backbone = 'hierarchical': expected pictures"):
+    with pytest.raises(SettingError, match=r"backbone = 'hierarchical': expected images"):
         Hierarchical(shape=(15,), dim=6)
 
 
@@ -189,7 +189,7 @@ def test_more_levels_than_sides_can_be_halved():
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 12)])
 @pytest.mark.parametrize("size", [1, 2, 4])
-def test_a_latent_of_patches_is_a_block_and_nothing_is_lost(shape, size):
+def test_latents_of_patches_are_blocks_and_lossless(shape, size):
     backbone = Patches(shape=shape, dim=99, size=size)
     x = torch.randn(2, *shape)
     z = backbone.encode(x)
@@ -200,17 +200,17 @@ def test_a_latent_of_patches_is_a_block_and_nothing_is_lost(shape, size):
     assert not list(backbone.parameters())
 
 
-def test_what_patches_refuse():
+def test_patches_refuse_sides_that_do_not_divide_and_vectors():
     with pytest.raises(SettingError, match=r"size = 3: expected a divisor of the sides, 8 x 8"):
         Patches(shape=(1, 8, 8), dim=9, size=3)
-    with pytest.raises(SettingError, match=r"backbone = 'patches': expected pictures"):
+    with pytest.raises(SettingError, match=r"backbone = 'patches': expected images"):
         Patches(shape=(64,), dim=16)
 
 
 @pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))
 @pytest.mark.parametrize("quantizer", ["ema", "grouped"])
-def test_patches_come_back_in_the_datas_range_from_any_manifold(manifold, quantizer):
-    """With a code for each latent there is nothing to lose; a curved space's scaling is undone."""
+def test_patches_undo_the_scaling_of_any_manifold(manifold, quantizer):
+    """With one code per latent the reconstruction is exact."""
     settings = {
         "backbone": "patches",
         "manifold": manifold,
@@ -223,7 +223,7 @@ def test_patches_come_back_in_the_datas_range_from_any_manifold(manifold, quanti
 
 
 @pytest.mark.parametrize("bottleneck", ["vq", "gaussian", "none"])
-def test_the_blocks_set_the_dimension(bottleneck):
+def test_patches_set_the_dimension(bottleneck):
     def build(**more):
         config = resolve_config({"backbone": "patches", "bottleneck": bottleneck, **more}, REGISTRY)
         return build_model(config, REGISTRY, SampleSpec((1, 8, 8)))

@@ -1,4 +1,4 @@
-"""Bottlenecks beside vqcore's layer: baselines without codes, the wrapped normal, several levels."""
+"""Bottlenecks other than vqcore's layer: baselines, the wrapped normal, several levels."""
 
 import copy
 import math
@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from vq.config.run_config import resolve_config
+from vq.config.resolved_config import resolve_config
 from vq.models.autoencoder import build_model
-from vq.models.bottlenecks.continuous import Autoencoder, unit
-from vq.models.bottlenecks.gaussian import Gaussian, moved, normal_kl, wrapped_log_density
+from vq.models.bottlenecks.continuous import Autoencoder, tangent_scale
+from vq.models.bottlenecks.gaussian import Gaussian, normal_kl, translated, wrapped_log_density
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
@@ -73,7 +73,7 @@ def test_a_baseline_trains_and_has_no_codes(kind, name, backbone):
             refused()
 
 
-def test_no_bottleneck_hands_on_what_the_manifold_makes_of_the_latents():
+def test_no_bottleneck_gives_the_tangent_vectors_of_the_latents():
     for name in MANIFOLDS:
         layer = Autoencoder(width=3, dim=3, manifold=manifold_of(name))
         z = 4 * torch.randn(5, 7, 3, dtype=torch.float64)
@@ -93,7 +93,7 @@ def test_code_dim_narrows_a_baseline():
     )
 
 
-def test_evaluating_a_baseline_draws_no_random_number_and_repeats_itself():
+def test_evaluating_a_baseline_is_deterministic_and_draws_nothing():
     model = model_of(bottleneck="gaussian", manifold="poincare").eval()
     before = torch.get_rng_state()
     first, again = model(digits()), model(digits())
@@ -119,7 +119,7 @@ SIGMA = torch.tensor([0.5, 0.35], dtype=torch.float64)
 
 
 def grid(name, points=500):
-    """Tangent vectors (n, 2) at the origin over the whole manifold, and the area that each stands for."""
+    """Tangent vectors (n, 2) at the origin over the whole manifold, and the area of each."""
     reach = math.pi if name == "sphere" else 6.0
     radius = (torch.arange(points, dtype=torch.float64) + 0.5) / points * reach
     angle = (torch.arange(points, dtype=torch.float64) + 0.5) / points * 2 * math.pi
@@ -153,7 +153,7 @@ def test_the_divergence_is_the_integral_of_q_log_q_over_p(name):
     manifold = manifold_of(name)
     layer = Gaussian(width=4, dim=2, manifold=manifold).double()
     raw = torch.log(torch.expm1(SIGMA / layer.prior_scale - 1e-4))
-    scale = unit(manifold.tangent, 2)
+    scale = tangent_scale(manifold.tangent, 2)
     torch.manual_seed(0)
     drawn = layer(
         torch.cat([CENTRE / scale, raw]).expand(40_000, 4), inputs=torch.zeros(40_000, 1)
@@ -168,11 +168,11 @@ def test_the_divergence_is_the_integral_of_q_log_q_over_p(name):
     assert drawn.item() == pytest.approx(integral.item(), rel=0.02)
 
 
-def test_flat_space_has_the_closed_form_and_the_drawn_one_agrees():
+def test_on_flat_space_the_closed_form_agrees_with_draws():
     manifold = manifold_of("euclidean")
     torch.manual_seed(0)
     v = SIGMA * torch.randn(100_000, 2, dtype=torch.float64)
-    u = moved(manifold, CENTRE.expand_as(v), v)
+    u = translated(manifold, CENTRE.expand_as(v), v)
     drawn = wrapped_log_density(manifold, v, SIGMA) - wrapped_log_density(
         manifold, u, torch.ones_like(u)
     )
@@ -198,14 +198,14 @@ def test_in_eval_the_latent_is_the_expectation_of_the_draws(name):
 
 
 @pytest.mark.parametrize("name", MANIFOLDS)
-def test_the_prior_is_what_tangent_makes_of_a_standard_normal(name):
+def test_tangent_scale_is_the_factor_of_tangent(name):
     manifold = manifold_of(name)
     z = 0.1 * torch.randn(6, 5, dtype=torch.float64)
-    assert torch.allclose(manifold.tangent(z), z * unit(manifold.tangent, 5))
+    assert torch.allclose(manifold.tangent(z), z * tangent_scale(manifold.tangent, 5))
 
 
 def test_the_loss_is_the_evidence_lower_bound_per_value():
-    """Bernoulli likelihood: reconstruction and divergence of all latents, both divided by the values of a sample."""
+    """Bernoulli likelihood: both terms are divided by the number of values of a sample."""
     model = model_of(BITS, "mlp", bottleneck="gaussian", dim=3)
     x = torch.randint(0, 2, (6, 15)).float()
     torch.manual_seed(3)
@@ -265,12 +265,12 @@ def test_levels_are_one_sequence_of_tokens(quantizer, levels):
     found = model.bottleneck.inspect(model.backbone.encode(x))
     assert torch.equal(found.indices, indices)
     assert torch.equal(
-        torch.stack([use.counts for use in found.assignments]), out.bottleneck.counts
+        torch.stack([assignment.counts for assignment in found.assignments]), out.bottleneck.counts
     )
     assert out.bottleneck.counts.sum() == indices.numel()
 
 
-def test_losses_keep_their_level_and_add_up():
+def test_losses_are_named_by_level_and_add_up():
     model = model_of(backbone="hierarchical", regularizers=["entropy", "smoothness", "isometry"])
     out = model(digits())
     parts = {f"level{n}_{name}" for n in (1, 2) for name in ("commitment", "codebook", "entropy")}
@@ -280,7 +280,7 @@ def test_losses_keep_their_level_and_add_up():
     assert all(p.grad is not None for p in model.parameters())
 
 
-def test_figures_of_levels_are_those_of_all_codebooks():
+def test_metrics_of_levels_are_those_of_all_codebooks():
     torch.manual_seed(0)
     model = model_of(backbone="hierarchical")
     model(digits())
@@ -307,7 +307,7 @@ def test_a_finer_level_depends_on_the_codes_of_the_coarser_ones():
     assert not torch.allclose(*decoded)
 
 
-def test_update_reaches_every_level_and_a_copy_stands_alone():
+def test_update_reaches_every_level_and_a_copy_is_independent():
     model = model_of(backbone="hierarchical", quantizer="ema")
     twin = copy.deepcopy(model)
     before = copy.deepcopy(model.state_dict())
@@ -320,13 +320,13 @@ def test_update_reaches_every_level_and_a_copy_stands_alone():
     assert torch.equal(model.encode(digits()), twin.encode(digits()))
 
 
-def test_inspecting_leaves_the_mode_as_it_was():
+def test_inspecting_restores_the_mode():
     model = model_of(backbone="hierarchical").train()
     model.bottleneck.inspect(model.backbone.encode(digits()))
     assert all(module.training for module in model.modules())
 
 
-def test_latents_in_words():
+def test_describe_latents():
     assert model_of().describe_latents() == "4 x 4 tokens of 16 codes"
     assert (
         model_of(backbone="hierarchical").describe_latents() == "2 x 2 + 4 x 4 tokens of 16 codes"

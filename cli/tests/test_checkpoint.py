@@ -1,4 +1,4 @@
-"""A checkpoint is there whole or not at all, and what is read back is what was written."""
+"""A checkpoint is complete or absent, and what is read back is what was written."""
 
 import errno
 import os
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from vq.checkpoints import checkpoint
+from vq.checkpoints.random_state import random_state, restore_random_state
 from vqcore import VectorQuantizer
 from vqcore.errors import RunError
 
@@ -72,7 +73,7 @@ def test_the_newest_are_kept(tmp_path):
 
 
 def test_the_one_just_written_is_kept_before_an_abandoned_later_one(tmp_path):
-    """A crash after a checkpoint and before the pointer to it leaves one ahead of where the run goes on."""
+    """A crash between a checkpoint and the pointer leaves one ahead of where the run resumes."""
     for step in (8, 12):
         save(tmp_path, step)
     (tmp_path / "latest").write_text("step-00000008\n")
@@ -129,8 +130,8 @@ def test_a_failure_in_the_middle_keeps_the_one_before(tmp_path, monkeypatch, bro
 
 
 @pytest.mark.parametrize("limit", [50_000, 150_000])
-def test_a_disk_that_fills_up_is_said_by_name(tmp_path, limit):
-    """A limit on the size of files stands for the disk: the weights have 125 kB, the state twice as much."""
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, limit):
+    """A limit on file size stands for the disk: weights take 125 kB, the state twice as much."""
     before = save(tmp_path, 1)
     state = {"moments": torch.zeros(60_000)}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -193,14 +194,14 @@ def test_the_random_state_of_every_library_is_restored(tmp_path):
         0, 1
     )  # each library keeps the second of a pair of normal numbers for the next call
     np.random.randn(1)
-    path = save(tmp_path, 1, nn.Linear(2, 2), rng=checkpoint.random_state())
+    path = save(tmp_path, 1, nn.Linear(2, 2), rng=random_state())
     first = draw()
     assert draw() != first
-    checkpoint.restore_random_state(checkpoint.load_trainer(path)["rng"])
+    restore_random_state(checkpoint.load_trainer(path)["rng"])
     assert draw() == first
 
 
-def test_the_trained_optimizer_goes_on_as_it_would_have(tmp_path):
+def test_a_restored_optimizer_takes_the_same_step(tmp_path):
     module = model()
     optimizer = torch.optim.AdamW(module.parameters(), lr=0.1)
     for parameter in module.parameters():

@@ -1,12 +1,12 @@
-"""A codebook that collapses is told about while the run goes on."""
+"""A codebook that collapses is reported during the run."""
 
 import pytest
 
-from vq.training.collapse import collapse_warning
+from vq.training.callbacks.collapse_warning import collapse_warning
 
 
 @pytest.mark.parametrize(
-    ("line", "size", "told"),
+    ("line", "size", "warning"),
     [
         ({"perplexity": 51.1}, 1024, "the codebook collapses: perplexity 51.10 of 1024 codes"),
         ({"perplexity": 51.3}, 1024, None),
@@ -21,12 +21,12 @@ from vq.training.collapse import collapse_warning
         ),
     ],
 )
-def test_below_five_percent_of_the_codes(line, size, told):
+def test_below_five_percent_of_the_codes(line, size, warning):
     text = collapse_warning({"step": 300, **line}, size)
-    assert (text is None) == (told is None)
-    if told:
+    assert (text is None) == (warning is None)
+    if warning:
         assert text.startswith("step 300: ")
-        assert told in text
+        assert warning in text
         for remedy in (
             "init kmeans",
             "dead_code_threshold",
@@ -38,8 +38,8 @@ def test_below_five_percent_of_the_codes(line, size, told):
 
 
 @pytest.mark.parametrize("watched", [(), ("--set", "log_every=100", "--set", "eval_every=4")])
-def test_a_run_that_collapses_says_so_once(train, plugin_file, watched):
-    """An encoder that gives the same latent everywhere uses one code; evaluations end windows too."""
+def test_a_run_that_collapses_warns_once(train, plugin_file, watched):
+    """An encoder with a constant output uses one code; evaluations end a log line too."""
     source = """
 from vq.models.backbones.conv import Conv
 class Constant(Conv):
@@ -48,7 +48,8 @@ class Constant(Conv):
 @hookimpl
 def vq_backbones():
     config = "vq.models.backbones.backbone_config:ConvConfig"
-    return [ComponentSpec(name="constant", target=__name__ + ":Constant", config=config, summary="a mistake")]
+    target = __name__ + ":Constant"
+    return [ComponentSpec(name="constant", target=target, config=config, summary="a mistake")]
 """
     choices = (
         "--plugin-file",
@@ -70,5 +71,5 @@ def vq_backbones():
     assert "step 8: the codebook collapses" in (run.path / "log.txt").read_text()
 
 
-def test_a_healthy_run_says_nothing(complete_run):
+def test_a_healthy_run_gives_no_warning(complete_run):
     assert "collapses" not in complete_run.result.out

@@ -13,7 +13,7 @@ from vqcore.errors import SettingError
 
 
 def test_a_launcher_does_not_divide_the_loss(monkeypatch):
-    """Accelerate would, by a number it finds in the environment, and gradients are added up here already."""
+    """Accelerate would, by a number in the environment, but gradients are accumulated here."""
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert distributed.make_accelerator("cpu", "no").gradient_accumulation_steps == 1
 
@@ -36,20 +36,20 @@ def test_half_precision_needs_a_gradient_to_scale():
     assert distributed.data_parallel(layer := nn.Linear(1, 1), accelerator) is layer
 
 
-def test_a_model_without_gradients_is_watched_on_its_own_device():
+def test_the_metrics_of_a_model_without_gradients_stay_on_its_device():
     """The norm of no gradients is a number on the CPU, wherever the losses are."""
-    window, loss = MetricAccumulator(), torch.zeros((), device="meta")
-    window.add(SimpleNamespace(loss=loss, losses={}, bottleneck=SimpleNamespace(counts=())))
-    window.end_step(1, 8, nn.utils.clip_grad_norm_([], math.inf))
-    assert window.norms.device == window.first_bad.device == loss.device
+    accumulator, loss = MetricAccumulator(), torch.zeros((), device="meta")
+    accumulator.add(SimpleNamespace(loss=loss, losses={}, bottleneck=SimpleNamespace(counts=())))
+    accumulator.end_step(1, 8, nn.utils.clip_grad_norm_([], math.inf))
+    assert accumulator.norms.device == accumulator.first_bad.device == loss.device
 
 
-@pytest.mark.parametrize(("rank", "local", "told"), [(0, 0, True), (8, 0, True), (9, 1, False)])
-def test_a_mistake_is_told_once_on_each_machine(vq, monkeypatch, rank, local, told):
-    """One machine may lack the data that the first process's has."""
+@pytest.mark.parametrize(("rank", "local", "printed"), [(0, 0, True), (8, 0, True), (9, 1, False)])
+def test_an_error_is_printed_once_on_each_machine(vq, monkeypatch, rank, local, printed):
+    """A machine may lack the data that the main process finds on its own."""
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("LOCAL_RANK", str(local))
     result = vq("train", "--print-config", "--dim", 0)
     assert result.code == 2
-    assert ("dim = 0: expected" in result.err) == told
+    assert ("dim = 0: expected" in result.err) == printed
     assert ("process 8: " in result.err) == (rank == 8)

@@ -1,4 +1,4 @@
-"""Held-out figures: what they are, counted by hand, and that the checkpoint gives those the run ended with."""
+"""Held-out metrics: computed by hand, and equal at the end of training and from the checkpoint."""
 
 import json
 import math
@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from vq.checkpoints import checkpoint
-from vq.config.run_config import read_config, resolve_config
+from vq.config.config_file import read_config
+from vq.config.resolved_config import resolve_config
 from vq.evaluation.held_out import evaluate
 from vq.models.autoencoder import build_model, build_source
 from vqcore.plugin.registry import default_registry
@@ -35,8 +36,9 @@ COMPOSITIONS = {
         "backbone.tokens=3",
     ),
 }
-FIGURES = (
-    "psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error", "codebook_size", "codebooks",
+METRICS = (
+    "psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error",
+    "codebook_size", "codebooks",
     "samples",
 )  # fmt: skip
 
@@ -57,12 +59,12 @@ def load(run):
     return model, source, whole
 
 
-def test_evaluate_repeats_the_figures_of_the_run_exactly(run, vq):
+def test_evaluate_repeats_the_metrics_of_the_run_exactly(run, vq):
     before = run.contents()
     result = vq("evaluate", run.path, "--json")
     assert result.code == 0, result
-    figures, summary = json.loads(result.out), run.json("summary")
-    assert {name: figures[name] for name in FIGURES} == {name: summary[name] for name in FIGURES}
+    metrics, summary = json.loads(result.out), run.json("summary")
+    assert {name: metrics[name] for name in METRICS} == {name: summary[name] for name in METRICS}
     more = {
         "dataset",
         "shape",
@@ -73,16 +75,20 @@ def test_evaluate_repeats_the_figures_of_the_run_exactly(run, vq):
         "seconds",
         "usage",
     }
-    pictures = {"ssim", "ssim_window", "index_bits_per_pixel", "entropy_bits_per_pixel"}
+    image_metrics = {"ssim", "ssim_window", "index_bits_per_pixel", "entropy_bits_per_pixel"}
     vectors = {"index_bits_per_value", "entropy_bits_per_value"}
-    assert set(figures) == {*FIGURES, *more, *(pictures if len(figures["shape"]) == 3 else vectors)}
-    assert (figures["checkpoint"], figures["split"]) == ("step-00000008", "test")
+    assert set(metrics) == {
+        *METRICS,
+        *more,
+        *(image_metrics if len(metrics["shape"]) == 3 else vectors),
+    }
+    assert (metrics["checkpoint"], metrics["split"]) == ("step-00000008", "test")
     assert run.contents() == before
 
 
 @torch.no_grad()
-def test_figures_by_hand(run):
-    """Error and usage of the whole split in one piece, through indices alone, as a user of the codes would do it."""
+def test_metrics_by_hand(run):
+    """Error and usage of the whole split at once, computed from indices alone."""
     model, source, x = load(run)
     indices = model.encode(x)
     low, high = source.value_range
@@ -96,21 +102,21 @@ def test_figures_by_hand(run):
     assert summary["psnr"] == -10 * math.log10(summary["mse"])
     assert summary["samples"] == len(x)
     positions = indices.ndim - len(model.bottleneck.quantizer.index_shape)
-    books = (
+    codebooks = (
         indices.flatten(0, positions - 1).flatten(1).T
         if indices.ndim > positions
         else indices.reshape(1, -1)
     )
-    assert summary["codebooks"] == len(books)
+    assert summary["codebooks"] == len(codebooks)
     perplexities, used = [], []
-    for book in books.tolist():
-        counts = Counter(book)
+    for chosen in codebooks.tolist():
+        counts = Counter(chosen)
         assert max(counts) < summary["codebook_size"]
-        shares = [count / len(book) for count in counts.values()]
+        shares = [count / len(chosen) for count in counts.values()]
         perplexities.append(math.exp(-sum(share * math.log(share) for share in shares)))
         used.append(len(counts))
-    assert summary["perplexity"] == pytest.approx(sum(perplexities) / len(books), rel=1e-9)
-    assert summary["codes_used"] == sum(used) / len(books)
+    assert summary["perplexity"] == pytest.approx(sum(perplexities) / len(codebooks), rel=1e-9)
+    assert summary["codes_used"] == sum(used) / len(codebooks)
 
 
 @torch.no_grad()
@@ -127,11 +133,11 @@ def test_encode_and_decode_give_the_reconstruction_of_the_forward_pass(run):
     assert torch.equal(model.decode(indices), forward)
 
 
-def test_the_figures_do_not_depend_on_the_batches(run):
+def test_the_metrics_do_not_depend_on_the_batches(run):
     model, source, _ = load(run)
     held_out, cpu = (source.split("test"), source.value_range), torch.device("cpu")
     found = [evaluate(model, *held_out, size, cpu) for size in (7, 10_000)]
-    for name in FIGURES:
+    for name in METRICS:
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-6)
 
 
@@ -163,13 +169,13 @@ def test_perfect_and_broken_reconstructions(train, monkeypatch):
     assert math.isnan(evaluate(model, source.split("test"), source.value_range, 64, cpu)["psnr"])
 
 
-def test_the_mean_image_gives_the_figure_everybody_is_compared_with(train, monkeypatch):
+def test_the_mean_image_gives_the_baseline_psnr(train, monkeypatch):
     model, source, _ = load(train())
     train_split = source.split("train")
     mean = next(train_split.batches([torch.arange(len(train_split))], torch.device("cpu"))).mean(0)
     monkeypatch.setattr(type(model), "to_values", lambda _self, output: mean.expand_as(output))
-    figures = evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))
-    assert figures["psnr"] == pytest.approx(11.4, abs=0.1)
+    metrics = evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))
+    assert metrics["psnr"] == pytest.approx(11.4, abs=0.1)
 
 
 def test_without_json_it_is_a_table(complete_run, vq):
@@ -179,11 +185,11 @@ def test_without_json_it_is_a_table(complete_run, vq):
     assert "dB" in result.out
 
 
-def test_it_is_the_latest_checkpoint(copied_run, vq):
+def test_the_latest_checkpoint_is_evaluated(copied_run, vq):
     (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
-    figures = json.loads(vq("evaluate", copied_run.path, "--json").out)
-    assert figures["checkpoint"] == "step-00000008"
-    assert figures["mse"] == copied_run.metrics[1]["test_mse"] != copied_run.metrics[2]["test_mse"]
+    metrics = json.loads(vq("evaluate", copied_run.path, "--json").out)
+    assert metrics["checkpoint"] == "step-00000008"
+    assert metrics["mse"] == copied_run.metrics[1]["test_mse"] != copied_run.metrics[2]["test_mse"]
 
 
 def test_a_damaged_checkpoint_is_refused_by_name(copied_run, vq):
@@ -194,19 +200,20 @@ def test_a_damaged_checkpoint_is_refused_by_name(copied_run, vq):
     assert f"{file}: damaged or not a checkpoint" in result.err
 
 
-def test_a_device_that_is_not_there(complete_run, vq):
+def test_an_absent_device(complete_run, vq):
     result = vq("evaluate", complete_run.path, "--device", "cuda:99")
     assert result.code == 2
     assert "device = 'cuda:99': expected one of auto, cpu" in result.err
 
 
-def test_a_run_knows_its_plugin_files(train, vq, plugin_file):
+def test_a_run_loads_its_plugin_files(train, vq, plugin_file):
     source = """
 @hookimpl
 def vq_regularizers():
     config = "vqcore.builtin.builtin_config:SmoothnessConfig"
     target = "vqcore.builtin.regularizers.smoothness:DecoderSmoothness"
-    return [ComponentSpec(name="smooth-too", target=target, config=config, summary="the same again")]
+    again = ComponentSpec(name="smooth-too", target=target, config=config, summary="the same")
+    return [again]
 """
     path = plugin_file("a_smoother", source)
     run = train("--plugin-file", path, "--regularizer", "smooth-too", "--max-steps", 2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vq import optional_dependencies
-from vq.config.run_config import resolve_config
+from vq.config.resolved_config import resolve_config
 from vq.exports import write
 from vq.exports.check import check
 from vq.exports.formats import FORMATS
@@ -28,7 +28,7 @@ COMPOSITIONS = {
     "fsq": {"quantizer": "fsq", "codebook_size": 240},
     "lfq": {"quantizer": "lfq", "codebook_size": 32},
 }
-#: Those that ONNX is tried on too, which takes seconds each: a search among codes is in the trained run below.
+#: Those exported to ONNX too, which takes seconds each; the trained run below has a search.
 IN_ONNX = ("fsq", "lfq")
 SHAPE = (12,)
 
@@ -43,9 +43,9 @@ def model_of(values):
 
 
 @pytest.mark.parametrize("name", COMPOSITIONS)
-def test_what_is_exported_chooses_the_models_indices(name, tmp_path):
+def test_exported_programs_choose_the_models_indices(name, tmp_path):
     model = model_of(COMPOSITIONS[name])
-    (_, program, given, made), _ = export_programs(model, SHAPE).items()
+    (_, program, given, made), _ = export_programs(model, SHAPE)
     for ending in FORMATS if name in IN_ONNX else ("pt2",):
         encode = FORMATS[ending](program, tmp_path / f"encoder.{ending}", given, made)
         for count in (1, 7, 300):
@@ -57,9 +57,9 @@ def test_graphs_that_compute_something_else_are_refused():
     from vqcore.errors import RunError
 
     model = model_of({})
-    with pytest.raises(RunError, match="the exported encoder chose 96 of 96 indices otherwise"):
+    with pytest.raises(RunError, match="encoder and the model differ in 96 of 96 indices"):
         check(model, lambda x: model.encode(x) + 1, model.decode, (-1, 1))
-    with pytest.raises(RunError, match=r"the exported decoder is 0\.5 away"):
+    with pytest.raises(RunError, match=r"the exported decoder and the model differ by 0\.5"):
         check(model, model.encode, lambda i: model.decode(i) + 0.5, (-1, 1))
 
 
@@ -126,12 +126,12 @@ def test_levels_are_exported_as_one_sequence_for_torch_alone(train, vq, tmp_path
     )
 
 
-def test_a_folder_with_something_in_it_is_left_alone(complete_run, vq, tmp_path):
+def test_a_folder_that_is_not_empty_is_refused(complete_run, vq, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     result = vq("export", complete_run.path, "-o", "out")
     assert result.code == 2
-    assert "a place where nothing is yet" in result.err
+    assert "a path where nothing exists yet" in result.err
 
 
 def test_a_missing_extra_is_named(complete_run, vq, tmp_path, monkeypatch):

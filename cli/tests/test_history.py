@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from vq.data.splits import ArraySplit
 from vq.models.autoencoder import VQModel
 from vq.runs import history
 from vqcore import VectorQuantizer
+from vqcore.data.tensor_split import TensorSplit
 from vqcore.interfaces.backbone import Backbone
 
 
@@ -34,7 +34,7 @@ def model_of(**choices):
 
 
 def held_out():
-    return ArraySplit(torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0)))
+    return TensorSplit(torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0)))
 
 
 def test_a_snapshot_is_read_back(tmp_path):
@@ -54,7 +54,7 @@ def test_a_snapshot_is_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("quantizer", "rows", "books"),
+    ("quantizer", "rows", "codebooks"),
     [
         ({"name": "grouped", "groups": 2}, 2, 2),
         ({"name": "grouped", "groups": 2, "shared": True}, 1, 1),
@@ -64,14 +64,14 @@ def test_a_snapshot_is_read_back(tmp_path):
         ("simvq", 1, 1),
     ],
 )
-def test_every_codebook_has_its_counts(tmp_path, quantizer, rows, books):
+def test_every_codebook_has_its_counts(tmp_path, quantizer, rows, codebooks):
     model, split = model_of(quantizer=quantizer), held_out()
     counts = model.eval()(split.data).bottleneck.counts
     history.record(tmp_path, 1, model, split)
     (found,) = history.read(tmp_path)
     assert len(counts) == rows
-    assert len(found.codes) == len(found.counts) == books
-    assert np.array_equal(np.stack(found.counts), counts.view(books, -1, 8).sum(1).numpy())
+    assert len(found.codes) == len(found.counts) == codebooks
+    assert np.array_equal(np.stack(found.counts), counts.view(codebooks, -1, 8).sum(1).numpy())
 
 
 def test_levels_have_their_codebooks_one_after_the_other(tmp_path):

@@ -1,9 +1,9 @@
-"""Between log steps nothing of a training step is read back: on an accelerator, reading waits for the device."""
+"""Between log steps no training step reads from the device, which would wait for it."""
 
 import pytest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vq.training.trainer import Run
+from vq.training.trainer import Trainer
 
 #: Operators whose result, or its shape, the host must know.
 READING = (
@@ -35,7 +35,7 @@ class CountReads(TorchDispatchMode):
 def reads(monkeypatch):
     """A list that gets the reads of each training step: step -> names."""
     counted = {}
-    step = Run._train_step
+    step = Trainer.train_step
 
     def watched(run, parts):
         with CountReads() as counter:
@@ -43,7 +43,7 @@ def reads(monkeypatch):
         counted[run.step] = counter.found
         return losses
 
-    monkeypatch.setattr(Run, "_train_step", watched)
+    monkeypatch.setattr(Trainer, "train_step", watched)
     return counted
 
 

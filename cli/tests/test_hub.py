@@ -43,7 +43,7 @@ def test_a_folder_gives_the_runs_model_without_its_data(pushed, complete_run, mo
     assert (loaded.samples.shape, loaded.samples.value_range) == ((1, 8, 8), (-1.0, 1.0))
 
 
-def test_the_config_is_the_runs_and_the_figures_are_on_the_card(pushed, complete_run):
+def test_the_config_is_the_runs_and_the_card_shows_the_metrics(pushed, complete_run):
     import yaml
 
     assert {path.name for path in pushed.iterdir()} == {
@@ -76,7 +76,8 @@ class Counting(Regularizer):
 @hookimpl
 def vq_regularizers():
     config = "vqcore.plugin.component_config:RegularizerConfig"
-    return [ComponentSpec(name="counting", target=f"{__name__}:Counting", config=config, summary="has a buffer")]
+    target = f"{__name__}:Counting"
+    return [ComponentSpec(name="counting", target=target, config=config, summary="a buffer")]
 """
     run = train(
         "--plugin-file",
@@ -108,11 +109,11 @@ def test_absolute_paths_of_the_machine_stay_on_it():
     }
 
 
-def test_figures_of_other_weights_are_not_put_on_the_card(copied_run, vq, tmp_path):
+def test_metrics_of_other_weights_are_not_put_on_the_card(copied_run, vq, tmp_path):
     (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
     result = vq("push", copied_run.path, "--to-folder", "model")
     assert result.code == 2
-    assert "no figures of a run finished at step 8 for the card; finish it first" in result.err
+    assert "expected the metrics of a run that ended at step 8; finish it first" in result.err
     assert not (tmp_path / "model").exists()
 
 
@@ -140,7 +141,7 @@ def test_a_run_without_codes_can_be_pushed_too(train, vq, tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_loaded_says_why(change, error, expected, pushed):
+def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(change, error, expected, pushed):
     file = pushed / "config.json"
     values = json.loads(file.read_text())
     for key, value in change.items():
@@ -156,9 +157,7 @@ def test_a_folder_without_a_model(tmp_path):
     ):
         from_pretrained(tmp_path)
     for name in ("nowhere", "./no/where", "/no/where", "a/b/c"):
-        with pytest.raises(
-            SettingError, match="a folder that is there, or a repository of the hub"
-        ):
+        with pytest.raises(SettingError, match="an existing folder, or a repository of the hub"):
             from_pretrained(name)
 
 
@@ -181,7 +180,9 @@ class Hub:
         shutil.copytree(folder_path, self.folder)
 
 
-def test_a_repository_gets_the_folder_and_gives_it_back(complete_run, vq, tmp_path, monkeypatch):
+def test_a_model_is_pushed_to_a_repository_and_loaded_from_it(
+    complete_run, vq, tmp_path, monkeypatch
+):
     import huggingface_hub
 
     hub = Hub(tmp_path / "remote")
@@ -197,7 +198,7 @@ def test_a_repository_gets_the_folder_and_gives_it_back(complete_run, vq, tmp_pa
     assert same_model(model, from_pretrained(complete_run.path), torch.rand(3, 1, 8, 8))
 
 
-def test_without_a_network_or_a_token_there_is_one_sentence(complete_run, vq, monkeypatch):
+def test_without_a_network_or_a_token_the_error_is_one_sentence(complete_run, vq, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
@@ -205,19 +206,19 @@ def test_without_a_network_or_a_token_there_is_one_sentence(complete_run, vq, mo
     assert result.code == 1
     assert "somebody/tokens cannot be pushed" in result.err
     assert "Traceback" not in result.err
-    with pytest.raises(RunError, match="neither a folder here nor fetched from the hub"):
+    with pytest.raises(RunError, match="not a folder, and not fetched from the hub"):
         from_pretrained("somebody/tokens-that-nobody-has")
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ((), "expected one of REPO, to upload to, and --to-folder DIR"),
-        (("a/b", "--to-folder", "x"), "expected one of REPO, to upload to, and --to-folder DIR"),
+        ((), "expected either REPO, to upload to, or --to-folder DIR"),
+        (("a/b", "--to-folder", "x"), "expected either REPO, to upload to, or --to-folder DIR"),
         (("a b/c",), "REPO = 'a b/c': expected a name as in owner/name"),
     ],
 )
-def test_push_says_what_it_expects(arguments, expected, complete_run, vq):
+def test_the_errors_of_push_name_what_is_expected(arguments, expected, complete_run, vq):
     result = vq("push", complete_run.path, *arguments)
     assert result.code == 2
     assert expected in result.err
@@ -232,7 +233,7 @@ def test_a_missing_extra_is_named(complete_run, vq, monkeypatch):
         from_pretrained("a/b")
 
 
-def test_a_run_that_never_finished_has_no_figures_to_show(copied_run, vq):
+def test_a_run_that_never_finished_has_no_metrics_to_show(copied_run, vq):
     (copied_run.path / "summary.json").unlink()
     result = vq("push", copied_run.path, "--to-folder", "model")
     assert result.code == 2

@@ -1,4 +1,4 @@
-"""Signals: the first one ends the run after the present step, saved; the second one at once."""
+"""Signals: the first one saves and ends the run after its step; a second one ends it at once."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def vq_step_end(run, step, losses):
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """Two processes started together, each sent one signal as soon as it has logged: folder, exit code and output."""
+    """Two runs, each sent a signal as soon as it has logged: folder, exit code and output."""
     folder = tmp_path_factory.mktemp("interrupted")
     command = [
         sys.executable,
@@ -50,7 +50,7 @@ def interrupted(tmp_path_factory):
     started = {
         number: subprocess.Popen([*command, folder / number.name], **pipes) for number in numbers
     }
-    watchdog = threading.Timer(240, lambda: [process.kill() for process in started.values()])
+    watchdog = threading.Timer(3600, lambda: [process.kill() for process in started.values()])
     watchdog.start()
     try:
         ended = {}
@@ -61,7 +61,7 @@ def interrupted(tmp_path_factory):
                 if line.startswith("step 4/"):
                     break
             process.send_signal(number)
-            rest, _ = process.communicate(timeout=60)
+            rest, _ = process.communicate(timeout=3600)
             ended[number] = (folder / number.name, process.returncode, "".join(read) + rest)
         return ended
     finally:
@@ -75,7 +75,7 @@ def test_a_signal_saves_and_ends_the_run(interrupted, complete_run, resume, numb
     path, found, output = interrupted[number]
     assert found == code, output
     assert "Traceback" not in output
-    assert f"interrupted; go on with: vq train --resume {path}" in output
+    assert f"interrupted; resume with: vq train --resume {path}" in output
     run = type(complete_run)(path, None)
     status = run.json("status")
     assert status["status"] == "interrupted"
@@ -93,14 +93,13 @@ def test_a_signal_saves_and_ends_the_run(interrupted, complete_run, resume, numb
 # -- the flag ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_first_signal_is_only_noted(number, code):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_first_signal_is_only_noted(number):
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
         assert interrupt.number is None
         os.kill(os.getpid(), number)
         assert interrupt.number == number
-        assert interrupt.exit_code == code
     assert signal.getsignal(number) is before
 
 

@@ -1,16 +1,12 @@
-"""The default run, shortened: it learns real digits, in flat and in hyperbolic space. Through the API, no command."""
+"""The default run, shortened: it learns real digits, in flat and in hyperbolic space."""
+
+import json
 
 import pytest
 import torch
-from rich.console import Console
 
-from vq.config.run_config import resolve_config
-from vq.runs.folder import RunFolder
-from vq.training.distributed import make_accelerator
-from vq.training.launch import execute
-from vq.training.reporter import Reporter
-from vq.training.trainer import Run
-from vq_report import plots
+from vq.config.resolved_config import resolve_config
+from vq.training.launch import launch
 from vqcore import VectorQuantizer
 from vqcore.plugin.registry import default_registry
 
@@ -28,22 +24,21 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_twelve_epochs_learn_digits(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(plots, "save_curves", lambda *_: None)
-    monkeypatch.setattr(plots, "save_codebook", lambda *_: None)
+def test_twelve_epochs_learn_digits(tmp_path, capfd, without_plots, name):
     config = resolve_config({"epochs": 12, "device": "cpu", **SETTINGS[name]}, default_registry())
-    run = Run(
-        config, default_registry(), Reporter(Console(quiet=True)), make_accelerator("cpu", "no")
-    )
-    status, figures, code = execute(
-        run, RunFolder.create(tmp_path / "run", config.title()), [], resumed=False
-    )
-    assert (status, code) == ("done", 0)
-    assert figures["psnr"] > MEAN_IMAGE + 7
-    assert figures["perplexity"] > figures["codebook_size"] / 2
-    assert figures["steps"] == 12 * 23
+    run = launch(config, default_registry(), run_dir=tmp_path / "run")
+    assert (run.status, run.signal) == ("done", None)
+    assert run.metrics == json.loads(run.folder.summary.read_text())
+    assert run.metrics["psnr"] > MEAN_IMAGE + 7
+    assert run.metrics["perplexity"] > run.metrics["codebook_size"] / 2
+    assert run.metrics["steps"] == 12 * 23
+    assert not run.model.training
     first, *_, last = [line["reconstruction"] for line in run.folder.read_metrics()]
     assert last < first / 3
+    assert capfd.readouterr().out == ""
+    log = run.folder.log.read_text()
+    assert "1438 samples of 1 x 8 x 8 (359 held out)" in log
+    assert f"run folder: {run.folder.path}" in log
 
 
 def test_a_pass_sees_every_sample_once_in_an_order_of_its_own(train, plugin_file):
@@ -59,7 +54,7 @@ def test_a_pass_sees_every_sample_once_in_an_order_of_its_own(train, plugin_file
 
 
 def test_a_step_updates_the_codebook_with_the_optimizer_at_hand(train, monkeypatch):
-    """Dead codes are replaced in the layer's update, and their moments in the optimizer it is given."""
+    """The update replaces dead codes, and their moments in the optimizer that it receives."""
     given, update = [], VectorQuantizer.update
 
     def spy(layer, optimizer=None):

@@ -1,4 +1,4 @@
-"""``vq list-plugins`` and ``vq show``, and that a broken plugin stops no command that does not ask for it."""
+"""``vq list-plugins`` and ``vq show``; a broken plugin stops only commands that use it."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from vq.cli.app import main
-from vq.config.run_config import resolve_config
+from vq.config.resolved_config import resolve_config
 from vqcore.plugin.component import KINDS
 from vqcore.plugin.registry import Registry, default_registry
 
@@ -66,7 +66,7 @@ def seeing(folder):
 
 
 @pytest.fixture
-def install(tmp_path, monkeypatch, forgotten_modules):
+def install(tmp_path, monkeypatch, unloaded_modules):
     """A function that makes this process see a fake distribution."""
 
     def put(package, source):
@@ -225,7 +225,7 @@ def test_a_broken_plugin_is_listed_with_its_cause(vq, install):
     )
 
 
-def test_a_broken_plugin_stops_only_who_asks_for_it(vq, install):
+def test_a_broken_plugin_stops_only_commands_that_use_it(vq, install):
     install("broken-pkg", plugin("fancy") + "raise RuntimeError('[b]no[/b]')\n")
     assert vq("train", "--dry-run")[:2] == (0, "config is valid: digits-euclidean-codebook\n")
     assert vq("show", "manifold", "euclidean")[0] == 0
@@ -239,7 +239,7 @@ def test_a_broken_plugin_stops_only_who_asks_for_it(vq, install):
 
 
 @pytest.mark.parametrize("action", ["1 / 0", "exit(5)"])
-def test_a_plugin_whose_commands_fail_takes_no_command_away(action, vq, install):
+def test_a_plugin_whose_commands_fail_removes_no_command(action, vq, install):
     install("broken-pkg", plugin("fancy") + f"@hookimpl\ndef vq_commands(app):\n    {action}\n")
     code, out, _ = vq("list-plugins", "--json")
     broken = rows_by_package(out)["broken-pkg"]
@@ -248,7 +248,7 @@ def test_a_plugin_whose_commands_fail_takes_no_command_away(action, vq, install)
     assert vq("train", "--dry-run", "--manifold", "fancy")[0] == 3
 
 
-def test_a_broken_target_stops_only_who_builds_it(vq, install):
+def test_a_broken_target_stops_only_commands_that_build_it(vq, install):
     install("broken-pkg", plugin("fancy", "nobody_has_this:Fancy"))
     assert vq("train", "--dry-run", "--manifold", "fancy")[0] == 0
     code, _, err = vq("train", "--manifold", "fancy")
@@ -279,7 +279,7 @@ def test_a_name_that_two_packages_provide_leaves_the_defaults_alone(vq, install)
     assert vq("train", "--dry-run", "--manifold", "rival-manifold/euclidean")[0] == 0
 
 
-def test_a_disabled_plugin_is_listed_and_told_about(vq, monkeypatch):
+def test_a_disabled_plugin_is_listed_with_the_reason(vq, monkeypatch):
     monkeypatch.setenv("VQ_DISABLE_PLUGINS", "hyperbolic, vqcore-ema")
     code, _, err = vq("train", "--dry-run", "--manifold", "poincare")
     assert code == 3
@@ -371,7 +371,7 @@ def test_a_plugin_file_is_listed_and_shown(vq, tmp_path):
 @pytest.mark.parametrize(
     ("source", "cause"), [(None, "no such plugin file"), ("1 / 0", "ZeroDivisionError")]
 )
-def test_a_plugin_file_that_does_not_load_is_listed_and_else_refused(source, cause, vq, tmp_path):
+def test_a_plugin_file_that_does_not_load_is_listed_or_refused(source, cause, vq, tmp_path):
     file = tmp_path / "mine.py"
     if source:
         file.write_text(source)

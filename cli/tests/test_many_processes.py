@@ -16,10 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-#: The helpers of this folder's tests, by path: this file is also a script that launched processes run.
+#: The shared test functions, by path: launched processes run this file as a script.
 HELPERS = runpy.run_path(str(Path(__file__).parents[2] / "conftest.py"))
 run_vq, TrainedRun = HELPERS["run_vq"], HELPERS["TrainedRun"]
-#: A large eps: with the usual one Adam moves a weight whose gradient is rounding error by a whole step.
+pytestmark = pytest.mark.usefixtures("without_plots")
+#: A large eps: with the usual one Adam takes whole steps along gradients of rounding error.
 COMMON = (
     "--set",
     "optimizer.eps=1e-3",
@@ -30,9 +31,9 @@ COMMON = (
     "--set",
     "warmup_steps=0",
 )
-#: Six steps a pass; the last of a pass has 3 samples in all, of which two parts on two processes leave one empty.
+#: Six steps an epoch; the last has 3 samples for two micro-batches on two processes: one is empty.
 SHORT = ("--batch-size", 287, "--max-steps", 8)
-#: Figures that the first process takes alone, of its own part of the batch or rounded.
+#: Metrics of rank 0 alone, of its part of the batch or rounded.
 OWN = ("images_per_second", "latents_", "codebook_h")
 NO_REVIVAL = ("--set", "quantizer.dead_code_threshold=0")
 CASES = {
@@ -51,8 +52,8 @@ CASES = {
     ),
     "vectors": ("--max-steps", 4, "--dataset", "trees", "--backbone", "mlp", "--batch-size", 63),
 }
-#: A backbone as anybody may write it: it fails on empty batches, has layers that it does not use, kernels of five
-#: axes, and running statistics that each process gathers by itself.
+#: A backbone that any user may write: it fails on empty batches, and has unused layers, kernels of
+#: five axes and running statistics that differ between the processes.
 BORROWED = """
 from torch import nn
 from vqcore.interfaces.backbone import Backbone
@@ -62,7 +63,8 @@ class Borrowed(Backbone):
     def __init__(self, *, shape, dim):
         super().__init__()
         self.shape, self.latent_shape = shape, (4,)
-        self.norm, self.volume, self.unused = nn.BatchNorm2d(1), nn.Conv3d(1, 1, 3, padding=1), nn.Linear(3, 3)
+        self.norm, self.volume = nn.BatchNorm2d(1), nn.Conv3d(1, 1, 3, padding=1)
+        self.unused = nn.Linear(3, 3)
         self.encoder, self.decoder = nn.Linear(64, 4 * dim), nn.Linear(4 * dim, 64)
     def encode(self, x):
         x = self.volume(self.norm(x).unsqueeze(1))
@@ -73,7 +75,7 @@ class Borrowed(Backbone):
 def vq_backbones():
     return [ComponentSpec(name="borrowed", target=__name__ + ":Borrowed", summary="somebody's")]
 """
-#: A run folder that is lost: only the first process notices.
+#: A run folder that is lost: only rank 0 notices.
 LOST = """
 import shutil
 from vqcore import hookimpl
@@ -91,33 +93,34 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def in_processes(script, folder, *arguments, world=2):
-    """Start this file once for each rank as a launcher would; the exit codes and what each wrote."""
+def in_processes(folder, world=2):
+    """Run ``train_all`` on each rank, as a launcher does; returns exit codes and outputs."""
     environment = os.environ | {
         "WORLD_SIZE": str(world),
         "MASTER_ADDR": "127.0.0.1",
         "OMP_NUM_THREADS": "1",
+        "VQ_DISABLE_PLUGINS": "vq-report",  # drawing takes longer than training does here
     }
     started = []
-    ports = json.dumps([free_port() for _ in range(len(CASES) + 5)])
+    ports = json.dumps([free_port() for _ in range(len(CASES) + 6)])
     for rank in range(world):
         own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PORTS": ports}
-        command = [sys.executable, __file__, script, str(folder), *map(str, arguments)]
+        command = [sys.executable, __file__, str(folder)]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         started.append(subprocess.Popen(command, env=own, **pipes))
-    ended = [process.communicate(timeout=300) for process in started]
+    ended = [process.communicate(timeout=3600) for process in started]
     return [process.returncode for process in started], ended
 
 
 def vq_on_port(*arguments):
-    """``vq`` as one of the processes: each group that forms and dissolves needs a port of its own."""
+    """``vq`` as one of the processes: each process group needs its own port."""
     first, *rest = json.loads(os.environ["PORTS"])
     os.environ |= {"MASTER_PORT": str(first), "PORTS": json.dumps(rest)}
     return run_vq(*arguments)
 
 
 def train_all(folder):
-    """Every case, then a run that one process began and one that it will go on with."""
+    """Every case, a run for one process to resume, and one that one process started."""
     ends = {
         name: vq_on_port("train", *COMMON, *choices, "--run-dir", folder / name)
         for name, choices in CASES.items()
@@ -132,7 +135,7 @@ def train_all(folder):
         "--run-dir",
         folder / "begun",
     )
-    ends["goes on"] = vq_on_port("train", "--resume", folder / "goes on", "--max-steps", 8)
+    ends["resumed"] = vq_on_port("train", "--resume", folder / "resumed", "--max-steps", 8)
     borrowed = (
         "--backbone",
         "borrowed",
@@ -144,17 +147,18 @@ def train_all(folder):
     ends["borrowed"] = vq_on_port(
         "train", *COMMON, *SHORT, *borrowed, "--run-dir", folder / "borrowed"
     )
+    ends["stopped"] = stop(folder)
     ends["wrong"] = vq_on_port("train", "--run-dir", folder / "plain")
     lost = ("--plugin-file", folder / "lost.py", "--run-dir", folder / "lost")
     ends["lost"] = vq_on_port(
         "train", *COMMON, "--max-steps", 8, *lost
     )  # the last: it leaves the group as it is
-    told = {name: [end.code, end.out, end.err] for name, end in ends.items()}
-    (folder / f"ends-{os.environ['RANK']}.json").write_text(json.dumps(told))
+    outcomes = {name: [end.code, end.out, end.err] for name, end in ends.items()}
+    (folder / f"ends-{os.environ['RANK']}.json").write_text(json.dumps(outcomes))
 
 
 def stop(folder):
-    """The second process is sent a signal as soon as the first has logged; the first is sent none."""
+    """Rank 1 receives a signal as soon as rank 0 has logged; rank 0 receives none."""
     log = folder / "stopped" / "metrics.jsonl"
 
     def send():
@@ -164,26 +168,24 @@ def stop(folder):
 
     if os.environ["RANK"] == "1":
         threading.Thread(target=send, daemon=True).start()
-    end = vq_on_port("train", *COMMON, "--epochs", 100_000, "--run-dir", folder / "stopped")
-    sys.stderr.write(end.err)
-    sys.exit(end.code)
+    return vq_on_port("train", *COMMON, "--epochs", 100_000, "--run-dir", folder / "stopped")
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """Runs of two processes, and how each process ended each."""
+    """Runs of two processes, and the exit code and output of each process in each."""
     folder = tmp_path_factory.mktemp("two")
     constant = ("--set", "schedule=constant", "--max-steps", 4)
-    assert run_vq("train", *COMMON, *constant, "--run-dir", folder / "goes on").code == 0
+    assert run_vq("train", *COMMON, *constant, "--run-dir", folder / "resumed").code == 0
     for name, source in (("borrowed", BORROWED), ("lost", LOST)):
         (folder / f"{name}.py").write_text(source)
-    codes, written = in_processes("train_all", folder)
+    codes, written = in_processes(folder)
     assert codes == [0, 0], written
     return folder, [json.loads((folder / f"ends-{rank}.json").read_text()) for rank in range(2)]
 
 
 def assert_alike(two, one):
-    """Every figure of every step to 1e-6, and the weights."""
+    """Every metric of every step to 1e-6, and the weights."""
     assert two.steps == one.steps
     for line, other in zip(two.metrics, one.metrics, strict=True):
         for name, value in other.items():
@@ -203,22 +205,22 @@ def test_two_processes_train_what_one_does(ranks, tmp_path, case):
     assert_alike(TrainedRun(folder / case, None), TrainedRun(tmp_path / "one", end))
 
 
-def test_only_the_first_process_speaks(ranks):
+def test_only_rank_0_logs(ranks):
     _, (first, second) = ranks
     assert "2 processes" in first["plain"][1]
     assert all(second[case][1:] == ["", ""] for case in CASES)
 
 
-def test_a_run_goes_on_in_another_number_of_processes(ranks, tmp_path):
+def test_a_run_resumes_in_another_number_of_processes(ranks, tmp_path):
     folder, _ = ranks
     constant = ("--set", "schedule=constant", "--max-steps", 8)
     whole = run_vq("train", *COMMON, *constant, "--run-dir", tmp_path / "whole")
     assert run_vq("train", "--resume", folder / "begun", "--max-steps", 8).code == 0
-    for name in ("begun", "goes on"):
+    for name in ("begun", "resumed"):
         assert_alike(TrainedRun(folder / name, None), TrainedRun(tmp_path / "whole", whole))
 
 
-def test_a_mistake_is_told_once(ranks):
+def test_an_error_is_reported_once(ranks):
     _, (first, second) = ranks
     assert first["wrong"][0] == second["wrong"][0] == 2
     assert "found files in it" in first["wrong"][2]
@@ -226,24 +228,24 @@ def test_a_mistake_is_told_once(ranks):
 
 
 def test_a_network_that_was_written_for_one_process(ranks):
-    """It trains, and the held-out figures of both processes are those of the weights and statistics that are saved."""
+    """It trains, and the held-out metrics are those of the saved weights and statistics."""
     folder, ends = ranks
     assert [end["borrowed"][0] for end in ends] == [0, 0], ends
     run = TrainedRun(folder / "borrowed", None)
-    figures = json.loads(run_vq("evaluate", run.path, "--json").out)
-    assert figures["mse"] == pytest.approx(run.json("summary")["mse"], rel=1e-6)
+    metrics = json.loads(run_vq("evaluate", run.path, "--json").out)
+    assert metrics["mse"] == pytest.approx(run.json("summary")["mse"], rel=1e-6)
 
 
-def test_what_the_first_process_cannot_write_ends_all(ranks):
+def test_what_rank_0_cannot_write_ends_all(ranks):
     _, (first, second) = ranks
     assert (first["lost"][0], second["lost"]) == (1, [1, "", ""])
     assert "metrics.jsonl cannot be written: No such file or directory" in first["lost"][2]
 
 
-def test_a_signal_to_one_process_ends_all(tmp_path):
-    codes, written = in_processes("stop", tmp_path)
-    assert codes == [143, 143], written
-    run = TrainedRun(tmp_path / "stopped", None)
+def test_a_signal_to_one_process_ends_all(ranks):
+    folder, ends = ranks
+    assert [end["stopped"][0] for end in ends] == [143, 143], ends
+    run = TrainedRun(folder / "stopped", None)
     assert run.json("status")["status"] == "interrupted"
     assert run.json("summary")["steps"] == run.json("status")["step"] == run.steps[-1]
     assert math.isfinite(run.json("summary")["psnr"])
@@ -260,4 +262,4 @@ def test_sharded_training_is_refused_with_the_reason(vq, monkeypatch, name):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"train_all": train_all, "stop": stop}[sys.argv[1]](Path(sys.argv[2]))
+    train_all(Path(sys.argv[1]))

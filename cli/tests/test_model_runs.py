@@ -1,4 +1,4 @@
-"""Runs of the models that are not one level of codes: they train, resume to the bit, and are evaluated and pictured."""
+"""Baselines, patches and hierarchical models train, resume to the bit, and are evaluated."""
 
 import re
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vq.data.splits import ArraySplit
 from vq.runs.trained_run import load_run
 from vq_report.plots.codebook import save_codebook
+from vqcore.data.tensor_split import TensorSplit
 
 MODELS = {
     "autoencoder": ("--bottleneck", "none", "--backbone.hidden", 8),
@@ -45,8 +45,8 @@ SHORT = (
 
 
 @pytest.fixture(params=MODELS)
-def parts(request, vq, without_pictures, monkeypatch, tmp_path):
-    """The folder of a run in one part, and of the same run stopped on the way."""
+def parts(request, vq, without_plots, monkeypatch, tmp_path):
+    """The folders of a run, and of the same run that was stopped and resumed."""
     monkeypatch.setattr("vq_homology.plots.save", lambda *_: None)
     for name, steps in (("whole", 5), ("parts", 3)):
         given = (*MODELS[request.param], *SHORT, "--max-steps", steps, "--run-dir", tmp_path / name)
@@ -57,25 +57,25 @@ def parts(request, vq, without_pictures, monkeypatch, tmp_path):
     return tmp_path / "whole", tmp_path / "parts"
 
 
-def test_a_run_in_two_parts_is_the_run_in_one_and_can_be_taken_up(vq, parts, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(vq, parts, tmp_path):
     whole, other = (
         load_file(path / "checkpoints" / "step-00000005" / "model.safetensors") for path in parts
     )
     assert whole.keys() == other.keys()
     assert all(torch.equal(value, other[name]) for name, value in whole.items())
     run = load_run(parts[1])
-    figures = vq("evaluate", parts[1], "--json")
-    assert figures.code == 0, figures
-    assert ('"perplexity"' in figures.out) == run.model.has_codes
+    metrics = vq("evaluate", parts[1], "--json")
+    assert metrics.code == 0, metrics
+    assert ('"perplexity"' in metrics.out) == run.model.has_codes
     x = torch.rand(40, 1, 8, 8) * 2 - 1
-    save_codebook(tmp_path / "codebook.png", run.model, ArraySplit(x), run.device)
+    save_codebook(tmp_path / "codebook.png", run.model, TensorSplit(x), run.device)
     assert (tmp_path / "codebook.png").stat().st_size > 1000
     if run.model.has_codes:
         assert torch.equal(run.model.decode(run.model.encode(x)), run.model(x).reconstruction)
 
 
-def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_pictures, tmp_path):
-    """Full batches, no memory (decay 0): each step puts a code at the mean of the blocks that chose it before."""
+def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_plots, tmp_path):
+    """With full batches and decay 0, each step moves a code to the mean of its blocks."""
     settings = (
         "--quantizer.decay",
         0,
@@ -109,7 +109,7 @@ def test_classical_vector_quantization_is_lloyds_algorithm(vq, without_pictures,
     assert not list(run.model.parameters())
 
 
-def test_the_documented_backbone_is_a_component(vq, without_pictures, tmp_path):
+def test_the_documented_backbone_is_a_component(vq, without_plots, tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     (tmp_path / "rows.py").write_text(code, encoding="utf-8")

@@ -1,10 +1,11 @@
-"""The papers' settings: each is a valid config, says what its paper says, and trains."""
+"""The papers' settings: each is a valid config, agrees with its paper, and trains."""
 
 import pytest
 import yaml
 
+from vq.config.merging import merge
 from vq.config.presets import PRESETS, read_preset
-from vq.config.run_config import merge, resolve_config
+from vq.config.resolved_config import resolve_config
 from vqcore.errors import UsageError
 from vqcore.plugin.registry import default_registry
 
@@ -17,8 +18,9 @@ STATED = {
         "optimizer.name": "adam", "optimizer.lr": 2e-4, "quantizer.commitment_weight": 1.0,
     },
     "hyperbolic-vqvae": {
-        "backbone.hidden": 32, "backbone.residual_blocks": 2, "backbone.downsamplings": 3, "manifold.name": "poincare",
-        "codebook_size": 16, "batch_size": 64, "optimizer.name": "adam", "optimizer.lr": 1e-4, "dim": 10,
+        "backbone.hidden": 32, "backbone.residual_blocks": 2, "backbone.downsamplings": 3,
+        "manifold.name": "poincare", "codebook_size": 16, "batch_size": 64, "dim": 10,
+        "optimizer.name": "adam", "optimizer.lr": 1e-4,
     },
     "hc-vq": {
         "codebook_size": 128, "dim": 64, "max_steps": 27_000, "quantizer.commitment_weight": 0.25,
@@ -26,7 +28,8 @@ STATED = {
         "regularizers.homology.strength": "entropy-ratio", "regularizers.homology.period": 200,
     },
     "rotation-vqvae": {
-        "codebook_size": 1024, "dim": 256, "quantizer.name": "ema", "quantizer.decay": 0.99, "epochs": 100,
+        "codebook_size": 1024, "dim": 256, "quantizer.name": "ema", "quantizer.decay": 0.99,
+        "epochs": 100,
         "quantizer.commitment_weight": 0.25, "estimator.name": "rotation", "optimizer.name": "adam",
         "optimizer.lr": 2e-4, "backbone.output": "tanh", "dataset.name": "cifar10",
     },
@@ -44,7 +47,7 @@ def test_every_preset_has_its_paper():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_a_whole_valid_config_that_says_what_the_paper_says(name):
+def test_a_preset_is_a_valid_config_with_the_papers_settings(name):
     values = read_preset(name)
     dumped = resolve_config(values, REGISTRY).dump()
     assert {path: at(dumped, path) for path in STATED[name]} == STATED[name]
@@ -60,7 +63,7 @@ def test_a_preset_is_a_whole_valid_config_that_says_what_the_paper_says(name):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_trains_on_digits(vq, tmp_path, without_pictures, monkeypatch, name):
+def test_a_preset_trains_on_digits(vq, tmp_path, without_plots, monkeypatch, name):
     monkeypatch.setattr("vq_homology.plots.save", lambda *_: None)
     settings = ("--dataset", "digits", "--max-steps", 2, "--batch-size", 16, "--set", "log_every=1")
     result = vq("train", "--preset", name, *settings, "--run-dir", tmp_path / name)
@@ -71,7 +74,7 @@ def test_a_preset_trains_on_digits(vq, tmp_path, without_pictures, monkeypatch, 
     )
 
 
-def test_a_config_and_options_win_over_a_preset(vq, tmp_path):
+def test_config_and_options_override_a_preset(vq, tmp_path):
     (tmp_path / "mine.yaml").write_text("epochs: 3\ndim: 5\nquantizer: {commitment_weight: 0.5}\n")
     result = vq(
         "train", "--preset", "vq-vae", "--config", "mine.yaml", "--dim", 7, "--print-config"

@@ -1,4 +1,4 @@
-"""What vq evaluate adds to the figures of training: structural and perceptual similarity, bits, and the origin."""
+"""What vq evaluate adds to the metrics of training: SSIM, LPIPS, FID, bits, and their origin."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from vqcore.interfaces.output import Output
 CPU = torch.device("cpu")
 
 
-def pictures(count, side, seed=0, channels=3):
+def images(count, side, seed=0, channels=3):
     return (
         torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(seed)) * 2
         - 1
@@ -35,23 +35,23 @@ def evaluated(vq, run, *arguments):
     return json.loads(result.out)
 
 
-def test_pictures_have_similarity_bits_and_an_origin(complete_run, vq):
-    figures = evaluated(vq, complete_run)
-    assert figures["dataset"]["name"] == "digits"
-    assert (figures["shape"], figures["value_range"], figures["samples"]) == (
+def test_images_have_similarity_bits_and_provenance(complete_run, vq):
+    metrics = evaluated(vq, complete_run)
+    assert metrics["dataset"]["name"] == "digits"
+    assert (metrics["shape"], metrics["value_range"], metrics["samples"]) == (
         [1, 8, 8],
         [-1.0, 1.0],
         359,
     )
-    assert {"vqcore", "torch", "torchmetrics"} <= set(figures["versions"])
-    assert figures["usage"] == figures["codes_used"] / 16
-    assert figures["index_bits_per_pixel"] == pytest.approx(16 * 4 / 64)
-    assert figures["entropy_bits_per_pixel"] == pytest.approx(
-        16 * math.log2(figures["perplexity"]) / 64
+    assert {"vqcore", "torch", "torchmetrics"} <= set(metrics["versions"])
+    assert metrics["usage"] == metrics["codes_used"] / 16
+    assert metrics["index_bits_per_pixel"] == pytest.approx(16 * 4 / 64)
+    assert metrics["entropy_bits_per_pixel"] == pytest.approx(
+        16 * math.log2(metrics["perplexity"]) / 64
     )
-    assert (figures["ssim_window"], -1 < figures["ssim"] < 1) == (7, True)
+    assert (metrics["ssim_window"], -1 < metrics["ssim"] < 1) == (7, True)
     again = evaluated(vq, complete_run)
-    assert {**again, "seconds": 0} == {**figures, "seconds": 0}
+    assert {**again, "seconds": 0} == {**metrics, "seconds": 0}
 
 
 def test_vectors_have_bits_a_value_and_no_similarity(train, vq):
@@ -66,31 +66,31 @@ def test_vectors_have_bits_a_value_and_no_similarity(train, vq):
         "backbone.tokens=3",
     )
     run = train(*trees, "--max-steps", 1)
-    figures = evaluated(vq, run)
-    assert figures["index_bits_per_value"] == pytest.approx(3 * 4 / 31)
-    assert not {"ssim", "index_bits_per_pixel"} & set(figures)
+    metrics = evaluated(vq, run)
+    assert metrics["index_bits_per_value"] == pytest.approx(3 * 4 / 31)
+    assert not {"ssim", "index_bits_per_pixel"} & set(metrics)
     for option in ("--fid", "--lpips"):
         result = vq("evaluate", run.path, option, "weights.pth")
         assert result.code == 2
         assert (
-            f"{option} = 'weights.pth': expected a run on pictures; its samples have shape (31,)"
+            f"{option} = 'weights.pth': expected a run on images; its samples have shape (31,)"
             in result.err
         )
 
 
-def test_a_run_without_codes_has_no_figures_on_them(train, vq):
-    figures = evaluated(vq, train("--set", "bottleneck=none", "--max-steps", 1))
-    assert {"psnr", "mse", "ssim"} <= set(figures)
-    assert not {"usage", "perplexity", "index_bits_per_pixel"} & set(figures)
+def test_a_run_without_codes_has_no_code_metrics(train, vq):
+    metrics = evaluated(vq, train("--set", "bottleneck=none", "--max-steps", 1))
+    assert {"psnr", "mse", "ssim"} <= set(metrics)
+    assert not {"usage", "perplexity", "index_bits_per_pixel"} & set(metrics)
 
 
 def test_bits_by_hand():
     """Two codebooks of 4 and 2 codes, eight tokens each, over two samples of four values."""
     bits = Bits((4,))
     for counts in ([[4, 0, 0, 0], [2, 2, 0, 0]], [[0, 4, 0, 0], [4, 0, 0, 0]]):
-        bits.add(torch.zeros(1, 4), torch.zeros(1, 4), usage(counts, [4, 2]))
+        bits.update(torch.zeros(1, 4), torch.zeros(1, 4), usage(counts, [4, 2]))
     second = -(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25))
-    assert bits.numbers() == {
+    assert bits.compute() == {
         "index_bits_per_value": (8 * 2 + 8 * 1) / 8,
         "entropy_bits_per_value": pytest.approx((8 * 1 + 8 * second) / 8),
     }
@@ -98,13 +98,13 @@ def test_bits_by_hand():
 
 @pytest.mark.parametrize(("side", "window"), [(16, 11), (11, 11), (10, 9), (8, 7), (3, 3)])
 def test_similarity_takes_the_largest_window_that_fits(side, window):
-    x, noise = pictures(4, side), pictures(4, side, seed=1)
+    x, noise = images(4, side), images(4, side, seed=1)
     found = []
     for share in (0.0, 0.1, 0.5):
         ssim = Ssim((3, side, side), (-1.0, 1.0), CPU)
         for rows in (slice(0, 3), slice(3, 4)):
-            ssim.add(x[rows], (1 - share) * x[rows] + share * noise[rows], None)
-        found.append(ssim.numbers())
+            ssim.update(x[rows], (1 - share) * x[rows] + share * noise[rows], None)
+        found.append(ssim.compute())
     assert [numbers["ssim_window"] for numbers in found] == [window] * 3
     first, second, third = (numbers["ssim"] for numbers in found)
     assert first == pytest.approx(1)
@@ -112,12 +112,12 @@ def test_similarity_takes_the_largest_window_that_fits(side, window):
 
 
 def test_similarity_is_computed_in_double_precision():
-    x, noise = 1 - 1e-3 * pictures(2, 16), 1e-3 * pictures(2, 16, seed=1)
+    x, noise = 1 - 1e-3 * images(2, 16), 1e-3 * images(2, 16, seed=1)
     found = []
     for kind in (torch.float32, torch.float64):
         ssim = Ssim((3, 16, 16), (-1.0, 1.0), CPU)
-        ssim.add(x.to(kind), (x + noise).to(kind), None)
-        found.append(ssim.numbers())
+        ssim.update(x.to(kind), (x + noise).to(kind), None)
+        found.append(ssim.compute())
     assert found[0] == found[1]
 
 
@@ -143,17 +143,19 @@ def weights_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("name", "network"), [("alexnet", "alex"), ("squeezenet1_1", "squeeze")])
-def test_lpips_is_known_by_its_weights_and_grows_with_the_difference(name, network, weights_of):
+def test_lpips_is_recognised_by_its_weights_and_grows_with_the_difference(
+    name, network, weights_of
+):
     path, x, noise = (
         weights_of(name),
-        pictures(3, 40, channels=1),
-        pictures(3, 40, seed=1, channels=1),
+        images(3, 40, channels=1),
+        images(3, 40, seed=1, channels=1),
     )
     found = []
     for share in (0.0, 0.2, 0.8):
         lpips = Lpips(path, (1, 40, 40), (-1.0, 1.0), CPU)
-        lpips.add(x, (1 - share) * x + share * noise, None)
-        found.append(lpips.numbers())
+        lpips.update(x, (1 - share) * x + share * noise, None)
+        found.append(lpips.compute())
     assert {numbers["lpips_network"] for numbers in found} == {network}
     assert [numbers["lpips"] for numbers in found] == sorted(numbers["lpips"] for numbers in found)
     assert found[0]["lpips"] == 0 < found[1]["lpips"]
@@ -186,30 +188,30 @@ def inception(tmp_path_factory):
 
 
 def frechet(one, two):
-    """The distance between two Gaussians, with the trace of the root as a sum of singular values."""
+    """Distance of two Gaussians, with the trace of the root as a sum of singular values."""
     a, b = ((x - x.mean(0)) / math.sqrt(len(x) - 1) for x in (one, two))
     cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return ((one.mean(0) - two.mean(0)) ** 2).sum() + (a**2).sum() + (b**2).sum() - 2 * cross
 
 
 def test_fid_is_the_frechet_distance_of_the_features(inception):
-    fid, x, passes = Fid(inception, (-1.0, 1.0), CPU), pictures(2, 16), []
+    fid, x, passes = Fid(inception, (-1.0, 1.0), CPU), images(2, 16), []
     fid.metric.inception.register_forward_hook(
         lambda _, given, features: passes.append((*given, features))
     )
-    fid.add(x, 0.3 * x, None)
+    fid.update(x, 0.3 * x, None)
     for part, (given, _) in zip((x, 0.3 * x), passes, strict=True):
         assert torch.equal(given, ((part + 1) / 2 * 255).round().byte())
     expected = frechet(*(features.double().numpy() for _, features in passes))
     assert expected > 1e-3
-    assert fid.numbers()["fid"] == pytest.approx(expected, rel=1e-3)
+    assert fid.compute()["fid"] == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("option", ["--fid", "--lpips"])
 @pytest.mark.parametrize(
     "content", [None, b"no weights", {"features.0.weight": torch.zeros(3)}, [1, 2]]
 )
-def test_a_file_of_something_else_is_refused_with_how_to_get_the_right_one(
+def test_another_file_is_refused_with_how_to_get_the_right_one(
     option, content, complete_run, vq, tmp_path
 ):
     path = tmp_path / "weights.pth"
@@ -223,13 +225,13 @@ def test_a_file_of_something_else_is_refused_with_how_to_get_the_right_one(
     assert {"--fid": "pt_inception-2015-12-05-6726825d.pth", "--lpips": "alexnet-owt-7be5be79.pth"}[
         option
     ] in result.err
-    assert "get it where there is a network" in result.err
+    assert "on a machine with a network" in result.err
 
 
-def test_pictures_too_small_for_a_network(complete_run, vq, weights_of):
+def test_images_too_small_for_a_network(complete_run, vq, weights_of):
     result = vq("evaluate", complete_run.path, "--lpips", weights_of("alexnet"))
     assert result.code == 2
-    assert "expected a network that takes pictures of 8 x 8; alex does not" in result.err
+    assert "expected a network that takes images of 8 x 8; alex does not" in result.err
 
 
 def test_a_missing_extra_is_named(complete_run, vq, monkeypatch):
@@ -243,7 +245,7 @@ def test_a_missing_extra_is_named(complete_run, vq, monkeypatch):
     assert "--fid needs torch_fidelity: pip install 'vq-cli[perceptual]'" in result.err
 
 
-def test_without_json_the_origin_stands_below_the_table(complete_run, vq):
+def test_without_json_data_and_versions_follow_the_table(complete_run, vq):
     result = vq("evaluate", complete_run.path)
     assert "entropy of the usage" in result.out
     assert "digits: samples of 1 x 8 x 8 in [-1, 1]; vqcore" in result.out

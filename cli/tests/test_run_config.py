@@ -1,29 +1,42 @@
-"""Where a run's settings come from: defaults < --config < options < --set, and how components are chosen and nested."""
+"""Where settings come from (defaults < --config < options < --set), and nested components."""
 
 import json
 
 import pytest
 import yaml
 
-from vq.config.run_config import RunConfig, assign, merge, parse_value, read_config, resolve_config
+from vq.config.config_file import parse_value, read_config
+from vq.config.merging import assign, merge
+from vq.config.resolved_config import resolve_config
+from vq.config.run_config import RunConfig
 from vqcore.errors import UsageError
 from vqcore.plugin.registry import default_registry
 
 COMPOSITIONS = {
     "defaults": (),
-    "poincare": ("--manifold", "poincare", "--set", "manifold.curvature=0.5", "--optimizer", "adam", "--lr", "1e-4"),
-    "nested": (
-        "--quantizer", "residual", "--quantizer.stages", "3", "--quantizer.inner.name", "grouped",
-        "--quantizer.inner.inner.name", "ema", "--quantizer.inner.inner.decay", "0.5",
+    "poincare": (
+        *("--manifold", "poincare", "--set", "manifold.curvature=0.5"),
+        *("--optimizer", "adam", "--lr", "1e-4"),
     ),
-    "regularized": ("--regularizer", "smoothness", "--regularizer", "entropy", "--regularizers.entropy.weight", "3"),
-    "data": ("--dataset", "trees", "--dataset.depth", "4", "--backbone", "mlp", "--precision", "bf16"),
-}  # fmt: skip
+    "nested": (
+        *("--quantizer", "residual", "--quantizer.stages", "3"),
+        *("--quantizer.inner.name", "grouped", "--quantizer.inner.inner.name", "ema"),
+        *("--quantizer.inner.inner.decay", "0.5"),
+    ),
+    "regularized": (
+        *("--regularizer", "smoothness", "--regularizer", "entropy"),
+        *("--regularizers.entropy.weight", "3"),
+    ),
+    "data": (
+        *("--dataset", "trees", "--dataset.depth", "4"),
+        *("--backbone", "mlp", "--precision", "bf16"),
+    ),
+}
 
 
 @pytest.fixture
 def config(vq):
-    """The resolved config that arguments give."""
+    """A function that gives the resolved config of arguments."""
 
     def read(*arguments):
         result = vq("train", "--print-config", *arguments)
@@ -48,7 +61,7 @@ def file(tmp_path):
 # -- precedence -------------------------------------------------------------
 
 
-def test_defaults_are_those_of_the_model(config):
+def test_defaults_are_those_of_run_config(config):
     found = config()
     for name, field in RunConfig.model_fields.items():
         if name in ("regularizers", "max_steps", "plugin_files"):
@@ -89,7 +102,7 @@ def test_the_last_set_of_a_key_wins(config):
     assert config("--set", "seed=1", "--set", "seed=2")["seed"] == 2
 
 
-def test_what_a_level_does_not_name_comes_from_the_one_below(config, file):
+def test_settings_that_a_source_leaves_out_come_from_the_one_below(config, file):
     path = file({"quantizer": {"name": "ema", "decay": 0.5, "init": "normal"}, "dim": 12})
     found = config("--config", path, "--codebook-size", "32", "--set", "quantizer.decay=0.25")
     assert (found["dim"], found["codebook_size"]) == (12, 32)
@@ -145,9 +158,12 @@ def test_compile_is_a_switch(config):
 
 IN_FORMATS = {
     "a.yaml": "seed: 3\noptimizer: {lr: 1e-4}\nquantizer:\n  name: grouped\n  inner: ema\n",
-    "a.yml": "seed: 3\noptimizer: {lr: 0.0001}\nquantizer:\n  name: grouped\n  inner: {name: ema}\n",
+    "a.yml": "seed: 3\noptimizer: {lr: 0.0001}\nquantizer: {name: grouped, inner: {name: ema}}\n",
     "a.toml": 'seed = 3\noptimizer.lr = 1e-4\n[quantizer]\nname = "grouped"\ninner = "ema"\n',
-    "a.json": '{"seed": 3, "optimizer": {"lr": 1e-4}, "quantizer": {"name": "grouped", "inner": {"name": "ema"}}}',
+    "a.json": (
+        '{"seed": 3, "optimizer": {"lr": 1e-4},'
+        ' "quantizer": {"name": "grouped", "inner": {"name": "ema"}}}'
+    ),
 }
 
 
@@ -178,7 +194,7 @@ def test_an_empty_file_holds_no_setting(config, file):
 
 @pytest.mark.parametrize("arguments", COMPOSITIONS.values(), ids=COMPOSITIONS)
 @pytest.mark.parametrize("suffix", ["yaml", "json"])
-def test_a_printed_config_gives_itself(config, file, arguments, suffix):
+def test_a_printed_config_reproduces_itself(config, file, arguments, suffix):
     first = config(*arguments)
     text = yaml.safe_dump(first) if suffix == "yaml" else json.dumps(first)
     assert config("--config", file(text, f"printed.{suffix}")) == first
@@ -208,7 +224,7 @@ def test_options_without_a_name_are_the_default_components(config, file):
 @pytest.mark.parametrize(
     "settings", [{"name": "ema", "decay": 0.5, "init": "uniform"}, {"init": "uniform"}]
 )
-def test_another_choice_drops_the_options_of_the_one_before(config, file, settings):
+def test_another_choice_drops_the_options_of_the_previous_one(config, file, settings):
     path = file({"quantizer": settings})
     assert config("--config", path)["quantizer"]["init"] == "uniform"
     found = config("--config", path, "--quantizer", "residual", "--set", "quantizer.stages=2")[
@@ -232,7 +248,7 @@ def test_naming_the_default_component_keeps_options_without_a_name(config, file)
     assert config("--config", path, "--quantizer", "codebook")["quantizer"]["codebook_weight"] == 2
 
 
-def test_another_inner_choice_drops_the_options_of_the_one_before(config, file):
+def test_another_inner_choice_drops_the_options_of_the_previous_one(config, file):
     path = file(
         {"quantizer": {"name": "grouped", "groups": 4, "inner": {"name": "ema", "init": "uniform"}}}
     )
@@ -271,7 +287,7 @@ def test_the_order_of_a_choice_and_its_options_does_not_matter(config, arguments
     assert config(*arguments) == written
 
 
-def test_lr_holds_for_an_optimizer_that_set_chooses(config):
+def test_lr_applies_to_an_optimizer_that_set_chooses(config):
     assert config("--lr", 0.5, "--set", "optimizer.name=adam")["optimizer"]["lr"] == 0.5
 
 
@@ -298,12 +314,12 @@ def test_a_setting_of_one_regularizer_leaves_the_others(config, file, written):
     found = config("--config", path, "--set", "regularizers.entropy.weight=3")["regularizers"]
     assert list(found) == ["smoothness", "entropy"]
     assert found["entropy"]["weight"] == 3
-    assert list(config("--config", file("regularizers: [smoothness]"), "--regularizer", "entropy")["regularizers"]) == [
-        "smoothness", "entropy",
-    ]  # fmt: skip
+    listed = file("regularizers: [smoothness]")
+    found = config("--config", listed, "--regularizer", "entropy")["regularizers"]
+    assert list(found) == ["smoothness", "entropy"]
 
 
-def test_regularizer_may_be_said_for_regularizers(config):
+def test_regularizer_is_an_alias_of_regularizers(config):
     found = config("--regularizer", "entropy", "--regularizer.entropy.weight", "3")
     assert found == config("--set", "regularizers.entropy.weight=3")
     assert found["regularizers"]["entropy"]["weight"] == 3
@@ -329,22 +345,35 @@ def test_dry_run_checks_and_names_the_composition(vq, tmp_path):
 # -- merge, assign, parse_value, read_config --------------------------------
 
 
-@pytest.mark.parametrize(
-    ("base", "over", "expected"),
-    [
-        ({}, {"a": 1}, {"a": 1}),
-        ({"a": 1, "b": 2}, {"b": 3}, {"a": 1, "b": 3}),
-        ({"backbone": {"hidden": 1}}, {"backbone": {"layers": 2}}, {"backbone": {"hidden": 1, "layers": 2}}),
-        ({"quantizer": "ema"}, {"quantizer": {"decay": 0.5}}, {"quantizer": {"name": "ema", "decay": 0.5}}),
-        ({"quantizer": {"name": "ema", "decay": 0.5}}, {"quantizer": "residual"}, {"quantizer": {"name": "residual"}}),
-        ({"quantizer": {"init": "data"}}, {"quantizer": "ema"}, {"quantizer": {"name": "ema"}}),
-        ({"quantizer": 5}, {"quantizer": {"name": "ema"}}, {"quantizer": {"name": "ema"}}),
-        ({"quantizer": {"name": "ema"}}, {"quantizer": None}, {"quantizer": None}),
-        ({"quantizer": {"name": "ema"}}, {"quantizer": 5}, {"quantizer": 5}),
-        ({"regularizers": ["a"]}, {"regularizers": {"b": {"x": 2}}}, {"regularizers": {"a": {}, "b": {"x": 2}}}),
-        ({"plugin_files": ["a"]}, {"plugin_files": ["b"]}, {"plugin_files": ["b"]}),
-    ],
-)  # fmt: skip
+EMA = {"name": "ema"}
+MERGED = [
+    ({}, {"a": 1}, {"a": 1}),
+    ({"a": 1, "b": 2}, {"b": 3}, {"a": 1, "b": 3}),
+    (
+        {"backbone": {"hidden": 1}},
+        {"backbone": {"layers": 2}},
+        {"backbone": {"hidden": 1, "layers": 2}},
+    ),
+    ({"quantizer": "ema"}, {"quantizer": {"decay": 0.5}}, {"quantizer": {**EMA, "decay": 0.5}}),
+    (
+        {"quantizer": {**EMA, "decay": 0.5}},
+        {"quantizer": "residual"},
+        {"quantizer": {"name": "residual"}},
+    ),
+    ({"quantizer": {"init": "data"}}, {"quantizer": "ema"}, {"quantizer": EMA}),
+    ({"quantizer": 5}, {"quantizer": EMA}, {"quantizer": EMA}),
+    ({"quantizer": EMA}, {"quantizer": None}, {"quantizer": None}),
+    ({"quantizer": EMA}, {"quantizer": 5}, {"quantizer": 5}),
+    (
+        {"regularizers": ["a"]},
+        {"regularizers": {"b": {"x": 2}}},
+        {"regularizers": {"a": {}, "b": {"x": 2}}},
+    ),
+    ({"plugin_files": ["a"]}, {"plugin_files": ["b"]}, {"plugin_files": ["b"]}),
+]
+
+
+@pytest.mark.parametrize(("base", "over", "expected"), MERGED)
 def test_merge(base, over, expected):
     before = json.dumps([base, over])
     assert merge(base, over) == expected
@@ -381,7 +410,7 @@ def test_a_value_is_read_as_yaml(text, value):
     assert parse_value(text) == value
 
 
-def test_a_plan_from_plain_values_needs_no_command(tmp_path):
+def test_a_config_is_resolved_without_the_command(tmp_path):
     config = resolve_config(
         {"quantizer": {"name": "ema", "decay": "0.5"}, "regularizers": ["entropy"]},
         default_registry(),

@@ -1,6 +1,7 @@
-"""Sweeps: what is one value, which runs there are, and that none is lost to another's failure or to Ctrl-C."""
+"""Sweeps: how values are split, which runs there are, and how failures and Ctrl-C are handled."""
 
 import csv
+import itertools
 import json
 import os
 import signal
@@ -9,17 +10,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from vq.config.resolved_config import resolve_config
 from vq.sweeps import execute
 from vq.sweeps.folder import SweepFolder, SweepRun
-from vq.sweeps.grid import Options, points, read_axes, split_values
+from vq.sweeps.grid import Options, Point, points, read_axes, split_values
 from vq.sweeps.summary import groups, rows
+from vqcore.plugin.registry import default_registry
 
-OPTIONS = Options(
-    frozenset(("--compile", "--no-compile")), frozenset(("--config",)), {"--lr": "optimizer.lr"}
-)
+OPTIONS = Options(frozenset(("--compile", "--no-compile")), {"--lr": "optimizer.lr"})
 SHORT = ("--max-steps", 4, "--set", "backbone.hidden=8", "--codebook-size", 16)
 ONCE = """
 import os, pathlib, signal
@@ -33,8 +35,8 @@ def vq_step_end(run, step, losses):
 
 
 @pytest.fixture
-def in_process(vq, without_pictures, monkeypatch):
-    """Runs of a sweep in this process, one after another: each would spend seconds on importing torch."""
+def in_process(vq, without_plots, monkeypatch):
+    """Runs of a sweep in this process: each would spend seconds on importing torch."""
 
     class Process:
         def __init__(self, command, *, stdout, env, **_options):
@@ -89,7 +91,7 @@ def test_every_combination_the_last_fastest():
     assert len({point.name for point in found}) == len(found) == 8
     assert found[5].settings == {"optimizer.lr": "2", "quantizer.decay": "0.9"}
     assert found[5].seed == "1"
-    told = [
+    expected = [
         "--lr",
         "2",
         "--compile",
@@ -100,10 +102,10 @@ def test_every_combination_the_last_fastest():
         "--seed",
         "1",
     ]
-    assert found[5].words == told
+    assert found[5].words == expected
 
 
-def test_names_are_told_apart():
+def test_names_are_unique():
     found = points(read_axes(["--a.weight", "1,2", "--b.weight", "1,2"], OPTIONS))
     assert found[0].name == "a.weight=1,b.weight=1"
     same = points(read_axes(["--x.y", "[1],(1),{1}"], OPTIONS))
@@ -131,11 +133,7 @@ def test_options_of_vq_train_are_all_swept(vq):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (
-            (),
-            2,
-            "nothing to sweep: give several values of something, as in --set quantizer.commitment_weight=0.1,0.25",
-        ),
+        ((), 2, "give a setting several values, as in --set quantizer.commitment_weight=0.1,0.25"),
         (("--lr", "1e-3"), 2, "nothing to sweep"),
         (("--lr", "1e-3,,2e-3"), 2, "optimizer.lr = '1e-3,,2e-3': an empty value among several"),
         (("--dim", "4,4"), 2, "dim = '4,4': a value given twice"),
@@ -160,7 +158,7 @@ def test_options_of_vq_train_are_all_swept(vq):
         (
             ("--dim", "4,8", "--print-config"),
             2,
-            "--print-config: not an option of a single run here",
+            "--print-config: not an option of a run in a sweep",
         ),
         (("--dim",), 2, "--dim: expected a value after it"),
         (
@@ -171,11 +169,11 @@ def test_options_of_vq_train_are_all_swept(vq):
         (
             ("--resume", "none", "--dim", "4,8"),
             2,
-            "--resume goes on with the runs that the sweep was made of",
+            "--resume continues a sweep with its own settings",
         ),
     ],
 )
-def test_a_mistake_is_said_before_anything_starts(vq, arguments, code, message):
+def test_a_mistake_is_reported_before_anything_starts(vq, arguments, code, message):
     result = vq("sweep", *arguments)
     assert (result.code, message in result.err) == (code, True), result
     assert not list(Path().iterdir())
@@ -224,8 +222,8 @@ def test_a_failed_run_does_not_stop_the_others(in_process):
     assert Path("s/sweep.md").read_text().splitlines()[2].startswith("| 9 | 0, 2 failed | - |")
 
 
-def test_going_on(in_process, plugin_file, tmp_path):
-    """The first run is interrupted, the second done; going on takes up the first where it was and leaves the second."""
+def test_resuming(in_process, plugin_file, tmp_path):
+    """The first run is interrupted, the second done; only the first is continued."""
     plugin = plugin_file("once", ONCE.format(sent=str(tmp_path / "sent")))
     options = ("--set", "checkpoint_every=2", "--set", "epochs=1", *SHORT, "--plugin-file", plugin)
     first = in_process("sweep", "--seeds", "0,1", *options, "--run-dir", "s")
@@ -243,14 +241,13 @@ def test_going_on(in_process, plugin_file, tmp_path):
     ] == [2, 3, 4]
     refused = in_process("sweep", "--seeds", "0,1", "--run-dir", "s")
     assert refused.code == 2
-    assert (
-        "a new or empty folder; choose another, or go on with: vq sweep --resume s" in refused.err
-    )
+    assert "found files in it; choose another, or resume with: vq sweep --resume s" in refused.err
 
 
-def test_what_a_run_is_started_with(tmp_path):
-    run = SweepRun("a", {}, "0")
-    folder = SweepFolder.create(tmp_path / "s", "title", [run], [{"seed": 0}])
+def test_the_command_of_a_run(tmp_path):
+    config = resolve_config({}, default_registry())
+    folder = SweepFolder.create(tmp_path / "s", [Point("a", {}, "0", [])], [config])
+    (run,) = folder.runs
     path = folder.run(run)
     (path / "checkpoints").mkdir(parents=True)
     assert folder.command(run) == [
@@ -260,7 +257,7 @@ def test_what_a_run_is_started_with(tmp_path):
         "--run-dir",
         str(path),
     ]
-    assert not path.exists()  # what was in it says nothing, and a new run wants an empty folder
+    assert not path.exists()  # nothing in it is of use, and a new run needs an empty folder
     path.mkdir()
     (path / "config.yaml").write_text("seed: 0\n")
     assert folder.command(run) == ["train", "--resume", str(path)]
@@ -276,24 +273,26 @@ def test_a_damaged_list_of_runs(vq, tmp_path):
     )
 
 
-#: In place of ``vq train``, whose answer to a signal test_interrupt.py shows: counts signals, then ends as that does.
+#: Stands in for ``vq train``: counts signals, then ends as that does (see test_interrupt.py).
 COUNTING = """
 import pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[sys.argv.index("--run-dir") + 1])
-told = []
-signal.signal(signal.SIGINT, lambda number, frame: told.append(number))
+received = []
+signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
 folder.mkdir()
 (folder / "ready").touch()
-while not told:
+while not received:
     time.sleep(0.01)
-time.sleep(0.3)  # a second signal would have come by now
-(folder / "told").write_text(str(len(told)))
+(folder / "signalled").touch()
+while not (folder.parent / "polled").exists():  # the sweep would have sent a second signal by then
+    time.sleep(0.01)
+(folder / "received").write_text(str(len(received)))
 sys.exit(130)
 """
 
 
 def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
-    """Two processes at a time, out of reach of the terminal's own Ctrl-C; the third never starts."""
+    """Two processes at a time, each in its own session; the third never starts."""
     folder, sessions = tmp_path / "s", []
 
     def start(command, **options):
@@ -302,25 +301,33 @@ def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
         return process
 
     def stop_when_both_train():
-        for _ in range(1200):
+        for _ in range(72_000):  # an hour
             if len(list(folder.glob("runs/*/ready"))) == 2:
                 break
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
+    polls = itertools.count(1)
+
+    def pause(seconds):
+        time.sleep(seconds)
+        if len(list(folder.glob("runs/*/signalled"))) == 2 and next(polls) == 3:
+            (folder / "runs" / "polled").touch()
+
     monkeypatch.setattr(execute, "Popen", start)
+    monkeypatch.setattr(execute, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
     thread = threading.Thread(target=stop_when_both_train)
     thread.start()
     result = vq("sweep", "--seeds", "0,1,2", "--jobs", 2, "--run-dir", folder)
     thread.join()
     assert result.code == 130, result
-    assert f"interrupted; go on with: vq sweep --resume {folder}" in result.out
+    assert f"interrupted; resume with: vq sweep --resume {folder}" in result.out
     assert [run["status"] for run in read(folder)["runs"]] == [
         "interrupted",
         "interrupted",
         "waiting",
     ]
-    assert [path.read_text() for path in folder.glob("runs/*/told")] == ["1", "1"]
+    assert [path.read_text() for path in folder.glob("runs/*/received")] == ["1", "1"]
     assert len({*sessions, os.getsid(0)}) == 3
 
 
@@ -352,14 +359,15 @@ def test_a_second_signal_leaves_no_process(vq, tmp_path, monkeypatch):
     assert [run["status"] for run in read(tmp_path / "s")["runs"]] == ["interrupted", "waiting"]
 
 
-def test_a_list_is_no_markup(vq, tmp_path):
+def test_a_list_is_not_markup(vq, tmp_path):
     run = SweepRun("a", {"trackers": "[tensorboard]"}, None, "done", None, {"psnr": 20.0})
-    SweepFolder.create(tmp_path / "s", "title", [run], [{}])
+    (tmp_path / "s").mkdir()
+    SweepFolder(tmp_path / "s", [run]).write()
     result = vq("sweep", "--resume", "s")
     assert (result.code, "[tensorboard]" in result.out) == (0, True), result
 
 
-# -- figures ----------------------------------------------------------------
+# -- metrics ----------------------------------------------------------------
 
 
 def test_mean_and_spread():

@@ -1,4 +1,4 @@
-"""vq encode and vq decode: indices on disk, gone on with where they stopped, and back to the very reconstructions."""
+"""vq encode and vq decode: indices on disk, continued when interrupted, and decoded exactly."""
 
 import json
 import os
@@ -11,17 +11,17 @@ import torch
 from PIL import Image
 from safetensors.numpy import load_file
 
-from vq.runs.files import new_file, new_folder
+from vq.data.pixels import to_pixels
+from vq.files import new_file, new_folder
 from vq.runs.trained_run import load_run
 from vq.tokens import encode as encoding
 from vq.tokens.manifest import Manifest
 from vq.tokens.shards import read_shard, smallest_dtype
-from vq_report.plots.pixels import to_pixels
 from vqcore.errors import RunError, SettingError
 
 
 def samples_of(run):
-    """The model and its held-out samples, in the batches of ``--shard-size 100 --batch-size 64``."""
+    """The model and its held-out samples, in batches as of ``--shard-size 100 --batch-size 64``."""
     trained = load_run(run.path)
     split = trained.source.split("test")
     rows = [part for shard in torch.arange(len(split)).split(100) for part in shard.split(64)]
@@ -90,7 +90,7 @@ def tokens(complete_run, vq, tmp_path):
     return tmp_path / "tokens"
 
 
-def test_the_manifest_says_whose_indices_of_what_these_are(tokens, complete_run):
+def test_the_manifest_records_model_and_input(tokens, complete_run):
     import hashlib
 
     manifest = manifest_of(tokens)
@@ -112,7 +112,7 @@ def test_the_manifest_says_whose_indices_of_what_these_are(tokens, complete_run)
     assert np.array_equal(labels, split.labels.numpy())
 
 
-def test_stopped_at_any_shard_it_goes_on_with_the_next(
+def test_interrupted_at_any_shard_it_continues_with_the_next(
     tokens, complete_run, vq, tmp_path, monkeypatch
 ):
     whole, write = shards(tokens), encoding.write_shard
@@ -150,7 +150,9 @@ def test_stopped_at_any_shard_it_goes_on_with_the_next(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_between_batches_with_the_way_back(complete_run, vq, monkeypatch, number):
+def test_a_signal_ends_encoding_between_batches_and_the_output_names_the_command_to_continue(
+    complete_run, vq, monkeypatch, number
+):
     write = encoding.write_shard
 
     def signalled(path, arrays):
@@ -160,11 +162,11 @@ def test_a_signal_ends_it_between_batches_with_the_way_back(complete_run, vq, mo
     monkeypatch.setattr(encoding, "write_shard", signalled)
     result = vq("encode", complete_run.path, "test", "-o", "stopped", *SIZES)
     assert result.code == 128 + number
-    assert "interrupted; the same command goes on: stopped" in result.out
+    assert "interrupted; the same command continues: stopped" in result.out
     assert list(shards(Path("stopped"))) == ["shard-00000.npz"]
 
 
-def test_killed_before_the_manifest_was_there_it_starts_again(complete_run, vq, tmp_path):
+def test_killed_before_the_manifest_was_written_it_starts_again(complete_run, vq, tmp_path):
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens" / ".manifest.json.tmp").write_text("{")
     assert vq("encode", complete_run.path, "test", "-o", "tokens").code == 0
@@ -190,7 +192,7 @@ def test_a_folder_of_something_else_is_refused(arguments, expected, tokens, comp
     assert shards(tokens) == before
 
 
-def test_another_models_indices_are_refused_unless_asked_for(tokens, copied_run, vq, tmp_path):
+def test_another_models_indices_are_refused_without_force(tokens, copied_run, vq, tmp_path):
     (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
     going_on = vq("encode", copied_run.path, "test", "-o", tokens, *SIZES)
     assert going_on.code == 2
@@ -212,8 +214,8 @@ def test_a_folder_with_other_files_is_left_alone(complete_run, vq, tmp_path):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of pictures of several kinds and sizes, one of them broken."""
+def image_folder(tmp_path):
+    """A folder of images of several formats and sizes, one of them broken."""
     folder = tmp_path / "pictures"
     (folder / "deep" / "er").mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -228,13 +230,13 @@ def pictures(tmp_path):
     return folder
 
 
-def test_a_folder_of_pictures_to_indices_and_back_under_its_names(
-    pictures, complete_run, vq, tmp_path
+def test_a_folder_of_images_to_indices_and_back_under_its_names(
+    image_folder, complete_run, vq, tmp_path
 ):
     result = vq(
         "encode",
         complete_run.path,
-        pictures,
+        image_folder,
         "-o",
         "tokens",
         "--workers",
@@ -262,18 +264,18 @@ def test_a_folder_of_pictures_to_indices_and_back_under_its_names(
     )
 
 
-def test_a_changed_folder_is_another_input(pictures, complete_run, vq):
-    command = ("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0)
+def test_a_changed_folder_is_another_input(image_folder, complete_run, vq):
+    command = ("encode", complete_run.path, image_folder, "-o", "tokens", "--workers", 0)
     assert vq(*command).code == 0
-    Image.new("L", (9, 9)).save(pictures / "new.png")
+    Image.new("L", (9, 9)).save(image_folder / "new.png")
     result = vq(*command)
     assert result.code == 2
     assert "it holds those of another input" in result.err
 
 
-def test_names_that_differ_in_their_endings_alone_keep_them(pictures, complete_run, vq, tmp_path):
-    (pictures / "a.bmp").write_bytes((pictures / "deep" / "er" / "b.bmp").read_bytes())
-    assert vq("encode", complete_run.path, pictures, "-o", "tokens", "--workers", 0).code == 0
+def test_names_that_differ_only_in_their_suffix_keep_it(image_folder, complete_run, vq, tmp_path):
+    (image_folder / "a.bmp").write_bytes((image_folder / "deep" / "er" / "b.bmp").read_bytes())
+    assert vq("encode", complete_run.path, image_folder, "-o", "tokens", "--workers", 0).code == 0
     assert vq("decode", complete_run.path, "tokens", "-o", "out").code == 0
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
         "a.bmp.png",
@@ -304,14 +306,12 @@ def test_one_file_of_indices_is_enough(complete_run, vq, tmp_path):
         (np.full((2, 4, 4), -1), 2, "indices from 0 to 15, found -1 in row 0"),
         (np.zeros((2, 4, 5), int), 2, "indices of shape (N, 4, 4) for this model, found (2, 4, 5)"),
         (np.zeros((4, 4), int), 2, "indices of shape (N, 4, 4) for this model, found (4, 4)"),
-        (np.zeros((2, 4, 4)), 2, "whole numbers, found float64"),
+        (np.zeros((2, 4, 4)), 2, "integers, found float64"),
         (b"no array", 1, "damaged or not a file of indices"),
         (None, 2, "a folder that vq encode wrote"),
     ],
 )
-def test_what_is_no_index_of_this_model_is_refused(
-    indices, code, expected, complete_run, vq, tmp_path
-):
+def test_an_invalid_index_is_refused(indices, code, expected, complete_run, vq, tmp_path):
     if isinstance(indices, bytes):
         (tmp_path / "i.npy").write_bytes(indices)
     elif indices is not None:
@@ -341,12 +341,12 @@ def test_a_manifest_cannot_lead_out_of_its_folder(name, tokens, complete_run, vq
     manifest.write(tokens)
     result = vq("decode", complete_run.path, tokens, "-o", "out")
     assert result.code == 1
-    assert f"{name!r} names no file in the folder" in result.err
+    assert f"{name!r} is not a file in the folder" in result.err
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("count", [99, 101])
-def test_a_shard_with_other_rows_than_the_manifest_says_is_refused(
+def test_a_shard_whose_rows_differ_from_the_manifest_is_refused(
     count, tokens, complete_run, vq, tmp_path
 ):
     np.savez(tokens / "shard-00001.npz", indices=np.zeros((count, 4, 4), np.uint8))
@@ -364,17 +364,17 @@ def test_a_shard_with_other_rows_than_the_manifest_says_is_refused(
 def test_a_place_without_a_name_is_refused(new, path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(SettingError, match=r"expected the name of something new.*as in \./NAME"),
+        pytest.raises(SettingError, match=r"expected a path that ends in a name.*as in \./NAME"),
         new(Path(path)),
     ):
         raise AssertionError
 
 
-def test_nothing_is_written_over(tokens, complete_run, vq, tmp_path):
+def test_nothing_is_overwritten(tokens, complete_run, vq, tmp_path):
     (tmp_path / "out.npy").write_text("mine")
     result = vq("decode", complete_run.path, tokens, "-o", "out.npy")
     assert result.code == 2
-    assert "a place where nothing is yet, found a file" in result.err
+    assert "a path where nothing exists yet, found a file" in result.err
     assert (tmp_path / "out.npy").read_text() == "mine"
 
 
@@ -392,10 +392,10 @@ def test_models_of_vectors_take_and_give_arrays(train, vq, tmp_path):
 @pytest.mark.parametrize(
     ("name", "hint"), [("tset", "; did you mean 'test'?"), ("faces", "nothing is there")]
 )
-def test_an_input_that_is_not_there(name, hint, complete_run, vq, tmp_path):
+def test_a_missing_input(name, hint, complete_run, vq, tmp_path):
     result = vq("encode", complete_run.path, name, "-o", "tokens")
     assert result.code == 2
-    assert f"PATH = '{name}': expected a folder of pictures" in result.err
+    assert f"PATH = '{name}': expected a folder of images" in result.err
     assert result.err.rstrip().endswith(hint)
     assert list(tmp_path.iterdir()) == []
 
@@ -422,7 +422,7 @@ def test_latents_that_are_not_finite_are_named(complete_run, vq, tmp_path, monke
     )
     result = vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES)
     assert result.code == 1
-    assert "5: the encoder's output is NaN or inf" in result.err
+    assert "5: the encoder gives NaN or inf" in result.err
     assert shards(tmp_path / "tokens") == {}
 
 
@@ -437,6 +437,6 @@ def test_latents_that_are_not_finite_are_named(complete_run, vq, tmp_path, monke
         (2**32 + 1, "int64"),
     ],
 )
-def test_the_smallest_type_that_holds_every_index(codes, expected):
+def test_the_smallest_dtype_for_every_index(codes, expected):
     assert smallest_dtype(codes) == expected
     assert np.array(codes - 1).astype(expected) == codes - 1

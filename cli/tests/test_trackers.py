@@ -1,4 +1,4 @@
-"""Figures beside metrics.jsonl: TensorBoard, and what is said of trackers that are not there."""
+"""Metrics beyond metrics.jsonl: TensorBoard, W&B, and errors for missing trackers."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ import pytest
 from accelerate.tracking import TensorBoardTracker
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from vq.training import trackers
+from vq.training.callbacks import trackers
 
 
 def events(run):
@@ -68,7 +68,7 @@ def test_a_tracker_that_is_not_installed(vq, monkeypatch):
 
 
 def test_wandb_is_given_the_config_and_every_line(train, monkeypatch):
-    """A stand-in for its package, which wants an account: what it is asked to do is what counts."""
+    """With a stand-in for its package, which needs an account; the calls are compared."""
     calls = []
 
     class Wandb:
@@ -91,7 +91,6 @@ def test_wandb_is_given_the_config_and_every_line(train, monkeypatch):
             calls.append(("finish", None))
 
     monkeypatch.setitem(sys.modules, "wandb", Wandb)
-    monkeypatch.setattr(trackers, "check_trackers", lambda names: None)
     monkeypatch.setattr("vq.training.launch.check_trackers", lambda names: None)
     run = train("--set", "trackers=[wandb]", "--max-steps", 8)
     kinds = [kind for kind, _ in calls]

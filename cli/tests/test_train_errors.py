@@ -1,6 +1,7 @@
-"""Wrong input ends with one message that names setting, value, expectation and fix, the right exit code, and no trace.
+"""Wrong input ends with one message, which names the fix, with its exit code, and with no trace.
 
-An exception that main() does not turn into an exit code is a traceback to a user; here it fails the test.
+An exception that main() does not turn into an exit code would be a traceback; here it fails the
+test.
 """
 
 import pytest
@@ -8,102 +9,212 @@ import pytest
 ERRORS = {
     # -- names
     "unknown manifold": (
-        ("--manifold", "poincar"), 3,
-        "manifold = 'poincar': no plugin provides it; did you mean 'poincare'?; known: euclidean, lorentz",
+        ("--manifold", "poincar"),
+        3,
+        "manifold = 'poincar': no plugin provides it; did you mean 'poincare'?; "
+        "known: euclidean, lorentz",
     ),
     "unknown inner quantizer": (
-        ("--quantizer", "grouped", "--set", "quantizer.inner.name=emma"), 3,
+        ("--quantizer", "grouped", "--set", "quantizer.inner.name=emma"),
+        3,
         "quantizer.inner = 'emma': no plugin provides it; did you mean 'ema'?",
     ),
     "unknown regularizer": (("--regularizer", "homologie"), 3, "did you mean 'homology'?"),
-    "unknown data set": (("--dataset", "cifar"), 3, "dataset = 'cifar': ", "did you mean 'cifar10'?"),
-    "no near miss": (("--backbone", "xyz"), 3, "backbone = 'xyz': no plugin provides it; known: conv, hierarchical,"),
-    "unknown option": (("--manifol", "x"), 2, "--manifol: no such option or argument; did you mean '--manifold'?"),
-    "argument without an option": (("poincare",), 2, "poincare: no such option or argument; see vq train --help"),
-    "unknown setting": (("--set", "quantiser.x=1"), 2, "quantiser.x: unknown setting; did you mean 'quantizer'?"),
+    "unknown data set": (
+        ("--dataset", "cifar"),
+        3,
+        "dataset = 'cifar': ",
+        "did you mean 'cifar10'?",
+    ),
+    "no near miss": (
+        ("--backbone", "xyz"),
+        3,
+        "backbone = 'xyz': no plugin provides it; known: conv, hierarchical,",
+    ),
+    "unknown option": (
+        ("--manifol", "x"),
+        2,
+        "--manifol: no such option or argument; did you mean '--manifold'?",
+    ),
+    "argument without an option": (
+        ("poincare",),
+        2,
+        "poincare: no such option or argument; see vq train --help",
+    ),
+    "unknown setting": (
+        ("--set", "quantiser.x=1"),
+        2,
+        "quantiser.x: unknown setting; did you mean 'quantizer'?",
+    ),
     "unknown component option": (
-        ("--quantizer", "ema", "--set", "quantizer.dekay=0.5"), 2,
+        ("--quantizer", "ema", "--set", "quantizer.dekay=0.5"),
+        2,
         "quantizer.dekay: unknown setting; did you mean 'decay'?",
     ),
     "unknown option of a regularizer": (
-        ("--set", "regularizers.entropy.wait=1"), 2,
+        ("--set", "regularizers.entropy.wait=1"),
+        2,
         "regularizers.entropy.wait: unknown setting; did you mean 'weight'?",
     ),
-    "option of one without any": (("--set", "manifold.c=1"), 2, "manifold.c: manifold 'euclidean' has no options"),
+    "option of one without any": (
+        ("--set", "manifold.c=1"),
+        2,
+        "manifold.c: manifold 'euclidean' has no options",
+    ),
     # -- values
     "value out of range": (
-        ("--manifold", "poincare", "--set", "manifold.curvature=-1"), 2,
+        ("--manifold", "poincare", "--set", "manifold.curvature=-1"),
+        2,
         "manifold.curvature = -1: expected greater than 0 (default 1.0)",
     ),
     "value out of range, nested": (
-        ("--quantizer", "grouped", "--set", "quantizer.inner={name: ema, decay: 1.5}"), 2,
+        ("--quantizer", "grouped", "--set", "quantizer.inner={name: ema, decay: 1.5}"),
+        2,
         "quantizer.inner.decay = 1.5: expected less than 1 (default 0.99)",
     ),
-    "value of a wrong type": (("--set", "optimizer.lr=fast"), 2, "optimizer.lr = 'fast': expected a valid number"),
-    "no choice": (("--precision", "fp8"), 2, "precision = 'fp8': expected 'no', 'bf16' or 'fp16' (default 'no')"),
+    "value of a wrong type": (
+        ("--set", "optimizer.lr=fast"),
+        2,
+        "optimizer.lr = 'fast': expected a valid number",
+    ),
+    "no choice": (
+        ("--precision", "fp8"),
+        2,
+        "precision = 'fp8': expected 'no', 'bf16' or 'fp16' (default 'no')",
+    ),
     "a number for a component": (("--set", "quantizer=5"), 2, "quantizer = 5: expected "),
-    "a number over a component": (("--quantizer", "ema", "--set", "quantizer=5"), 2, "quantizer = 5: expected "),
+    "a number over a component": (
+        ("--quantizer", "ema", "--set", "quantizer=5"),
+        2,
+        "quantizer = 5: expected ",
+    ),
     "nothing": (("--set", "dim=0"), 2, "dim = 0: expected greater than 0 (default "),
     "null": (("--set", "dim=null"), 2, "dim = None: expected a valid integer"),
-    "too large a seed": (("--seed", 2**63), 2, "seed = 9223372036854775808: expected less than 4294967296"),
+    "too large a seed": (
+        ("--seed", 2**63),
+        2,
+        "seed = 9223372036854775808: expected less than 4294967296",
+    ),
     "negative seed": (("--seed", -1), 2, "seed = -1: expected greater than or equal to 0"),
-    "options of a plain setting": (("--set", "dim.x=5"), 2, "dim = {'x': 5}: expected a valid integer"),
-    "regularizers are a number": (("--set", "regularizers=5"), 2, "regularizers = 5: expected a valid dictionary"),
-    "a number among regularizers": (("--set", "regularizers=[1]"), 2, "regularizers = 1: expected the name of one"),
-    "plugin files are a number": (("--set", "plugin_files=5"), 2, "plugin_files = 5: expected a list of files"),
-    "plugin files are text": (("--set", "plugin_files=abc"), 2, "plugin_files = 'abc': expected a list of files"),
+    "options of a plain setting": (
+        ("--set", "dim.x=5"),
+        2,
+        "dim = {'x': 5}: expected a valid integer",
+    ),
+    "regularizers are a number": (
+        ("--set", "regularizers=5"),
+        2,
+        "regularizers = 5: expected a list of names, or a mapping from names to options",
+    ),
+    "a number among regularizers": (
+        ("--set", "regularizers=[1]"),
+        2,
+        "regularizers = 1: expected the name of one",
+    ),
+    "plugin files are a number": (
+        ("--set", "plugin_files=5"),
+        2,
+        "plugin_files = 5: expected a list of files",
+    ),
+    "plugin files are text": (
+        ("--set", "plugin_files=abc"),
+        2,
+        "plugin_files = 'abc': expected a list of files",
+    ),
     "two at once": (("--dim", 0, "--epochs", 0), 2, "epochs = 0: expected greater than 0"),
     "no number for an option": (("--lr", "fast"), 2, "'fast' is not a valid float"),
-    "set without a value": (("--set", "dim"), 2, "--set dim: expected key=value, as in --set quantizer.commitment_w"),
+    "set without a value": (
+        ("--set", "dim"),
+        2,
+        "--set dim: expected key=value, as in --set quantizer.commitment_w",
+    ),
     "set without a key": (("--set", "=5"), 2, "--set =5: expected key=value"),
-    "dotted without a value": (("--quantizer.decay",), 2, "--quantizer.decay: expected a value after it"),
-    "value that is no YAML": (("--set", "dim=[1"), 2, "value '[1': cannot be read; quote it"),
+    "dotted without a value": (
+        ("--quantizer.decay",),
+        2,
+        "--quantizer.decay: expected a value after it",
+    ),
+    "value that is no YAML": (("--set", "dim=[1"), 2, "value '[1': not valid YAML; quote it"),
     # -- what does not go together
     "groups that do not divide dim": (
-        ("--quantizer", "grouped", "--set", "quantizer.groups=3", "--dim", 16), 2,
+        ("--quantizer", "grouped", "--set", "quantizer.groups=3", "--dim", 16),
+        2,
         "quantizer.groups = 3: expected a divisor of dim = 16; choose one of 1, 2, 4, 8, 16",
     ),
     "inner groups that do not divide dim": (
-        ("--quantizer", "residual", "--set", "quantizer.inner={name: grouped, groups: 5}", "--dim", 16), 2,
+        (
+            "--quantizer",
+            "residual",
+            "--set",
+            "quantizer.inner={name: grouped, groups: 5}",
+            "--dim",
+            16,
+        ),
+        2,
         "quantizer.inner.groups = 5: expected a divisor of dim = 16",
     ),
-    "pictures that cannot be halved so often": (
-        ("--set", "backbone.downsamplings=4"), 2,
+    "images too small for that many downsamplings": (
+        ("--set", "backbone.downsamplings=4"),
+        2,
         "backbone.downsamplings = 4: expected sides 8 x 8 divisible by 16; lower it",
     ),
     "vectors for convolutions": (
-        ("--dataset", "trees", "--set", "dataset.depth=3"), 2,
-        "backbone = 'conv': expected pictures, found samples of shape (7,); set backbone to mlp",
+        ("--dataset", "trees", "--set", "dataset.depth=3"),
+        2,
+        "backbone = 'conv': expected images, found samples of shape (7,); set backbone to mlp",
     ),
     "codes as points with a flat optimizer": (
-        ("--manifold", "poincare", "--set", "manifold.codes=riemannian"), 2,
+        ("--manifold", "poincare", "--set", "manifold.codes=riemannian"),
+        2,
         "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found adamw",
     ),
     # -- the machine
     "no such device": (("--device", "cuda:99"), 2, "device = 'cuda:99': expected one of auto, cpu"),
-    "no device at all": (("--device", "toaster"), 2, "device = 'toaster': expected one of auto, cpu"),
+    "no device at all": (
+        ("--device", "toaster"),
+        2,
+        "device = 'toaster': expected one of auto, cpu",
+    ),
     "half precision on a CPU": (
-        ("--device", "cpu", "--precision", "fp16"), 2, "precision = 'fp16': expected no or bf16 on a CPU",
+        ("--device", "cpu", "--precision", "fp16"),
+        2,
+        "precision = 'fp16': expected no or bf16 on a CPU",
     ),
     # -- data
-    "missing folder of pictures": (
-        ("--dataset", "image-folder", "--set", "dataset.root=/no/such/folder"), 2,
-        "dataset.root = '/no/such/folder': expected a folder of pictures, but it does not exist; name another",
+    "missing folder of images": (
+        ("--dataset", "image-folder", "--set", "dataset.root=/no/such/folder"),
+        2,
+        "dataset.root = '/no/such/folder': expected a folder of images, but it does not exist; "
+        "name another",
     ),
     **{
         f"{name} is not downloaded": (
-            ("--dataset", name), 2,
+            ("--dataset", name),
+            2,
             "dataset.root = 'data': expected the folder that holds",
             "download it with --set dataset.download=true",
         )
         for name in ("mnist", "fashion-mnist", "cifar10", "celeba")
     },
     # -- files
-    "no config file": (("--config", "none.yaml"), 2, "none.yaml: cannot be read: No such file or directory"),
+    "no config file": (
+        ("--config", "none.yaml"),
+        2,
+        "none.yaml: cannot be read: No such file or directory",
+    ),
     "config is a folder": (("--config", "/"), 2, "/: cannot be read: Is a directory"),
-    "no plugin file": (("--plugin-file", "none.py"), 3, "none.py", "FileNotFoundError: no such plugin file"),
-    "no run to resume": (("--resume", "none"), 2, "run = 'none': expected a run folder with a config.yaml in it"),
-}  # fmt: skip
+    "no plugin file": (
+        ("--plugin-file", "none.py"),
+        3,
+        "none.py",
+        "FileNotFoundError: no such plugin file",
+    ),
+    "no run to resume": (
+        ("--resume", "none"),
+        2,
+        "run = 'none': expected a run folder with a config.yaml in it",
+    ),
+}
 FILES = {
     "not yaml": ("a.yaml", "seed: [1", "a.yaml: not valid yaml"),
     "not toml": ("a.toml", "seed = ", "a.toml: not valid toml"),
@@ -159,7 +270,7 @@ def test_wrong_config_files(vq, tmp_path, case, more):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_mistakes_are_told_together(vq):
+def test_two_mistakes_are_reported_together(vq):
     result = vq("train", "--dry-run", "--dim", 0, "--epochs", 0)
     assert result.err.count("expected greater than 0") == 2
 
@@ -204,7 +315,8 @@ class Infinite(Regularizer):
 @hookimpl
 def vq_regularizers():
     config = "vqcore.plugin.component_config:RegularizerConfig"
-    return [ComponentSpec(name="infinite", target=__name__ + ":Infinite", config=config, summary="a mistake")]
+    target = __name__ + ":Infinite"
+    return [ComponentSpec(name="infinite", target=target, config=config, summary="a mistake")]
 """
 
 
@@ -222,7 +334,7 @@ def test_a_loss_that_explodes_ends_the_run(train):
     )
     error = run.result.err
     assert "error: step 2: loss is nan, reconstruction is nan" in error
-    assert "the run cannot go on; lower --lr or grad_clip" in error
+    assert "the run cannot continue; lower --lr or grad_clip" in error
     assert is_one_message(error)
     assert run.json("status") == run.json("status") | {"status": "failed", "step": 2}
     assert run.steps == [1]
@@ -242,9 +354,9 @@ def test_the_term_that_is_no_number_is_named(train, resume, plugin_file):
         12,
     )
     run = train(*arguments, code=1)
-    assert "step 7: loss is inf, infinite is inf: the run cannot go on" in run.result.err
+    assert "step 7: loss is inf, infinite is inf: the run cannot continue" in run.result.err
     assert (
-        f"last good checkpoint: {run.checkpoint}, go on from it with: vq train --resume {run.path}"
+        f"last good checkpoint: {run.checkpoint}, resume from it with: vq train --resume {run.path}"
         in run.result.err
     )
     assert run.steps == [4]

@@ -1,4 +1,4 @@
-"""``python -m vq``: the command where a launcher wants a module, as in ``torchrun --nproc-per-node 8 -m vq train``."""
+"""``python -m vq``: the command as a module, as in ``torchrun --nproc-per-node 8 -m vq train``."""
 
 from vq.cli.app import main
 

@@ -1,24 +1,22 @@
-"""Signals as a flag that the loop reads between steps: the run saves and ends; a second Ctrl-C stops at once."""
+"""SIGINT and SIGTERM as a flag that a loop reads between steps; a second signal stops at once."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 
 class Interrupt:
-    """While entered, SIGINT and SIGTERM only set ``number``. Does nothing outside the main thread."""
+    """While entered, the first SIGINT or SIGTERM only sets ``number``.
+
+    A second one raises KeyboardInterrupt. Outside the main thread nothing changes.
+    """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._before: dict[int, Any] = {}
-
-    @property
-    def exit_code(self) -> int:
-        """128 + the signal's number: 130 for SIGINT, 143 for SIGTERM."""
-        return 128 + (self.number or 0)
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
@@ -26,12 +24,7 @@ class Interrupt:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -1,4 +1,4 @@
-"""Packages that only some commands need: asked for by name when they are used, with the extra that installs them."""
+"""Packages that only some features need, and the extras of vq-cli that install them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from vqcore.errors import UsageError
 
 
 def require(extra: str, wanted_by: str, *modules: str) -> None:
-    """Refuse to go on without the modules of an extra of vq-cli.
+    """Refuse to continue without the modules of an extra of vq-cli.
 
     Raises:
-        UsageError: naming the missing ones and how to install them.
+        UsageError: naming the missing modules and how to install them.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""The pipeline's own components: optimizers, backbones and data sets, registered like everybody's."""
+"""The components of ``vq``: optimizers, backbones and data sets, registered as any plugin's."""
 
 from __future__ import annotations
 
@@ -8,58 +8,40 @@ from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
 
+_BACKBONES = {
+    "conv": ("Conv", "strided convolutions (kernel 4) and residual blocks, for images"),
+    "hierarchical": ("Hierarchical", "convolutions with several levels of latents (VQ-VAE-2)"),
+    "patches": ("Patches", "no network: patches of an image are the latents (classical VQ)"),
+    "mlp": ("MLP", "fully connected layers, for vectors and small images"),
+}
+_OPTIMIZERS = {"adam": ("Adam", "Adam"), "adamw": ("AdamW", "Adam with decoupled weight decay")}
+
+
+def _spec(name: str, target: str, config: str, summary: str) -> ComponentSpec:
+    return ComponentSpec(name=name, target=target, config=config, summary=summary)
+
 
 @hookimpl
 def vq_optimizers() -> list[ComponentSpec]:
     """Adam and AdamW."""
+    config = "vq.training.optimizer_config"
     return [
-        ComponentSpec(
-            name="adam",
-            target="torch.optim:Adam",
-            config="vq.training.optimizer_config:AdamConfig",
-            summary="Adam",
-        ),
-        ComponentSpec(
-            name="adamw",
-            target="torch.optim:AdamW",
-            config="vq.training.optimizer_config:AdamWConfig",
-            summary="Adam with decoupled weight decay",
-        ),
+        _spec(name, f"torch.optim:{title}", f"{config}:{title}Config", summary)
+        for name, (title, summary) in _OPTIMIZERS.items()
     ]
 
 
 @hookimpl
 def vq_backbones() -> list[ComponentSpec]:
-    """Convolutions, fully connected layers, and no network at all."""
+    """Convolutions, fully connected layers, and patches without a network."""
+    room = "vq.models.backbones"
     return [
-        ComponentSpec(
-            name="conv",
-            target="vq.models.backbones.conv:Conv",
-            config="vq.models.backbones.backbone_config:ConvConfig",
-            summary="strided convolutions (kernel 4) and residual blocks, for pictures",
-        ),
-        ComponentSpec(
-            name="hierarchical",
-            target="vq.models.backbones.hierarchical:Hierarchical",
-            config="vq.models.backbones.backbone_config:HierarchicalConfig",
-            summary="convolutions with two or more levels of latents, each with codes of its own (VQ-VAE-2)",
-        ),
-        ComponentSpec(
-            name="patches",
-            target="vq.models.backbones.patches:Patches",
-            config="vq.models.backbones.backbone_config:PatchesConfig",
-            summary="no network: blocks of a picture are the latents (classical vector quantization)",
-        ),
-        ComponentSpec(
-            name="mlp",
-            target="vq.models.backbones.mlp:MLP",
-            config="vq.models.backbones.backbone_config:MLPConfig",
-            summary="fully connected layers, for vectors and small pictures",
-        ),
+        _spec(name, f"{room}.{name}:{title}", f"{room}.backbone_config:{title}Config", summary)
+        for name, (title, summary) in _BACKBONES.items()
     ]
 
 
 @hookimpl
 def vq_datasets() -> list[ComponentSpec]:
-    """scikit-learn's digits and photos, paper A's trees, and torchvision's sets."""
+    """The data sets of scikit-learn, torchvision and your own files, and generated trees."""
     return DATASETS

@@ -1,4 +1,4 @@
-"""No test of the data sets reaches the network, and all of them look at splits the same way."""
+"""Tests of data sets never reach the network, and read splits through one fixture."""
 
 import socket
 
@@ -8,7 +8,7 @@ import torch
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    """Every look-up of a host fails, as on a machine without a network."""
+    """Every host lookup fails, as on a machine without a network."""
 
     def refuse(*_args, **_kwargs):
         raise socket.gaierror(-3, "Temporary failure in name resolution")
@@ -18,7 +18,7 @@ def offline(monkeypatch):
 
 @pytest.fixture
 def served():
-    """All samples of a split, in its own order."""
+    """A function that gives all samples of a split in their order."""
 
     def collect(split, batch_size=7):
         order = torch.arange(len(split))

@@ -1,4 +1,4 @@
-"""NumPy's files as a data set: layouts, types, labels, and what cannot be used."""
+"""NumPy's files as a data set: layouts, dtypes, labels, and files that are refused."""
 
 import numpy as np
 import pytest
@@ -69,9 +69,9 @@ def test_a_part_of_one_array_is_held_out(tmp_path, served, form):
     )
 
 
-def test_a_file_of_one_array_is_mapped_and_not_read(tmp_path):
+def test_a_npy_file_is_memory_mapped(tmp_path):
     np.save(tmp_path / "a.npy", BYTES)
-    assert isinstance(source(tmp_path / "a.npy")._files["x"], np.memmap)
+    assert isinstance(source(tmp_path / "a.npy")._files["x"](), np.memmap)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_layouts(saved, served, array, layout, shape):
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f4"])
-def test_floats_of_any_range_are_served_in_ours(saved, served, kind):
+def test_floats_of_any_range_are_mapped_to_minus_one_to_one(saved, served, kind):
     rows = np.linspace(100, 900, 24).reshape(6, 4).astype(kind)
     arrays = source(saved(train=rows, test=rows[:2] + 50))
     assert arrays.shape == (4,)
@@ -110,7 +110,7 @@ def test_the_range_can_be_given(saved, served):
     assert sorted(both(arrays, served).flatten().tolist()) == [-0.5, 0, 0, 0.5]
 
 
-def test_truth_values_are_zeros_and_ones_with_cross_entropy(saved, served):
+def test_bool_is_served_as_zeros_and_ones_with_cross_entropy(saved, served):
     rows = RANDOM.random((8, 5)) < 0.5
     arrays = source(saved(train=rows, test=rows))
     assert (arrays.value_range, arrays.likelihood, arrays.stored_range) == (
@@ -181,7 +181,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_cannot_be_used_is_one_message(saved, case):
+def test_an_unusable_array_is_refused_in_one_message(saved, case):
     arrays, message = WRONG[case]
     with pytest.raises(SettingError, match=message) as caught:
         source(saved(**arrays)).split("train")
@@ -189,7 +189,7 @@ def test_what_cannot_be_used_is_one_message(saved, case):
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.npy", "a.csv"])
-def test_a_file_that_is_something_else_is_one_message(tmp_path, name):
+def test_a_file_of_another_kind_is_refused_in_one_message(tmp_path, name):
     (tmp_path / name).write_text("no array")
     with pytest.raises(
         SettingError, match=r"dataset\.root = .*(cannot be read|is no \.npy file, \.npz file)"
@@ -197,7 +197,7 @@ def test_a_file_that_is_something_else_is_one_message(tmp_path, name):
         source(tmp_path / name).split("train")
 
 
-def test_a_truncated_file_is_one_message(saved, tmp_path):
+def test_a_truncated_file_is_refused_in_one_message(saved, tmp_path):
     for file in (saved(x=BYTES), tmp_path / "b.npy"):
         np.save(tmp_path / "b.npy", BYTES)
         file.write_bytes(file.read_bytes()[:-100])
@@ -205,7 +205,7 @@ def test_a_truncated_file_is_one_message(saved, tmp_path):
             source(file).split("train")
 
 
-def test_a_missing_file_names_the_remedy(tmp_path):
+def test_a_missing_file_is_refused_with_the_fix(tmp_path):
     with pytest.raises(
         SettingError, match=r"nothing is there; name another with --set dataset\.root=PATH"
     ):
@@ -224,17 +224,17 @@ def test_vectors_are_not_augmented(saved, options, message):
         source(saved(x=BYTES.reshape(12, -1)), **options).shape  # noqa: B018
 
 
-def test_a_shift_beyond_the_picture_is_refused(saved):
+def test_a_shift_beyond_the_image_is_refused(saved):
     with pytest.raises(SettingError, match=r"dataset\.shift = 5: expected less than 5"):
         source(saved(x=BYTES), shift=5).shape  # noqa: B018
 
 
-def test_a_range_that_falls_is_refused():
+def test_a_descending_range_is_refused():
     with pytest.raises(SettingError, match="the smaller number first"):
         Arrays(range=(1.0, 0.0))
 
 
-def test_a_run_trains_on_them(train, saved, tmp_path):
+def test_a_run_trains_on_arrays(train, saved, tmp_path):
     saved(x=RANDOM.random((40, 8, 8)) * 50, y=np.arange(40) % 2)
     run = train(
         "--dataset",

@@ -1,4 +1,4 @@
-"""CelebA's folder in the true layout, small: aligned JPEGs of 178x218 and the list of the parts."""
+"""CelebA from a small folder in the true layout: JPEGs of 178x218 and the partition file."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ PARTS = [0, 0, 2, 1, 0, 2]
 
 @pytest.fixture
 def root(tmp_path):
-    """Face i is of grey 40 i, below and above 16 rows of red, which a middle square leaves out."""
+    """Face i is grey 40 i, with 16 rows of red above and below that a centre crop removes."""
     folder = tmp_path / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
     for index in range(len(PARTS)):
@@ -25,7 +25,7 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "faces"), [("train", [0, 1, 4]), ("test", [2, 5])])
-def test_splits_follow_the_partition_and_show_the_middle(root, served, name, faces):
+def test_splits_follow_the_partition_and_are_centre_cropped(root, served, name, faces):
     source = CelebA(root=str(root), image_size=16, workers=0)
     batch = served(source.split(name), 2)
     assert batch.shape == (len(faces), *source.shape) == (len(faces), 3, 16, 16)
@@ -33,7 +33,7 @@ def test_splits_follow_the_partition_and_show_the_middle(root, served, name, fac
     assert (batch - expected[:, None, None, None]).abs().max() < 0.03
 
 
-def test_a_missing_folder_is_named_with_the_remedy(tmp_path):
+def test_a_missing_folder_is_refused_with_the_fix(tmp_path):
     with pytest.raises(SettingError) as caught:
         CelebA(root=str(tmp_path / "no")).split("train")
     message = str(caught.value)
@@ -44,30 +44,30 @@ def test_a_missing_folder_is_named_with_the_remedy(tmp_path):
     assert "--set dataset.download=true" in message
 
 
-def test_missing_pictures_are_counted(root):
+def test_missing_images_are_counted(root):
     (root / "celeba" / "img_align_celeba" / "000005.jpg").unlink()
-    with pytest.raises(SettingError, match="1 of 3 pictures of the train part are missing"):
+    with pytest.raises(SettingError, match="1 of 3 images of the train split are missing"):
         CelebA(root=str(root)).split("train")
     assert len(CelebA(root=str(root)).split("test")) == 2
 
 
 @pytest.mark.parametrize("text", ["", "000001.jpg\n", "<html>Quota exceeded</html>\n"])
-def test_a_damaged_partition_is_one_message(root, text):
+def test_a_damaged_partition_is_refused_in_one_message(root, text):
     (root / "celeba" / "list_eval_partition.txt").write_text(text)
     with pytest.raises(SettingError, match="intact files of CelebA"):
         CelebA(root=str(root)).split("train")
 
 
-def test_download_leaves_files_that_are_there_alone(root):
+def test_download_does_not_touch_existing_files(root):
     assert len(CelebA(root=str(root), download=True).split("test")) == 2
 
 
-def test_a_failed_download_is_one_message(tmp_path):
+def test_a_failed_download_ends_in_one_message(tmp_path):
     with pytest.raises(RunError, match=r"CelebA could not be downloaded to dataset\.root"):
         CelebA(root=str(tmp_path), download=True).split("train")
 
 
-def test_a_broken_picture_is_named_when_it_is_read(root, served):
+def test_the_error_of_a_broken_image_names_it(root, served):
     file = root / "celeba" / "img_align_celeba" / "000003.jpg"
     file.write_bytes(file.read_bytes()[:600])
     with pytest.raises(RunError, match=r"^\S+000003\.jpg cannot be read: OSError: [^\n]*$"):

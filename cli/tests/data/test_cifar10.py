@@ -1,6 +1,7 @@
-"""CIFAR-10's files in the true layout, small. torchvision checks their MD5 sums before it reads the pickles.
+"""CIFAR-10 from small files in the true layout.
 
-The tests put the sums of the small files in place of the published ones, so that the check itself still runs.
+torchvision checks MD5 sums before it reads the pickles. The tests replace the published sums by
+those of the small files, so that the check itself still runs.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ def rows(seed, count=2):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A root with ``cifar-10-batches-py``: five training files of two pictures and a test file of three."""
+    """A ``cifar-10-batches-py``: five training files of two images and a test file of three."""
     base = tmp_path / "data" / "cifar-10-batches-py"
     base.mkdir(parents=True)
     sums = {}
@@ -57,12 +58,12 @@ def test_splits_are_the_published_files(folder, served):
         split = source.split(name)
         assert split.data.dtype == torch.uint8
         assert split.data.is_contiguous()
-        pictures = torch.from_numpy(values).view(-1, *source.shape)
-        torch.testing.assert_close(served(split, 4), pictures / 127.5 - 1)
+        images = torch.from_numpy(values).view(-1, *source.shape)
+        torch.testing.assert_close(served(split, 4), images / 127.5 - 1)
         assert split.labels.tolist() == {"train": [0, 1] * 5, "test": [0] * 3}[name]
 
 
-def test_download_unpacks_an_archive_that_is_there_already(folder, served, tmp_path, monkeypatch):
+def test_download_unpacks_an_existing_archive(folder, served, tmp_path, monkeypatch):
     root = tmp_path / "fresh"
     root.mkdir()
     archive = root / "cifar-10-python.tar.gz"
@@ -72,7 +73,7 @@ def test_download_unpacks_an_archive_that_is_there_already(folder, served, tmp_p
     assert served(Cifar10(root=str(root), download=True).split("test")).shape == (3, 3, 32, 32)
 
 
-def test_a_missing_file_is_named_with_the_remedy(folder):
+def test_a_missing_file_is_refused_with_the_fix(folder):
     (folder / "cifar-10-batches-py" / "data_batch_3").unlink()
     with pytest.raises(SettingError) as caught:
         Cifar10(root=str(folder)).split("train")
@@ -91,7 +92,7 @@ def test_a_changed_pickle_is_not_read(folder):
         Cifar10(root=str(folder)).split("test")
 
 
-def test_a_failed_download_is_one_message(tmp_path):
+def test_a_failed_download_ends_in_one_message(tmp_path):
     with pytest.raises(
         RunError, match=r"CIFAR-10 could not be downloaded to dataset\.root.*name resolution"
     ):

@@ -1,12 +1,12 @@
-"""The part-of tree: which nodes a picture shows, how near they are, and that pictures tell."""
+"""The part-of tree: the nodes that an image shows, their distances, and their appearance."""
 
 from itertools import pairwise
 
 import pytest
 import torch
 
+from vq.data.heap_tree import node_levels, tree_distance
 from vq.data.hierarchy import Hierarchy, draw_nodes, node_colours
-from vq.data.tree import levels_of, tree_distance
 from vq.data.trees import Trees, tree_bits
 
 
@@ -22,12 +22,12 @@ def test_distances_and_levels_are_those_of_the_tree(branching):
     nodes = torch.arange(60)
     distance = tree_distance(nodes.unsqueeze(1), nodes, branching)
     for i in range(60):
-        assert levels_of(nodes, branching)[i] == len(way_up(i, branching)) - 1
+        assert node_levels(nodes, branching)[i] == len(way_up(i, branching)) - 1
         for j in range(60):
             assert distance[i, j] == len(set(way_up(i, branching)) ^ set(way_up(j, branching)))
 
 
-def test_trees_and_their_bits_agree_on_distances():
+def test_trees_distances_are_those_of_their_bits():
     source, nodes = Trees(depth=5), torch.arange(31)
     bits = tree_bits(5)
     assert torch.equal(
@@ -35,27 +35,27 @@ def test_trees_and_their_bits_agree_on_distances():
     )
 
 
-def test_trees_classes_are_levels():
+def test_the_classes_of_trees_are_levels():
     source = Trees(depth=3, samples=9)
     assert source.split("test").labels.tolist() == [0, 1, 1, 2, 2, 2, 2]
     assert source.split("train").labels.tolist() == [0, 1, 1, 2, 2, 2, 2, 0, 1]
     assert source.describe()["classes"] == ["level 0", "level 1", "level 2"]
 
 
-def test_every_part_belongs_to_what_it_is_shown_in():
+def test_every_part_belongs_to_its_object():
     nodes = draw_nodes(1, 50, 4, 3)
     assert [level.shape for level in nodes] == [(50, 2**n, 2**n) for n in range(4)]
     for above, below in pairwise(nodes):
         assert torch.equal((below - 1) // 3, above.repeat_interleave(2, 1).repeat_interleave(2, 2))
     for level, shown in enumerate(nodes, 1):
-        assert (levels_of(shown, 3) == level).all()
-    assert len(nodes[-1].unique()) == 81  # every kind is shown somewhere
+        assert (node_levels(shown, 3) == level).all()
+    assert len(nodes[-1].unique()) == 81  # every kind occurs
 
 
 @pytest.mark.parametrize(
     ("options", "side"), [({}, 32), ({"depth": 2, "branching": 6, "cell": 5}, 10)]
 )
-def test_pictures_labels_and_nodes_fit_together(served, options, side):
+def test_images_labels_and_nodes_fit_together(served, options, side):
     source = Hierarchy(samples=40, **options)
     train, test = source.split("train"), source.split("test")
     assert (len(train), len(test)) == (40, 10)
@@ -66,7 +66,7 @@ def test_pictures_labels_and_nodes_fit_together(served, options, side):
     assert train.data.dtype == torch.uint8
 
 
-def test_pictures_are_the_same_every_time_and_others_in_the_test_split():
+def test_images_are_reproducible_and_differ_between_splits():
     first, again = (Hierarchy(samples=600).split("train") for _ in range(2))
     assert torch.equal(first.data, again.data)
     assert all(torch.equal(a, b) for a, b in zip(first.nodes, again.nodes, strict=True))
@@ -74,7 +74,7 @@ def test_pictures_are_the_same_every_time_and_others_in_the_test_split():
     assert not torch.equal(first.nodes[-1][:100], first.nodes[-1][512:612].clone())
 
 
-def test_colours_are_colours_and_differ():
+def test_the_colours_of_nodes_differ():
     colours = node_colours(3, 4)
     assert colours.shape == (85, 3)
     assert colours.min() >= 0
@@ -83,7 +83,7 @@ def test_colours_are_colours_and_differ():
 
 
 def test_cells_tell_their_node_and_near_nodes_look_alike():
-    """The mean cells of the deepest nodes are the nearest to new cells of these nodes, and as far apart as they are."""
+    """The nearest mean cell tells the node of a new cell; means are as far apart as nodes."""
     source = Hierarchy()
     cells = {}
     for name in ("train", "test"):

@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from vq.data import image_folder
+from vq.data.image_files import find_images, to_rgb, unreadable
 from vq.data.image_folder import ImageFolder
-from vq.data.pictures import find_pictures, to_rgb, unreadable
 from vqcore.errors import RunError, SettingError
 
 
 def fill(root, count=12, seed=0):
-    """Grey pictures of mixed sizes in nested folders; picture i has the grey 20 i. Written in any order."""
+    """Nested grey images of mixed sizes, written in random order; image i is grey 20 i."""
     numbers = list(range(count))
     random.Random(seed).shuffle(numbers)
     for number in numbers:
@@ -25,7 +25,7 @@ def fill(root, count=12, seed=0):
 
 
 def numbers(batch):
-    """Which pictures of ``fill`` a batch holds."""
+    """The numbers of the images of ``fill`` in a batch."""
     return ((batch[:, 0, 0, 0] + 1) * 127.5 / 20).round().long().tolist()
 
 
@@ -35,7 +35,7 @@ def source(root, **options):
     )
 
 
-def test_every_picture_is_in_one_split(tmp_path, served):
+def test_every_image_is_in_one_split(tmp_path, served):
     folder = source(fill(tmp_path))
     train, test = (served(folder.split(name)) for name in ("train", "test"))
     assert train.shape == (9, 3, 8, 8) == (9, *folder.shape)
@@ -43,7 +43,7 @@ def test_every_picture_is_in_one_split(tmp_path, served):
     assert sorted(numbers(train) + numbers(test)) == list(range(12))
 
 
-def test_the_split_depends_on_relative_paths_alone(tmp_path, served):
+def test_the_split_depends_on_relative_paths_only(tmp_path, served):
     here, there = fill(tmp_path / "here", seed=1), fill(tmp_path / "there" / "deep", seed=2)
     for name in ("train", "test"):
         assert numbers(served(source(here).split(name))) == numbers(
@@ -51,7 +51,7 @@ def test_the_split_depends_on_relative_paths_alone(tmp_path, served):
         )
 
 
-def test_worker_processes_serve_the_same_in_the_same_order(tmp_path):
+def test_workers_keep_the_order(tmp_path):
     fill(tmp_path)
     order = torch.tensor([8, 1, 5, 1, 0])
     alone, helped = (
@@ -89,7 +89,7 @@ def test_test_is_taken_before_val(tmp_path):
 
 @pytest.fixture
 def damaged(tmp_path):
-    """Twelve good pictures, and four bad: no picture, a JPEG and a PNG that are cut off, an empty file."""
+    """Twelve good images and four bad files: text, a truncated JPEG and PNG, an empty file."""
     fill(tmp_path)
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8))
     noise.save(tmp_path / "cut.jpg")
@@ -97,7 +97,7 @@ def damaged(tmp_path):
     for name in ("cut.jpg", "cut.png"):
         content = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[: len(content) // 2])
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.gif").touch()
     return tmp_path
 
@@ -105,7 +105,7 @@ def damaged(tmp_path):
 BAD = ["cut.jpg", "cut.png", "empty.gif", "text.jpg"]
 
 
-def test_what_a_run_recorded_is_not_looked_for_again(damaged, monkeypatch):
+def test_recorded_broken_images_are_not_decoded_again(damaged, monkeypatch):
     first = source(damaged)
     described = json.loads(json.dumps(first.describe()))
     monkeypatch.setattr(image_folder, "unreadable", lambda paths: pytest.fail("decoded again"))
@@ -115,15 +115,15 @@ def test_what_a_run_recorded_is_not_looked_for_again(damaged, monkeypatch):
     assert again.describe() == first.describe()
 
 
-def test_another_number_of_pictures_is_looked_through(damaged):
+def test_a_changed_number_of_images_is_decoded_again(damaged):
     described = source(damaged).describe()
-    (damaged / "more.png").write_text("no picture")
+    (damaged / "more.png").write_text("no image")
     changed = source(damaged)
     changed.restore(described)
     assert sorted(changed.describe()["skipped"]) == sorted([*BAD, "more.png"])
 
 
-def test_broken_pictures_are_left_out_counted_and_listed(damaged, served, caplog):
+def test_broken_images_are_skipped_counted_and_listed(damaged, served, caplog):
     folder = source(damaged)
     with caplog.at_level(logging.WARNING):
         train, test = (served(folder.split(name)) for name in ("train", "test"))
@@ -131,11 +131,11 @@ def test_broken_pictures_are_left_out_counted_and_listed(damaged, served, caplog
     assert sorted(folder.describe()["skipped"]) == BAD
     assert len(caplog.records) == 1
     message = caplog.records[0].getMessage()
-    assert "4 of 16 pictures cannot be read" in message
+    assert "4 of 16 images cannot be read" in message
     assert all(name in message for name in BAD)
 
 
-def test_a_broken_picture_moves_no_other_between_the_splits(tmp_path, served):
+def test_a_broken_image_moves_no_other_between_the_splits(tmp_path, served):
     fill(tmp_path)
     before = {name: numbers(served(source(tmp_path).split(name))) for name in ("train", "test")}
     victim = tmp_path / "1" / "04.png"
@@ -151,21 +151,21 @@ def test_what_is_skipped_is_recorded_with_the_reason(damaged):
     good = 16 - 4
     assert recorded["pictures"]["train"] + recorded["pictures"]["test"] == good
     assert recorded["pictures"]["skipped"] == 4
-    assert recorded["skipped"]["empty.gif"] == "not a picture of a known kind"
+    assert recorded["skipped"]["empty.gif"] == "not an image of a known format"
 
 
-def test_a_long_list_of_broken_pictures_is_cut_on_the_terminal_alone(tmp_path, caplog):
+def test_a_long_list_of_broken_images_is_cut_in_the_log_only(tmp_path, caplog):
     fill(tmp_path)
     for number in range(50):
         (tmp_path / f"bad{number}.png").touch()
     with caplog.at_level(logging.WARNING):
         recorded = source(tmp_path).describe()
     assert len(recorded["skipped"]) == 50
-    assert caplog.text.count("not a picture") == 20
+    assert caplog.text.count("not an image") == 20
     assert "and 30 more" in caplog.text
 
 
-def test_a_held_out_part_of_broken_pictures_alone_is_chosen_anew(tmp_path, served):
+def test_a_held_out_part_of_broken_images_only_is_partitioned_again(tmp_path, served):
     fill(tmp_path, 4)
     for path in source(tmp_path, held_out=0.01).files["test"]:
         path.write_bytes(b"")
@@ -176,11 +176,11 @@ def test_a_held_out_part_of_broken_pictures_alone_is_chosen_anew(tmp_path, serve
     )
 
 
-def test_one_readable_picture_is_too_few(tmp_path):
+def test_one_readable_image_is_too_few(tmp_path):
     fill(tmp_path, 3)
-    for path in find_pictures(tmp_path)[:2]:
+    for path in find_images(tmp_path)[:2]:
         path.write_bytes(b"")
-    with pytest.raises(SettingError, match="readable pictures to"):
+    with pytest.raises(SettingError, match="readable images to"):
         source(tmp_path).split("train")
 
 
@@ -193,7 +193,7 @@ def test_classes_are_the_topmost_folders(tmp_path, served):
         assert split.labels.dtype == torch.int64
 
 
-def test_classes_below_train_and_test_are_numbered_alike(tmp_path):
+def test_both_splits_number_classes_alike(tmp_path):
     for part, names in (("train", "acd"), ("test", "ad")):
         for name in names:
             fill(tmp_path / part / name, 2)
@@ -204,7 +204,7 @@ def test_classes_below_train_and_test_are_numbered_alike(tmp_path):
 
 
 @pytest.mark.parametrize("extra", ["beside.png", None])
-def test_pictures_without_class_folders_have_no_labels(tmp_path, extra):
+def test_images_without_class_folders_have_no_labels(tmp_path, extra):
     fill(tmp_path / "all", 4)
     if extra:
         fill(tmp_path / "others", 4)
@@ -214,7 +214,7 @@ def test_pictures_without_class_folders_have_no_labels(tmp_path, extra):
     assert "classes" not in folder.describe()
 
 
-def test_strict_refuses_broken_pictures(damaged):
+def test_strict_refuses_broken_images(damaged):
     with pytest.raises(SettingError) as caught:
         source(damaged, strict=True).split("train")
     message = str(caught.value)
@@ -224,46 +224,46 @@ def test_strict_refuses_broken_pictures(damaged):
     assert "dataset.strict=false" in message
 
 
-def test_strict_accepts_a_sound_folder(tmp_path):
+def test_strict_accepts_a_folder_without_broken_images(tmp_path):
     assert len(source(fill(tmp_path), strict=True).split("train")) == 9
 
 
-def test_a_picture_that_vanishes_is_one_message(tmp_path, served):
+def test_an_image_that_vanishes_ends_in_one_message(tmp_path, served):
     split = source(fill(tmp_path), workers=1).split("train")
-    for path in find_pictures(tmp_path):
+    for path in find_images(tmp_path):
         path.unlink()
     with pytest.raises(RunError, match=r"^\S+\.png cannot be read: FileNotFoundError: [^\n]*$"):
         served(split)
 
 
-def test_a_missing_folder_is_one_message(tmp_path):
+def test_a_missing_folder_is_refused_in_one_message(tmp_path):
     with pytest.raises(SettingError) as caught:
         source(tmp_path / "no").split("train")
     assert str(caught.value).startswith(
-        f"dataset.root = {str(tmp_path / 'no')!r}: expected a folder of pictures"
+        f"dataset.root = {str(tmp_path / 'no')!r}: expected a folder of images"
     )
     assert "--set dataset.root=" in str(caught.value)
     (tmp_path / "file").touch()
-    with pytest.raises(SettingError, match="a folder of pictures, but it is a file; name another"):
+    with pytest.raises(SettingError, match="a folder of images, but it is a file; name another"):
         source(tmp_path / "file").split("train")
 
 
 @pytest.mark.parametrize(
     "names", [[], ["notes.txt"], ["only.png"], [".hidden.png", ".also/a.png", "one.png"]]
 )
-def test_too_few_pictures_are_one_message(tmp_path, names):
+def test_too_few_images_are_refused_in_one_message(tmp_path, names):
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (9, 9)).save(tmp_path / name, format="png")
-    with pytest.raises(SettingError, match=r"dataset\.root = .*2 or more pictures .*png"):
+    with pytest.raises(SettingError, match=r"dataset\.root = .*2 or more images .*png"):
         source(tmp_path).split("train")
 
 
-def test_a_split_of_broken_pictures_alone_is_one_message(tmp_path):
+def test_a_split_of_broken_images_only_is_refused_in_one_message(tmp_path):
     fill(tmp_path / "train", 3)
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "a.png").touch()
-    with pytest.raises(SettingError, match="readable pictures to test with, but all 1 are broken"):
+    with pytest.raises(SettingError, match="readable images to test with, but all 1 are broken"):
         source(tmp_path).split("train")
 
 
@@ -273,10 +273,10 @@ def test_linked_folders_are_followed_once(tmp_path):
     inside.mkdir()
     (inside / "link").symlink_to(tmp_path / "real", target_is_directory=True)
     (inside / "loop").symlink_to(inside, target_is_directory=True)
-    assert sorted(path.stem for path in find_pictures(inside)) == ["00", "01", "02", "03"]
+    assert sorted(path.stem for path in find_images(inside)) == ["00", "01", "02", "03"]
 
 
-def test_the_middle_square_is_shown(tmp_path, served):
+def test_images_are_centre_cropped(tmp_path, served):
     for name in ("a", "b"):
         wide = Image.new("RGB", (60, 20), (255, 0, 0))
         wide.paste((0, 255, 0), (20, 0, 40, 20))
@@ -285,7 +285,7 @@ def test_the_middle_square_is_shown(tmp_path, served):
     assert (batch == torch.tensor([-1.0, 1.0, -1.0])[:, None, None]).all()
 
 
-def test_a_picture_of_extreme_shape_is_served(tmp_path, served):
+def test_an_image_of_extreme_shape_is_served(tmp_path, served):
     for name in ("a", "b"):
         Image.new("L", (20000, 1), 255).save(tmp_path / f"{name}.png")
     assert (served(source(tmp_path).split("train")) == 1).all()
@@ -321,7 +321,7 @@ def test_every_mode_becomes_rgb(tmp_path, image, colour):
     assert converted.getcolors() == [(36, colour)]
 
 
-def test_pictures_stand_upright(tmp_path):
+def test_images_are_rotated_as_exif_says(tmp_path):
     turned = Image.new("RGB", (8, 4))
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -330,11 +330,11 @@ def test_pictures_stand_upright(tmp_path):
         assert to_rgb(read).size == (4, 8)
 
 
-def test_a_truncated_end_is_found(tmp_path):
-    picture = Image.fromarray(
+def test_a_truncated_file_is_unreadable(tmp_path):
+    image = Image.fromarray(
         np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     )
     good, bad = tmp_path / "good.jpg", tmp_path / "bad.jpg"
-    picture.save(good)
+    image.save(good)
     bad.write_bytes(good.read_bytes()[:-100])
     assert list(unreadable([good, bad])) == [bad]

@@ -1,4 +1,4 @@
-"""MNIST's files in the true idx format, small."""
+"""MNIST from small files in the true idx format."""
 
 import gzip
 import hashlib
@@ -15,13 +15,13 @@ SOURCES = [(Mnist, "MNIST"), (FashionMnist, "FashionMNIST")]
 
 
 def idx(values):
-    """Bytes of the idx format: type 8 (bytes), rank, sizes big end first, values."""
+    """Bytes of the idx format: type 8 (bytes), rank, big-endian sizes, values."""
     return struct.pack(f">HBB{values.dim()}I", 0, 8, values.dim(), *values.shape) + bytes(
         values.flatten().tolist()
     )
 
 
-def pictures(seed, count, side=28):
+def images(seed, count, side=28):
     return torch.randint(
         256, (count, side, side), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
     )
@@ -31,7 +31,7 @@ def contents(side=28):
     """The four files by name."""
     files = {}
     for seed, (part, count) in enumerate([("train", 6), ("t10k", 3)]):
-        files[f"{part}-images-idx3-ubyte"] = idx(pictures(seed, count, side))
+        files[f"{part}-images-idx3-ubyte"] = idx(images(seed, count, side))
         files[f"{part}-labels-idx1-ubyte"] = idx(torch.arange(count, dtype=torch.uint8))
     return files
 
@@ -51,7 +51,7 @@ def test_splits_are_the_published_files(tmp_path, served, source, folder):
     for seed, (name, count) in enumerate([("train", 6), ("test", 3)]):
         split = mnist.split(name)
         assert split.data.dtype == torch.uint8
-        torch.testing.assert_close(served(split, 2), pictures(seed, count).unsqueeze(1) / 127.5 - 1)
+        torch.testing.assert_close(served(split, 2), images(seed, count).unsqueeze(1) / 127.5 - 1)
         assert split.labels.tolist() == list(range(count))
         assert split.labels.dtype == torch.int64
     assert len(mnist.classes) == 10
@@ -63,12 +63,12 @@ def test_pad_adds_background_on_every_side(tmp_path, served):
     mnist = Mnist(root=str(tmp_path), pad=2)
     batch = served(mnist.split("test"))
     assert batch.shape[1:] == mnist.shape == (1, 32, 32)
-    torch.testing.assert_close(batch[:, :, 2:-2, 2:-2], pictures(1, 3).unsqueeze(1) / 127.5 - 1)
+    torch.testing.assert_close(batch[:, :, 2:-2, 2:-2], images(1, 3).unsqueeze(1) / 127.5 - 1)
     for edge in (batch[..., :2], batch[..., -2:], batch[..., :2, :], batch[..., -2:, :]):
         assert (edge == -1).all()
 
 
-def test_download_unpacks_archives_that_are_there_already(tmp_path, served, monkeypatch):
+def test_download_unpacks_existing_archives(tmp_path, served, monkeypatch):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     sums = []
@@ -81,7 +81,7 @@ def test_download_unpacks_archives_that_are_there_already(tmp_path, served, monk
 
 
 @pytest.mark.parametrize(("source", "folder"), SOURCES)
-def test_missing_files_are_named_with_the_remedy(tmp_path, source, folder):
+def test_missing_files_are_refused_with_the_fix(tmp_path, source, folder):
     raw = write(tmp_path, folder)
     (raw / "t10k-images-idx3-ubyte").unlink()
     with pytest.raises(SettingError) as caught:
@@ -94,21 +94,21 @@ def test_missing_files_are_named_with_the_remedy(tmp_path, source, folder):
     assert "--set dataset.download=true" in message
 
 
-def test_a_failed_download_is_one_message(tmp_path):
+def test_a_failed_download_ends_in_one_message(tmp_path):
     with pytest.raises(
         RunError, match=r"MNIST could not be downloaded to dataset\.root.*name resolution.*yourself"
     ):
         Mnist(root=str(tmp_path), download=True).split("train")
 
 
-def test_a_root_that_cannot_be_made_is_one_message(tmp_path):
+def test_a_root_that_cannot_be_created_is_refused_in_one_message(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="Not a directory"):
         Mnist(root=str(tmp_path / "file" / "data"), download=True).split("train")
 
 
 @pytest.mark.parametrize("keep", [0, 3, 16, 1000])
-def test_a_damaged_file_is_one_message(tmp_path, keep):
+def test_a_damaged_file_is_refused_in_one_message(tmp_path, keep):
     raw = write(tmp_path, "MNIST")
     file = raw / "train-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:keep])
@@ -116,14 +116,14 @@ def test_a_damaged_file_is_one_message(tmp_path, keep):
         Mnist(root=str(tmp_path)).split("train")
 
 
-def test_missing_labels_are_one_message(tmp_path):
+def test_missing_labels_are_refused_in_one_message(tmp_path):
     file = write(tmp_path, "MNIST") / "t10k-labels-idx1-ubyte"
     file.write_bytes(idx(torch.arange(2, dtype=torch.uint8)))
-    with pytest.raises(SettingError, match="a label for each of 3 pictures expected, 2 found"):
+    with pytest.raises(SettingError, match="a label for each of 3 images expected, 2 found"):
         Mnist(root=str(tmp_path)).split("test")
 
 
-def test_pictures_of_another_size_are_refused(tmp_path):
+def test_images_of_another_size_are_refused(tmp_path):
     write(tmp_path, "MNIST", side=20)
     with pytest.raises(SettingError, match="28x28 expected"):
         Mnist(root=str(tmp_path)).split("train")

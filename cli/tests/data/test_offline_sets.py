@@ -1,4 +1,4 @@
-"""digits, photos and trees: what comes with the package."""
+"""The data sets that need no files: digits, photos and trees."""
 
 from types import SimpleNamespace
 
@@ -13,7 +13,7 @@ from vq.data.trees import Trees, tree_bits
 from vqcore.errors import SettingError
 
 
-def test_digits_are_scikit_learns_and_each_is_in_one_split(served):
+def test_digits_are_those_of_scikit_learn_each_in_one_split(served):
     train, test = (served(Digits().split(name)) for name in ("train", "test"))
     assert train.shape == (1438, 1, 8, 8)
     assert test.shape == (359, 1, 8, 8)
@@ -29,35 +29,34 @@ def test_digits_are_scikit_learns_and_each_is_in_one_split(served):
     assert both.max() == 1
 
 
-def test_digits_are_the_same_every_time(served):
+def test_digits_are_reproducible(served):
     assert torch.equal(served(Digits().split("test")), served(Digits().split("test")))
 
 
 def test_digits_are_labelled():
-    pictures, targets = load_digits().images, load_digits().target
+    images, targets = load_digits().images, load_digits().target
     known = {
-        bytes(picture.astype(np.uint8)): target
-        for picture, target in zip(pictures, targets, strict=True)
+        bytes(image.astype(np.uint8)): target for image, target in zip(images, targets, strict=True)
     }
     for name in ("train", "test"):
         split = Digits().split(name)
         levels = (split.data.double() * 16 / 255).round().byte().numpy()
-        assert split.labels.tolist() == [known[bytes(picture)] for picture in levels]
+        assert split.labels.tolist() == [known[bytes(image)] for image in levels]
         assert split.labels.dtype == torch.int64
     assert Digits().describe()["classes"] == list("0123456789")
 
 
-def test_digits_of_one_kind_do_not_make_up_the_held_out_part():
+def test_the_held_out_digits_are_of_every_kind():
     train = Digits().split("train")
     assert train.data.dtype == torch.uint8
-    # the mean training picture as the answer to every test picture: 11.4 dB where the parts are alike
+    # the mean training image as the answer to every test image: 11.4 dB where the parts are alike
     test = Digits().split("test").data.float()
     error = (test - train.data.float().mean(0)).square().mean()
     assert abs(10 * torch.log10(255**2 / error) - 11.4) < 0.1
 
 
 def numbered_photos():
-    """Two photos in which every pixel has a colour of its own."""
+    """Two photos in which every pixel has a different colour."""
     row, column = np.mgrid[:427, :640]
     high = (row // 256) * 4 + column // 256
     images = [
@@ -100,13 +99,13 @@ def test_patches_are_whole_windows_of_the_photos(monkeypatch):
             assert (patch.permute(1, 2, 0).numpy() == window).all()
 
 
-def test_photos_take_more_patches_for_a_smaller_stride(served):
+def test_a_smaller_stride_gives_more_patches(served):
     sizes = [len(Photos(stride=stride).split("train")) for stride in (32, 16, 8)]
     assert sizes == sorted(set(sizes))
     assert served(Photos().split("test"), 64).shape == (108, 3, 32, 32)
 
 
-def test_photos_credit_whom_scikit_learn_credits():
+def test_photos_give_the_credits_of_scikit_learn():
     notice = load_sample_images().DESCR
     for said in (
         "danielbuechele",
@@ -126,7 +125,7 @@ def path_to_root(node):
     return set(path)
 
 
-def test_hamming_distance_is_distance_in_the_tree():
+def test_hamming_distance_is_tree_distance():
     bits = tree_bits(4)
     assert bits.shape == (15, 15)
     for i in range(15):
@@ -135,7 +134,7 @@ def test_hamming_distance_is_distance_in_the_tree():
             assert (bits[i] ^ bits[j]).sum() == steps
 
 
-def test_trees_test_split_is_the_clean_nodes(served):
+def test_the_test_split_of_trees_is_the_clean_nodes(served):
     source = Trees()
     test = served(source.split("test"), 100)
     assert source.shape == (255,)
@@ -148,7 +147,7 @@ def test_trees_train_on_noisy_copies_of_every_node(served):
     flipped = train != tree_bits(8).float().repeat(4, 1)
     assert train.unique().tolist() == [0, 1]
     assert abs(flipped.float().mean() - 0.2) < 0.005
-    assert flipped.float().mean(0).min() > 0.1  # no bit is spared
+    assert flipped.float().mean(0).min() > 0.1  # every bit flips at times
     assert torch.equal(train, served(Trees(noise=0.2, samples=1020).split("train"), 100))
 
 

@@ -1,4 +1,4 @@
-"""Files of anybody's as what a model takes."""
+"""Reading any files as samples for a model."""
 
 import logging
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from vq.data.digits import Digits
-from vq.data.read import read_samples
+from vq.data.read_samples import read_samples
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 
@@ -18,39 +18,37 @@ BITS = SampleSpec((5,), (0.0, 1.0), "bernoulli")
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three pictures of mixed sizes and modes, nested, and two files that are none."""
+    """Three nested images of mixed sizes and modes, and two files that are not images."""
     (tmp_path / "deep" / "er").mkdir(parents=True)
     Image.new("L", (20, 30), 51).save(tmp_path / "deep" / "b.png")
     Image.new("RGBA", (9, 40), (255, 255, 255, 255)).save(tmp_path / "deep" / "er" / "c.png")
     Image.new("RGB", (64, 8), (0, 0, 0)).save(tmp_path / "a.bmp")
-    (tmp_path / "deep" / "cut.jpg").write_text("no picture")
+    (tmp_path / "deep" / "cut.jpg").write_text("no image")
     (tmp_path / "notes.txt").touch()
     return tmp_path
 
 
 @pytest.mark.parametrize("samples", [GREY, COLOUR])
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_folder_of_pictures(folder, served, samples, workers):
+def test_a_folder_of_images(folder, served, samples, workers):
     inputs = read_samples(folder, samples, workers=workers)
     assert inputs.names == ["a.bmp", "deep/b.png", "deep/er/c.png"]
     assert list(inputs.skipped) == ["deep/cut.jpg"]
-    assert "not a picture" in inputs.skipped["deep/cut.jpg"]
+    assert "not an image" in inputs.skipped["deep/cut.jpg"]
     batch = served(inputs.split, 2)
     assert batch.shape == (3, *samples.shape)
     torch.testing.assert_close(batch[:, 0, 0, 0], torch.tensor([-1.0, -0.6, 1.0]))
 
 
-def test_the_middle_part_has_the_models_proportions(tmp_path, served):
-    picture = Image.new("RGB", (30, 40), (255, 0, 0))
-    picture.paste(
-        (0, 255, 0), (0, 10, 30, 30)
-    )  # 30 wide and 20 high in the middle, as 12 and 8 are
-    picture.save(tmp_path / "a.png")
+def test_images_are_cropped_to_the_models_proportions(tmp_path, served):
+    image = Image.new("RGB", (30, 40), (255, 0, 0))
+    image.paste((0, 255, 0), (0, 10, 30, 30))  # 30 wide and 20 high in the middle, as 12 and 8 are
+    image.save(tmp_path / "a.png")
     batch = served(read_samples(tmp_path / "a.png", COLOUR).split)
     assert (batch == torch.tensor([-1.0, 1.0, -1.0]).view(1, 3, 1, 1)).all()
 
 
-def test_one_picture(folder, served):
+def test_one_image(folder, served):
     inputs = read_samples(folder / "deep" / "b.png", GREY)
     assert (inputs.names, inputs.skipped) == (["b.png"], {})
     torch.testing.assert_close(served(inputs.split), torch.full((1, 1, 8, 8), -0.6))
@@ -64,13 +62,13 @@ def test_rows_of_bytes(tmp_path, served):
     torch.testing.assert_close(served(inputs.split).flatten(), torch.arange(256) / 127.5 - 1)
 
 
-def test_what_a_data_set_serves_is_read_as_it_was_served(tmp_path, served):
+def test_files_are_read_as_the_data_set_serves_them(tmp_path, served):
     expected = served(Digits().split("test"))
     np.save(tmp_path / "a.npy", Digits().split("test").data.numpy())
     assert torch.equal(served(read_samples(tmp_path / "a.npy", GREY).split), expected)
 
 
-def test_floats_are_in_the_range_of_the_models_own_data(tmp_path, served):
+def test_floats_are_in_the_units_of_the_models_own_data(tmp_path, served):
     np.savez(tmp_path / "a.npz", x=np.full((2, 8, 8), 30.0), y=np.arange(2))
     stored = SampleSpec((1, 8, 8), stored_range=(0.0, 40.0))
     torch.testing.assert_close(
@@ -98,7 +96,7 @@ def test_an_array_is_chosen_by_its_key(tmp_path):
         read_samples(tmp_path / "a.npz", GREY)
 
 
-def test_floats_from_0_to_1_for_a_model_of_minus_1_to_1_are_warned_of(tmp_path, caplog):
+def test_floats_from_0_to_1_for_a_model_of_minus_1_to_1_give_a_warning(tmp_path, caplog):
     np.save(tmp_path / "a.npy", np.random.default_rng(0).random((3, 8, 8)))
     with caplog.at_level(logging.WARNING):
         read_samples(tmp_path / "a.npy", GREY)
@@ -133,21 +131,21 @@ def test_floats_from_0_to_1_for_a_model_of_minus_1_to_1_are_warned_of(tmp_path, 
             "a.png",
             None,
             GREY,
-            r"expected pictures \(.*but none of 1 can be read \(not a picture of a known kind",
+            r"expected images \(.*but none of 1 can be read \(not an image of a known format",
         ),
-        ("a.txt", None, GREY, "expected pictures"),
+        ("a.txt", None, GREY, "expected images"),
         ("", None, GREY, "there are none"),
         (
             "",
             None,
             BITS,
-            r"a \.npy or \.npz file, for the model takes samples of shape \(5,\) and no pictures",
+            r"a \.npy or \.npz file, since the model takes samples of shape \(5,\), not images",
         ),
-        ("", None, SampleSpec((7, 8, 8)), "and no pictures"),
+        ("", None, SampleSpec((7, 8, 8)), "not images"),
         ("no", None, GREY, "nothing is there"),
     ],
 )
-def test_what_does_not_fit_is_one_message(tmp_path, name, rows, samples, message):
+def test_samples_that_do_not_fit_are_refused_in_one_message(tmp_path, name, rows, samples, message):
     path = tmp_path / name
     if rows is not None:
         np.save(path, rows)

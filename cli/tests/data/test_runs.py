@@ -1,4 +1,4 @@
-"""Runs on data sets that are files: paths that hold from everywhere, downloading, and a data set of a third party."""
+"""Runs on data sets in files: absolute paths, downloads, and a third-party data set."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vq.config.run_config import resolve_config
+from vq.config.resolved_config import resolve_config
 from vq.runs.trained_run import load_run
 from vqcore.plugin.registry import Registry
 
@@ -17,7 +17,7 @@ DOCUMENTATION = Path(__file__).parents[3] / "docs" / "data.md"
 
 @pytest.fixture
 def documented_plugin(tmp_path):
-    """The data set that the documentation shows, in a file of its own."""
+    """The documented data set as a plugin file."""
     blocks = re.findall(
         r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.M | re.S
     )
@@ -39,9 +39,9 @@ def test_the_documented_data_set_trains(train, vq, documented_plugin):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Six small pictures below ``here/pictures``, one of them broken; ``here`` is the working directory."""
-    folder = tmp_path / "here" / "pictures"
+def images(tmp_path):
+    """Six small images in ``here/images``, one of them broken."""
+    folder = tmp_path / "here" / "images"
     folder.mkdir(parents=True)
     for number in range(6):
         Image.new("L", (12 + number, 9), 40 * number).save(folder / f"{number}.png")
@@ -50,20 +50,20 @@ def pictures(tmp_path):
 
 
 def test_a_run_on_a_relative_path_finds_its_data_from_anywhere(
-    train, vq, pictures, tmp_path, monkeypatch
+    train, vq, images, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path / "here")
-    options = ("--dataset.root", "pictures", "--dataset.image_size", "8", "--dataset.workers", "0")
+    options = ("--dataset.root", "images", "--dataset.image_size", "8", "--dataset.workers", "0")
     run = train("--dataset", "image-folder", *options)
-    assert f"root: {pictures}\n" in (run.path / "config.yaml").read_text()
+    assert f"root: {images}\n" in (run.path / "config.yaml").read_text()
     assert list(run.json("data")["skipped"]) == ["5.png"]
     monkeypatch.chdir(tmp_path)
-    assert len(load_run(run.path, lambda files: Registry(files=files)).source.split("test")) == 1
+    assert len(load_run(run.path).source.split("test")) == 1
     assert vq("train", "--resume", run.path, "--max-steps", "10").code == 0
-    assert f"root: {pictures}\n" in (run.path / "config.yaml").read_text()
+    assert f"root: {images}\n" in (run.path / "config.yaml").read_text()
 
 
-def test_paths_are_made_absolute_by_a_run_and_not_by_its_plan(tmp_path, monkeypatch):
+def test_a_run_makes_paths_absolute_and_its_config_does_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
     for given, absolute in (
@@ -89,13 +89,13 @@ def test_download_is_a_flag(vq):
     assert not os.path.exists("run")
 
 
-def test_strict_is_a_flag(vq, pictures):
+def test_strict_is_a_flag(vq, images):
     choice = (
         "train",
         "--dataset",
         "image-folder",
         "--dataset.root",
-        pictures,
+        images,
         "--strict",
         "--run-dir",
         "run",
@@ -103,11 +103,11 @@ def test_strict_is_a_flag(vq, pictures):
     assert "strict: true" in vq(*choice, "--print-config").out
     refused = vq(*choice)
     assert refused.code == 2
-    assert "1 of 6 cannot be read" in refused.err.replace("pictures ", "")
+    assert "1 of 6 cannot be read" in refused.err.replace("images ", "")
     assert not os.path.exists("run")
 
 
-def test_download_of_what_needs_none_is_refused(vq):
+def test_download_is_refused_without_anything_to_download(vq):
     refused = vq("train", "--download", "--dry-run")
     assert refused.code == 2
     assert "dataset.download" in refused.err

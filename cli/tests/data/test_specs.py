@@ -1,4 +1,4 @@
-"""The data sets as components: torch-free to list, cheap to build, read only when a split is asked for."""
+"""The data sets as components: torch-free to list, cheap to build, read on demand."""
 
 import importlib
 import inspect
@@ -68,14 +68,14 @@ def test_a_value_out_of_range_is_refused_with_its_whole_path(name, option, value
         Registry().resolve("dataset", {"name": name, option: value})
 
 
-def test_a_source_that_refuses_an_option_names_its_whole_path():
+def test_a_source_that_refuses_an_option_gives_its_whole_path():
     registry = Registry()
     with pytest.raises(SettingError, match=r"^dataset\.samples = 10: expected 255"):
         registry.build(registry.resolve("dataset", {"name": "trees", "samples": 10}))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("trees", "arrays")])
-def test_a_shift_beyond_the_picture_is_refused(name):
+def test_a_shift_beyond_the_image_is_refused(name):
     registry = Registry()
     with pytest.raises(
         SettingError, match=r"^dataset\.shift = 2000: expected less than \d+, the shorter side"
@@ -87,7 +87,8 @@ def test_imports_stay_lazy():
     script = """
 import sys
 import vq.data.specs, vq.data.dataset_config
-assert not {"torch", "numpy", "sklearn", "torchvision", "PIL"} & set(sys.modules), "options need heavy modules"
+heavy = {"torch", "numpy", "sklearn", "torchvision", "PIL"}
+assert not heavy & set(sys.modules), "options need heavy modules"
 from vq.data import digits
 from vq.data import hierarchy
 from vq.data import photos

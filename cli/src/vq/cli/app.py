@@ -1,100 +1,120 @@
-"""The command ``vq``: puts the commands together and turns errors into one message and an exit code."""
+"""The command ``vq``: assembles its commands, and turns errors into a message and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 
 import typer
 
-from vqcore.errors import VQError
-from vqcore.plugin.loader import describe
+from vq.cli.console import ConsoleHandler, shown_by
+from vqcore.errors import (
+    ComponentError,
+    MainProcessError,
+    RunError,
+    SettingError,
+    UsageError,
+    VQError,
+)
+from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry, default_registry
 
-#: In the order of help; each is the function of its name in the module of its name, in ``vq.cli.commands``.
-COMMANDS = (
-    "train", "evaluate", "encode", "decode", "export", "push", "sweep", "list-plugins", "show",
-)  # fmt: skip
+#: In the order of help; each is the function of its name in a module of ``vq.cli.commands``.
+COMMANDS = ("train", "evaluate", "encode", "decode", "export", "push", "sweep")
+#: Those that help lists after the commands of plugins.
+ABOUT_PLUGINS = ("list-plugins", "show")
 #: Those that take any setting as ``--a.b value`` besides their own options.
-SETTING = {"allow_extra_args": True, "ignore_unknown_options": True}
 TAKES_SETTINGS = ("train", "sweep")
+SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+EXIT_CODES = {RunError: 1, SettingError: 2, UsageError: 2, ComponentError: 3}
 
 
 def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
-    """The Typer app with our commands and those that plugins add.
+    """The Typer app with our commands and those of plugins.
 
     Args:
         registry: the plugins.
-        arguments: of the command line: where they begin with one of our commands, the others are left out, since
-            building them costs a part of the start that can be felt.
+        arguments: the command line. Where it begins with one of our commands, our others are left
+            out: this keeps the start fast.
     """
     app = typer.Typer(
         name="vq",
-        help="Vector-quantized autoencoders from plugins: any manifold x quantizer x estimator x regularizers.",
+        help="Train and use vector-quantized autoencoders: any manifold x quantizer x estimator "
+        "x regularizers, from plugins.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        rich_markup_mode=None,  # rich help would cost as much as all the rest of the start,
+        rich_markup_mode=None,  # rich help would double the time of the start
     )
-    app.callback()(lambda: None)  # or an app of one command would take no command's name
-    for name in _wanted(arguments):
-        identifier = name.replace("-", "_")
-        function = getattr(import_module(f"vq.cli.commands.{identifier}"), identifier)
-        app.command(name, context_settings=SETTING if name in TAKES_SETTINGS else None)(function)
-    for implementation in registry.manager.hook.vq_commands.get_hookimpls():
-        try:
-            implementation.function(app)
-        except (
-            Exception,
-            SystemExit,
-        ) as error:  # a plugin's broken command must not take ours away
-            owner = next(
-                p
-                for p in registry.plugins
-                if f"{p.package}:{p.plugin}" == implementation.plugin_name
-            )
-            owner.fail("error", f"vq_commands: {describe(error)}")
+    app.callback()(lambda: None)  # without it, an app of one command takes no command's name
+    first = arguments[0] if arguments else None
+    if first == "sweep":
+        _add(app, TAKES_SETTINGS)  # it parses its arguments as those of train
+    elif first in (*COMMANDS, "show"):
+        _add(app, (first,))
+    else:
+        _add(app, COMMANDS)
+    _add_plugin_commands(app, registry)  # always: a plugin that fails here counts as broken
+    if first not in (*COMMANDS, "show"):
+        _add(app, ABOUT_PLUGINS)
     return app
 
 
-def _wanted(arguments: Sequence[str]) -> Sequence[str]:
-    """The commands that a command line needs; all of them where it begins with none."""
-    first = arguments[0] if arguments else None
-    if first == "sweep":
-        return TAKES_SETTINGS  # it reads its words as train does
-    return (first,) if first in COMMANDS else COMMANDS
+def _add(app: typer.Typer, names: Iterable[str]) -> None:
+    for name in names:
+        identifier = name.replace("-", "_")
+        function = getattr(import_module(f"vq.cli.commands.{identifier}"), identifier)
+        app.command(name, context_settings=SETTINGS if name in TAKES_SETTINGS else None)(function)
+
+
+def _add_plugin_commands(app: typer.Typer, registry: Registry) -> None:
+    for found in registry.manager.hook.vq_commands.get_hookimpls():
+        try:
+            found.function(app)
+        except (Exception, SystemExit) as error:  # a broken plugin must not remove our commands
+            names = {f"{plugin.package}:{plugin.plugin}": plugin for plugin in registry.plugins}
+            names[found.plugin_name].fail("error", f"vq_commands: {describe_error(error)}")
 
 
 def main() -> None:
-    """Run ``vq`` and exit with its code: 0 done, 1 run failed, 2 usage or config, 3 component missing or broken."""
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # spinning threads starve a busy machine; read by torch once
-    os.environ.setdefault(
-        "PYDANTIC_DISABLE_PLUGINS", "__all__"
-    )  # or it looks through every installed package too
+    """Run ``vq`` and exit: 0 done, 1 run failed, 2 wrong usage, 3 component missing or broken.
+
+    A run that a signal ends exits with 128 plus its number.
+    """
+    # torch reads this at import; threads that spin slow down a machine that others use too
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # else pydantic searches every installed package for plugins of its own
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        build_app(
-            default_registry(), sys.argv[1:]
-        )()  # Typer prints its own usage errors and exits with 2, or 130 on Ctrl-C
+        with shown_by(ConsoleHandler()):
+            # Typer reports wrong usage itself and exits with 2, or with 130 on Ctrl-C
+            build_app(default_registry(), sys.argv[1:])()
     except VQError as error:
-        sys.exit(_fail(error))
-    except BrokenPipeError:  # the reader went away, as in `vq list-plugins | head`
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # or the interpreter complains at its end
+        _report(error)
+        sys.exit(exit_code(error))
+    except BrokenPipeError:  # as in `vq list-plugins | head`
+        # else the interpreter complains when it flushes stdout at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(error: VQError) -> int:
+def exit_code(error: VQError) -> int:
+    """The exit code for an error."""
+    kind = error.kind if isinstance(error, MainProcessError) else type(error)
+    return next((code for each, code in EXIT_CODES.items() if issubclass(kind, each)), 1)
+
+
+def _report(error: VQError) -> None:
+    """Print an error, once if several processes raise the same one."""
     from rich.console import Console
     from rich.text import Text
 
-    # Of several under a launcher: a mistake in the settings is everybody's, but one machine may lack what others have.
-    process, first_here = int(os.environ.get("RANK", "0")), os.environ.get("LOCAL_RANK", "0") == "0"
-    if first_here or error.exit_code == 1:
-        who = f"process {process}: " if process else ""
-        Console(stderr=True).print(
-            Text.assemble(("error: ", "bold red"), f"{who}{error}"), soft_wrap=True
-        )
-    return error.exit_code
+    rank = int(os.environ.get("RANK", "0"))
+    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
+    # all raise for a wrong setting, but one machine may lack what the others have
+    shared = exit_code(error) != 1 and not first_here
+    if shared or isinstance(error, MainProcessError):
+        return
+    prefix = f"process {rank}: " if rank else ""
+    text = Text.assemble(("error: ", "bold red"), f"{prefix}{error}")
+    Console(stderr=True).print(text, soft_wrap=True)

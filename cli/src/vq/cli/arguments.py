@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from typing import Annotated, Any
 
 import typer
 
-from vqcore.plugin.loader import Plugin
-from vqcore.plugin.registry import Registry
 
-PluginFiles = Annotated[
-    list[Path],
-    typer.Option(
-        "--plugin-file", help="A plugin in a file of its own. Repeatable.", metavar="FILE"
-    ),
-]
+def option(help_text: str, *names: str, metavar: str | None = None) -> Any:
+    """An option of a command; without ``names`` it is named like its parameter."""
+    return typer.Option(*names, help=help_text, metavar=metavar)
+
+
+def argument(help_text: str, metavar: str) -> Any:
+    """A positional argument of a command."""
+    return typer.Argument(help=help_text, metavar=metavar)
+
+
+_PLUGIN = "A plugin in a single file. Repeatable."
+PluginFiles = Annotated[list[Path], option(_PLUGIN, "--plugin-file", metavar="FILE")]
+AsJson = Annotated[bool, option("Print JSON instead of a table.", "--json")]
+Device = Annotated[str | None, option("Device; the run's own by default.")]
 
 
 def _run_folder(path: Path) -> Path:
-    """Refuse what is no run folder before anything heavy is imported."""
+    """Refuse a path that is no run folder, before torch is imported."""
     from vq.runs.folder import RunFolder
 
     RunFolder.open(path)
@@ -29,26 +35,3 @@ def _run_folder(path: Path) -> Path:
 RunArgument = Annotated[
     Path, typer.Argument(help="The run folder.", metavar="RUN", callback=_run_folder)
 ]
-
-
-def plugin_rows(registry: Registry, kind: str | None = None) -> list[dict[str, Any]]:
-    """Every plugin as plain values: how loading went, and what it provides."""
-    return [_row(plugin, kind) for plugin in registry.plugins]
-
-
-def _row(plugin: Plugin, kind: str | None) -> dict[str, Any]:
-    provides = [
-        {"kind": each, "name": spec.name, "summary": spec.summary}
-        for each, specs in plugin.provides.items()
-        for spec in specs
-        if kind in (None, each)
-    ]
-    return {
-        "plugin": plugin.plugin,
-        "package": plugin.package,
-        "version": plugin.version,
-        "api": plugin.api,
-        "status": plugin.status,
-        "error": plugin.error,
-        "provides": provides,
-    }

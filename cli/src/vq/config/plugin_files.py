@@ -1,4 +1,4 @@
-"""Plugins in files of their own: which a config names, and a registry that holds them. Torch-free."""
+"""Plugin files named by a config, and a registry that includes them. Torch-free."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from vqcore.plugin.registry import Registry, default_registry
 
 
 def plugin_files(values: Mapping[str, Any]) -> list[Path]:
-    """The plugin files that plain values name: needed before there is a registry to validate them with.
+    """The plugin files that unvalidated settings name; validation needs a registry that has them.
 
     Raises:
-        UsageError: if it is no list of paths.
+        UsageError: if the setting is not a list of paths.
     """
     files = values.get("plugin_files") or []
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
@@ -23,18 +23,19 @@ def plugin_files(values: Mapping[str, Any]) -> list[Path]:
 
 
 def registry_for(files: Sequence[Path] = (), *, tolerant: bool = False) -> Registry:
-    """The installed plugins, and the given files beside them.
+    """A registry of the installed plugins and the given plugin files.
 
     Raises:
-        ComponentError: if a file cannot be loaded, since it was asked for; ``tolerant`` leaves it in the list.
+        ComponentError: if a file cannot be loaded; ``tolerant`` lists it as broken instead.
     """
     if not files:
         return default_registry()
     registry = Registry(files=[file.resolve() for file in files])
     broken = [
-        p for p in registry.plugins if p.version == "file" and p.status in ("error", "incompatible")
+        f"--plugin-file {plugin.package} is not loaded ({plugin.status}): {plugin.error}"
+        for plugin in registry.plugins
+        if plugin.version == "file" and plugin.status in ("error", "incompatible")
     ]
     if broken and not tolerant:
-        lines = [f"--plugin-file {p.package} is not loaded ({p.status}): {p.error}" for p in broken]
-        raise ComponentError("\n".join(lines))
+        raise ComponentError("\n".join(broken))
     return registry

@@ -1,1 +1,1 @@
-"""Data sets: what one is (``source``), and one file for each family of them."""
+"""The data sets, a file each, and reading any files for a trained model."""

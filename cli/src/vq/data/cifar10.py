@@ -1,4 +1,4 @@
-"""CIFAR-10: 60,000 colour pictures of 32x32, held whole in memory."""
+"""CIFAR-10: 60,000 colour images of 32x32, held in memory."""
 
 from __future__ import annotations
 
@@ -8,35 +8,21 @@ from typing import Literal
 import torch
 from torchvision import datasets
 
-from vq.data.fetch import load
-from vq.data.picture_source import PictureSource
-from vq.data.splits import ArraySplit
+from vq.data.torchvision_files import read_files
+from vqcore.data.image_source import ImageSource
+from vqcore.data.tensor_split import TensorSplit
 
-_FOLDER = datasets.CIFAR10.base_folder
+_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
 
 
-class Cifar10(PictureSource):
-    """50,000 pictures to train, 10,000 held out, as published.
+class Cifar10(ImageSource):
+    """The published splits: 50,000 for training, 10,000 held out.
 
-    Args:
-        root: folder of all data sets; the files lie unpacked in its ``cifar-10-batches-py``. They are pickles, read
-            only where their MD5 sums are the published ones.
-        download: fetch them if they are not there.
-        flip, shift: see ``PictureSource``.
+    The unpacked files are in the folder ``cifar-10-batches-py`` in ``root``. They are pickles, read
+    only if their MD5 sums are the published ones. For the options see ``DownloadConfig``.
     """
 
-    classes = (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
+    classes = tuple(_CLASSES.split())
 
     def __init__(
         self, *, root: str = "data", download: bool = False, flip: bool = False, shift: int = 0
@@ -44,12 +30,12 @@ class Cifar10(PictureSource):
         super().__init__((3, 32, 32), flip, shift)
         self.root, self.download = root, download
 
-    def split(self, name: Literal["train", "test"]) -> ArraySplit:
-        """Bytes (N, 3, 32, 32)."""
-        read = load("CIFAR-10", self.root, _files(), self.download, lambda: self._read(name))
-        # torchvision shows the files' channel-first rows as channel-last: turned back, they are contiguous uncopied
-        pictures = torch.from_numpy(read.data).permute(0, 3, 1, 2).contiguous()
-        return ArraySplit(pictures, torch.tensor(read.targets))
+    def split(self, name: Literal["train", "test"]) -> TensorSplit:
+        """uint8 (N, 3, 32, 32)."""
+        read = read_files("CIFAR-10", self.root, _files(), self.download, lambda: self._read(name))
+        # torchvision transposes the files' channel-first rows; transposed back, they are contiguous
+        images = torch.from_numpy(read.data).permute(0, 3, 1, 2).contiguous()
+        return TensorSplit(images, torch.tensor(read.targets))
 
     def _read(self, name: str) -> datasets.CIFAR10:
         root = Path(self.root).expanduser()
@@ -59,4 +45,4 @@ class Cifar10(PictureSource):
 def _files() -> list[str]:
     reader = datasets.CIFAR10
     names = [file for file, _ in reader.train_list + reader.test_list] + [reader.meta["filename"]]
-    return [f"{_FOLDER}/{name}" for name in names]
+    return [f"{reader.base_folder}/{name}" for name in names]

@@ -1,4 +1,4 @@
-"""Options of the data sets."""
+"""Options of the data sets. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,104 +10,102 @@ from vqcore.plugin.component_config import ComponentConfig, OnDisk
 
 ImageSize = Annotated[int, Field(ge=4, le=1024)]
 Root = Annotated[str, Field(min_length=1), OnDisk()]
+Share = Annotated[float, Field(gt=0, lt=1)]
+NoiseLevel = Annotated[float, Field(ge=0, le=0.5)]
 
 
-class PictureConfig(ComponentConfig):
-    """Options of every data set of pictures."""
+class ImageConfig(ComponentConfig):
+    """Options of every image data set."""
 
     flip: bool = False
-    """In training, mirror half of the pictures left to right."""
+    """Flip half of the training images horizontally, at random."""
     shift: NonNegativeInt = 0
-    """In training, move pictures by up to this many pixels along each axis; the border is reflected."""
+    """Shift training images at random by up to this many pixels; borders are reflected."""
 
 
-class PhotosConfig(PictureConfig):
-    """Options of the two photos."""
+class PhotosConfig(ImageConfig):
+    """Options of ``photos``."""
 
     patch: Annotated[int, Field(ge=4, le=64)] = 32
-    """Side of a patch in pixels; the splits are parted in blocks of 64."""
+    """Side of a patch in pixels; whole blocks of 64x64 pixels are held out."""
     stride: Annotated[int, Field(ge=1, le=64)] = 8
-    """Step in pixels between training patches; test patches never overlap."""
+    """Stride in pixels between training patches; test patches never overlap."""
 
 
 class TreesConfig(ComponentConfig):
-    """Options of the noisy tree."""
+    """Options of ``trees``."""
 
     depth: Annotated[int, Field(ge=2, le=12)] = 8
-    """HierarchicalBottleneck of the full binary tree; a sample has 2^depth - 1 bits, one for each node."""
-    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Levels of the full binary tree. A sample has 2^depth - 1 bits, one per node."""
+    noise: NoiseLevel = 0.1
     """Probability that a bit of a training sample is flipped; test samples are the clean nodes."""
     samples: PositiveInt = 8160
-    """Training samples, noisy copies of all nodes in turn (32 of each by default)."""
+    """Number of training samples, which are noisy copies of all nodes in turn."""
 
 
-class DownloadConfig(PictureConfig):
+class DownloadConfig(ImageConfig):
     """Options of every data set that can be downloaded."""
 
     root: Root = "data"
-    """Folder that holds the data sets, each in a folder of its own."""
+    """Folder that contains one folder per data set."""
     download: bool = False
-    """Download the data set to the root if it is not there."""
+    """Download the data set to root if it is not there."""
 
 
 class MnistConfig(DownloadConfig):
-    """Options of MNIST and Fashion-MNIST."""
+    """Options of ``mnist`` and ``fashion-mnist``."""
 
     pad: Annotated[int, Field(ge=0, le=16)] = 0
-    """Pixels of background added on each side of 28x28; 2 makes 32x32."""
-
-
-class Cifar10Config(DownloadConfig):
-    """Options of CIFAR-10."""
+    """Pixels of background added on each side of 28x28; 2 gives 32x32."""
 
 
 class CelebAConfig(DownloadConfig):
-    """Options of CelebA."""
+    """Options of ``celeba``."""
 
     image_size: ImageSize = 64
-    """Side in pixels to which the middle square of each face is scaled."""
+    """Side in pixels after centre cropping and resizing."""
     workers: NonNegativeInt = 2
-    """Processes that read pictures ahead; 0 reads them in the training process."""
+    """Processes that read images ahead; 0 reads them in the training process."""
 
 
-class ImageFolderConfig(PictureConfig):
-    """Options of a folder of pictures."""
+class ImageFolderConfig(ImageConfig):
+    """Options of ``image-folder``."""
 
     root: Root = "data/images"
-    """The folder: pictures in any nesting, or train and test (or val) folders of them."""
+    """Folder of images, nested in any way, or with the folders train and test (or val)."""
     image_size: ImageSize = 64
-    """Side in pixels to which the middle square of each picture is scaled."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the pictures held out, where the folder has no train and test folders."""
+    """Side in pixels after centre cropping and resizing."""
+    held_out: Share = 0.1
+    """Share of the images that is held out if there are no train and test folders."""
     workers: NonNegativeInt = 2
-    """Processes that read pictures ahead; 0 reads them in the training process."""
+    """Processes that read images ahead; 0 reads them in the training process."""
     strict: bool = False
-    """Refuse a folder with broken pictures instead of leaving them out."""
+    """Refuse a folder with broken images instead of skipping them."""
 
 
-class ArraysConfig(PictureConfig):
-    """Options of NumPy's files."""
+class ArraysConfig(ImageConfig):
+    """Options of ``arrays``."""
 
     root: Root = "data/arrays.npz"
-    """A .npz file, a folder of .npy files, or one .npy file: arrays train and test (or x_train and x_test), or x."""
+    """.npz file, folder of .npy files, or .npy file, with the arrays train and test, or x."""
     layout: Literal["auto", "NCHW", "NHWC"] = "auto"
-    """Where the channels of pictures are; auto takes the axis of length 1 or 3."""
+    """Layout of images; auto takes the axis of length 1 or 3 as the channels."""
     range: tuple[float, float] | None = None
-    """Floats that become -1 and 1; left out, the smallest and largest there are."""
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of the samples held out, where there is one array of them."""
+    """Float values mapped to -1 and 1; null: the smallest and largest of the training array."""
+    held_out: Share = 0.1
+    """Share of the samples that is held out if there is one array only."""
 
 
-class HierarchyConfig(PictureConfig):
-    """Options of the part-of tree and its pictures."""
+class HierarchyConfig(ImageConfig):
+    """Options of ``hierarchy``."""
 
     depth: Annotated[int, Field(ge=2, le=5)] = 3
-    """HierarchicalBottleneck below the root: 3 are objects, parts and sub-parts; a picture is 2^(depth - 1) cells high and wide."""
+    """Levels below the root (objects, parts, ...). An image has 2^(depth-1) cells per side."""
     branching: Annotated[int, Field(ge=2, le=6)] = 4
-    """Kinds of objects, of parts that each has, of sub-parts that each of these has."""
+    """Children of a node: kinds of objects, kinds of parts per object, and so on."""
     cell: Annotated[int, Field(ge=4, le=32)] = 8
-    """Side of a cell, which shows one node of the deepest level, in pixels."""
-    noise: Annotated[float, Field(ge=0, le=0.5)] = 0.02
-    """Standard deviation of the noise on a pixel; the range of values is 2."""
+    """Side in pixels of a cell, which shows one node of the deepest level."""
+    noise: NoiseLevel = 0.02
+    """Standard deviation of the pixel noise, in a value range of 2."""
     samples: PositiveInt = 4096
-    """Training pictures; a quarter as many are held out."""
+    """Number of training images; a quarter as many are held out."""

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8x8, that scikit-learn brings along: real pictures with no download."""
+"""scikit-learn's handwritten digits: real images without a download."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ from typing import Literal
 
 import torch
 
-from vq.data.partition import held_out
-from vq.data.picture_source import PictureSource
-from vq.data.splits import ArraySplit
-
-#: Ink values go from 0 to this.
-_LEVELS = 16
+from vqcore.data.image_source import ImageSource
+from vqcore.data.partition import train_test_indices
+from vqcore.data.tensor_split import TensorSplit
 
 
-class Digits(PictureSource):
-    """The 1,797 digits of the UCI optical recognition test set; a fixed fifth of them (359) is held out.
-
-    Args:
-        flip, shift: see ``PictureSource``.
-    """
+class Digits(ImageSource):
+    """The 1,797 8x8 digits of the UCI optical recognition test set; a fixed fifth is held out."""
 
     classes = tuple("0123456789")
 
     def __init__(self, *, flip: bool = False, shift: int = 0) -> None:
         super().__init__((1, 8, 8), flip, shift)
 
-    def split(self, name: Literal["train", "test"]) -> ArraySplit:
-        """Bytes (N, 1, 8, 8), 0..16 stretched to 0..255 and rounded."""
+    def split(self, name: Literal["train", "test"]) -> TensorSplit:
+        """uint8 (N, 1, 8, 8), with 0..16 scaled to 0..255 and rounded."""
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        pictures = (
-            torch.from_numpy(digits.images).mul(255 / _LEVELS).round().to(torch.uint8).unsqueeze(1)
-        )
-        train, test = held_out(len(pictures), 0.2)
+        ink = torch.from_numpy(digits.images).unsqueeze(1)
+        images = ink.mul(255 / 16).round().to(torch.uint8)
+        train, test = train_test_indices(len(images), 0.2)
         chosen = train if name == "train" else test
-        return ArraySplit(pictures[chosen], torch.from_numpy(digits.target).long()[chosen])
+        return TensorSplit(images[chosen], torch.from_numpy(digits.target).long()[chosen])

@@ -1,4 +1,4 @@
-"""Patches of the two photos that scikit-learn brings along: natural colour pictures with no download."""
+"""Patches of scikit-learn's two photos: natural colour images without a download."""
 
 from __future__ import annotations
 
@@ -7,31 +7,27 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vq.data.partition import held_out
-from vq.data.picture_source import PictureSource
-from vq.data.splits import ArraySplit
+from vqcore.data.image_source import ImageSource
+from vqcore.data.partition import train_test_indices
+from vqcore.data.tensor_split import TensorSplit
 
-#: Side of the squares that go whole to one split; no patch is larger.
+#: Side of the blocks that belong to one split as a whole; no patch is larger.
 BLOCK = 64
 
 
-class Photos(PictureSource):
+class Photos(ImageSource):
     """Patches of a temple and a flower, both photos 427x640.
 
-    Each photo is parted into blocks of 64x64 (the lowest row is 43 high), a fixed fifth of which is held out. Patches
-    are cut within blocks, so that none has a pixel in both splits.
-
-    Args:
-        patch: side of a patch.
-        stride: step between training patches in a block, which overlap where it is smaller than the patch. Test
-            patches never overlap.
-        flip, shift: see ``PictureSource``.
+    Each photo is cut into blocks of 64x64 (43x64 in the last row), a fixed fifth of which is held
+    out. Patches lie within blocks, so no pixel is in both splits. For the options see
+    ``PhotosConfig``.
     """
 
     credits = (
-        "Photos (patches cut from them): china.jpg by danielbuechele, https://www.flickr.com/photos/danielbuechele/"
-        "6061409035; flower.jpg by vultilion, https://www.flickr.com/photos/vultilion/6056698931 (scikit-learn's "
-        "notice names danielbuechele for both). CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
+        "Photos (patches cut from them): china.jpg by danielbuechele, "
+        "https://www.flickr.com/photos/danielbuechele/6061409035; flower.jpg by vultilion, "
+        "https://www.flickr.com/photos/vultilion/6056698931 (scikit-learn's notice names "
+        "danielbuechele for both). CC BY 2.0, https://creativecommons.org/licenses/by/2.0/"
     )
 
     def __init__(
@@ -40,29 +36,27 @@ class Photos(PictureSource):
         super().__init__((3, patch, patch), flip, shift)
         self.patch, self.stride = patch, stride
 
-    def split(self, name: Literal["train", "test"]) -> ArraySplit:
-        """Bytes (N, 3, patch, patch) in the order of photos, blocks and rows."""
+    def split(self, name: Literal["train", "test"]) -> TensorSplit:
+        """uint8 (N, 3, patch, patch) in the order of photos, blocks and rows."""
         from sklearn.datasets import load_sample_images
 
         stride = self.stride if name == "train" else self.patch
         photos = [torch.tensor(photo).permute(2, 0, 1) for photo in load_sample_images().images]
         chosen = [block for photo in photos for block in blocks(photo, name)]
-        return ArraySplit(torch.cat([patches(block, self.patch, stride) for block in chosen]))
+        return TensorSplit(torch.cat([patches(block, self.patch, stride) for block in chosen]))
 
 
 def blocks(photo: Tensor, name: Literal["train", "test"]) -> list[Tensor]:
     """The blocks (C, <= 64, <= 64) of a photo (C, H, W) that belong to a split."""
     tiles = [tile for row in photo.split(BLOCK, 1) for tile in row.split(BLOCK, 2)]
-    train, test = held_out(len(tiles), 0.2)
+    train, test = train_test_indices(len(tiles), 0.2)
     return [tiles[index] for index in (train if name == "train" else test).tolist()]
 
 
 def patches(block: Tensor, size: int, stride: int) -> Tensor:
-    """Squares (N, C, size, size) of a block (C, H, W) in steps of ``stride``; none where the block is too low."""
+    """Squares (N, C, size, size) of a block (C, H, W); none if the block is smaller."""
     channels, height, width = block.shape
     if min(height, width) < size:
         return block.new_empty(0, channels, size, size)
-    windows = block.unfold(1, size, stride).unfold(
-        2, size, stride
-    )  # (C, rows, columns, size, size)
-    return windows.permute(1, 2, 0, 3, 4).reshape(-1, channels, size, size)
+    windows = block.unfold(1, size, stride).unfold(2, size, stride)
+    return windows.permute(1, 2, 0, 3, 4).flatten(0, 1)  # of (C, rows, columns, size, size)

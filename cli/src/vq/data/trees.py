@@ -1,4 +1,4 @@
-"""Nodes of a full binary tree as vectors of bits: data whose true geometry is known (Hyperbolic VQ-VAE, table 3)."""
+"""Nodes of a full binary tree as bit vectors (Hyperbolic VQ-VAE, table 3): known geometry."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vq.data.splits import ArraySplit
-from vq.data.tree import levels_of, tree_distance
+from vq.data.heap_tree import node_levels, tree_distance
+from vqcore.data.tensor_split import TensorSplit
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import DataSource
 
 
 class Trees(DataSource):
-    """A full binary tree of n = 2^depth - 1 nodes in heap order; sample i is node i's row of ``tree_bits``.
+    """The n = 2^depth - 1 nodes of a full binary tree in heap order, as rows of ``tree_bits``.
 
-    The training samples are noisy copies of all nodes in turn. The test split is the n clean nodes, in heap order:
-    not data held out from training, but the set on which the paper scores an embedding. A sample's class is its node's
-    level.
-
-    Args:
-        depth: levels of the tree.
-        noise: probability that a bit of a training sample is flipped.
-        samples: size of the training split, at least n.
+    Training samples are noisy copies of all nodes in turn. The test split is the n clean nodes in
+    heap order, on which the paper scores an embedding; it is not held out from training. The class
+    of a sample is its node's level. For the options see ``TreesConfig``.
     """
 
     value_range = (0.0, 1.0)
@@ -33,33 +28,30 @@ class Trees(DataSource):
         self.depth, self.noise, self.samples = depth, noise, samples
         self.nodes = 2**depth - 1
         if samples < self.nodes:
-            raise SettingError(
-                "samples", samples, f"{self.nodes} (the nodes of a tree of depth {depth}) or more"
-            )
+            expected = f"{self.nodes} (the nodes of a tree of depth {depth}) or more"
+            raise SettingError("samples", samples, expected)
         self.shape = (self.nodes,)
         self.classes = [f"level {level}" for level in range(depth)]
 
-    def split(self, name: Literal["train", "test"]) -> ArraySplit:
-        """Truth values (N, n), served as 0 and 1."""
-        bits, levels = tree_bits(self.depth), levels_of(torch.arange(self.nodes), 2)
+    def split(self, name: Literal["train", "test"]) -> TensorSplit:
+        """Bool (N, n), served as 0 and 1."""
+        bits, levels = tree_bits(self.depth), node_levels(torch.arange(self.nodes), 2)
         if name == "test":
-            return ArraySplit(bits, levels)
+            return TensorSplit(bits, levels)
         nodes = torch.arange(self.samples) % self.nodes
         samples = bits[nodes]
         generator = torch.Generator().manual_seed(0)
-        for row in (
-            samples
-        ):  # row by row: the random numbers of the whole set would take four times its memory
+        for row in samples:  # one by one: the noise of all takes four times the memory of the bits
             row ^= torch.rand(self.nodes, generator=generator) < self.noise
-        return ArraySplit(samples, levels[nodes])
+        return TensorSplit(samples, levels[nodes])
 
     def tree_distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Edges on the way between nodes (rows of the test split), int64; shapes broadcast."""
+        """Distance in edges between nodes (rows of the test split), int64; shapes broadcast."""
         return tree_distance(a, b, 2)
 
 
 def tree_bits(depth: int) -> Tensor:
-    """Truth values (n, n): bit j of node i says that j is i or an ancestor of i.
+    """Bool (n, n): bit j of node i is set if j is i or an ancestor of i.
 
     The Hamming distance of two rows is the distance of their nodes in the tree.
     """

@@ -1,1 +1,1 @@
-"""Figures of a trained run beside those of its training: one file a kind, all from one pass over the samples."""
+"""Metrics of a trained run: a kind a file, all from one pass over the samples."""

@@ -1,4 +1,4 @@
-"""Bits that the indices of a sample take: as they are, and as an entropy coder would leave them."""
+"""Bits per sample of the indices: stored plainly, and after entropy coding."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq.evaluation.metric import Figure
+from vq.evaluation.metric import Metric
 from vqcore.interfaces.output import Output
 from vqcore.numerics.stable import xlogx
 
 
-class Bits(Figure):
+class Bits(Metric):
     """``index_bits_per_pixel`` and ``entropy_bits_per_pixel``; of vectors, ``..._per_value``.
 
-    A codebook c of K_c codes that n_c tokens chose with shares p_c takes n_c log2 K_c bits by plain indices, and
-    n_c H(p_c) by an ideal coder that knows how often each code comes but not what came before it. Both are summed over
-    the codebooks and divided by the number of pixels (of values, where samples are vectors). Implicit codebooks that
+    A codebook c of K_c codes whose n_c tokens have shares p_c takes n_c log2 K_c bits as plain
+    indices, and n_c H(p_c) bits with an ideal coder of order zero. Both are summed over the
+    codebooks and divided by the number of pixels (of values, for vectors). Implicit codebooks that
     are counted in parts (see ``Quantized.assignments``) give an upper bound of the entropy.
 
     Args:
@@ -26,32 +26,28 @@ class Bits(Figure):
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        picture = len(shape) == 3
-        self.unit, self.size = (
-            ("pixel", math.prod(shape[1:])) if picture else ("value", math.prod(shape))
-        )
+        is_image = len(shape) == 3
+        self.unit = "pixel" if is_image else "value"
+        self.size = math.prod(shape[1:] if is_image else shape)
         self.counts: Tensor | None = None
         self.sizes: Tensor
         self.samples = 0
 
-    def add(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
-        """See ``Figure.add``."""
+    def update(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
+        """See ``Metric.update``."""
         self.counts = out.counts if self.counts is None else self.counts + out.counts
         self.sizes = out.sizes
         self.samples += len(x)
 
-    def numbers(self) -> dict[str, Any]:
-        """See ``Figure.numbers``."""
+    def compute(self) -> dict[str, Any]:
+        """See ``Metric.compute``."""
+        assert self.counts is not None, "no batch was added"
         tokens = self.counts.double().sum(1)
         shares = self.counts / tokens.clamp(min=1).unsqueeze(1)
         index = (tokens * self.sizes.double().log2()).sum()
         entropy = (tokens * -xlogx(shares).sum(1)).sum() / math.log(2)
-        per = self.samples * self.size
-        both = torch.stack([index, entropy]) / per
-        return dict(
-            zip(
-                (f"index_bits_per_{self.unit}", f"entropy_bits_per_{self.unit}"),
-                both.tolist(),
-                strict=True,
-            )
-        )
+        index_bits, entropy_bits = torch.stack([index, entropy]) / (self.samples * self.size)
+        return {
+            f"index_bits_per_{self.unit}": float(index_bits),
+            f"entropy_bits_per_{self.unit}": float(entropy_bits),
+        }

@@ -1,104 +1,110 @@
-"""All figures of a trained run on its held-out split, with what must be known to compare them."""
+"""All metrics of a trained run on its held-out split."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from vq.evaluation import held_out
 from vq.evaluation.bits import Bits
-from vq.evaluation.held_out import evaluate
-from vq.evaluation.metric import Figure
+from vq.evaluation.metric import Metric
 from vq.evaluation.perceptual import Fid, Lpips
 from vq.evaluation.structural import SMALLEST, Ssim
-from vq.models.autoencoder import ModelOutput
+from vq.models.autoencoder import ModelOutput, VQModel
 from vq.runs.provenance import versions
-from vq.runs.trained_run import TrainedRun, load_run
+from vq.runs.trained_run import RunLike, TrainedRun, load_run
 from vqcore.errors import SettingError
 
-SPLIT = "test"
+SPLIT: Literal["test"] = "test"
 
 
-def evaluate_run(
-    path: Path, device: str | None = None, *, lpips: Path | None = None, fid: Path | None = None
+def evaluate(
+    run: RunLike,
+    device: str | None = None,
+    *,
+    dataset: Any = None,
+    lpips: str | Path | None = None,
+    fid: str | Path | None = None,
 ) -> dict[str, Any]:
     """Evaluate a run's latest checkpoint on its held-out split.
 
     Args:
-        path: the run folder.
+        run: the run folder, or the run.
         device: instead of the config's.
-        lpips, fid: files with the weights of their networks; without one the figure is left out.
+        dataset: data to use instead of the run's own, see ``load_run``.
+        lpips: file with the weights of the network for LPIPS, which is left out without it.
+        fid: file with the weights of the network for FID, likewise.
 
     Returns:
-        The figures of ``evaluate``, equal to those that the run ended with; ``usage`` (the share of the codes that were
-        used) and those of ``Bits``, where the model has codes; those of ``Ssim``, and of ``Lpips`` and ``Fid`` where
-        asked for, where samples are pictures. Then ``split``, ``dataset`` (with its options), ``shape`` of a sample,
-        ``value_range``, ``checkpoint``, ``versions``, and ``seconds`` that evaluating took.
+        The metrics of ``held_out.evaluate``, equal to those at the end of training. With codes,
+        ``usage`` (the share of the codes in use) and those of ``Bits``. For images, those of
+        ``Ssim``, and of ``Lpips`` and ``Fid`` where requested. Then ``split``, ``dataset`` (with
+        its options), ``shape`` of a sample, ``value_range``, ``checkpoint``, ``versions``, and
+        ``seconds`` of the evaluation.
 
     Raises:
-        SettingError: if the perceptual figures of samples are asked for that are no pictures, or a weights file does
-            not fit.
-        UsageError: if what they need is not installed.
+        SettingError: if LPIPS or FID is requested and the samples are not images, or a weights
+            file does not fit.
+        UsageError: if an extra that a metric needs is not installed.
     """
-    run = load_run(path, device)
-    split, quality, bits = (
-        run.source.split(SPLIT),
-        _quality(run, lpips, fid),
-        Bits(run.samples.shape),
-    )
+    trained = load_run(run, device, dataset=dataset)
+    model, samples = trained.model, trained.samples
+    split = trained.source.split(SPLIT)
+    quality = _quality(trained, lpips, fid)
+    bits = Bits(samples.shape)
+    seen = [*quality, bits] if model.has_codes else quality
     began = time.perf_counter()
-    with run.model.register_forward_hook(
-        _shown([*quality, bits] if run.model.has_codes else quality)
-    ):
-        found = evaluate(
-            run.model, split, run.samples.value_range, run.config.settings.batch_size, run.device
+    with model.register_forward_hook(_updating(seen)):
+        basic = held_out.evaluate(
+            model, split, samples.value_range, trained.config.settings.batch_size, trained.device
         )
-    numbers = {name: found.pop(name) for name in ("psnr", "mse")}
-    for figure in quality:
-        numbers |= figure.numbers()
-    numbers |= found
-    if run.model.has_codes:
-        numbers["usage"] = found["codes_used"] / (found["codes_used"] + found["dead_codes"])
-        numbers |= bits.numbers()
+    metrics = {name: basic.pop(name) for name in ("psnr", "mse")}
+    for metric in quality:
+        metrics |= metric.compute()
+    metrics |= basic
+    if model.has_codes:
+        metrics["usage"] = basic["codes_used"] / (basic["codes_used"] + basic["dead_codes"])
+        metrics |= bits.compute()
     return {
-        **numbers,
+        **metrics,
         "split": SPLIT,
-        "dataset": run.config.components["dataset"].dump(),
-        "shape": list(run.samples.shape),
-        "value_range": list(run.samples.value_range),
-        "checkpoint": run.checkpoint.name,
+        "dataset": trained.config.components["dataset"].dump(),
+        "shape": list(samples.shape),
+        "value_range": list(samples.value_range),
+        "checkpoint": trained.checkpoint.name,
         "versions": versions("torchmetrics"),
         "seconds": time.perf_counter() - began,
     }
 
 
-def _quality(run: TrainedRun, lpips: Path | None, fid: Path | None) -> list[Figure]:
-    """The figures that pictures have, and those that were asked for."""
+def _quality(run: TrainedRun, lpips: str | Path | None, fid: str | Path | None) -> Sequence[Metric]:
+    """The metrics that images have, and the requested ones."""
     shape, value_range = run.samples.shape, run.samples.value_range
-    pictures = len(shape) == 3 and shape[0] in (1, 3)
+    are_images = len(shape) == 3 and shape[0] in (1, 3)
     for option, weights in (("--lpips", lpips), ("--fid", fid)):
-        if weights is not None and not pictures:
-            expected = f"a run on pictures; its samples have shape {shape}"
+        if weights is not None and not are_images:
+            expected = f"a run on images; its samples have shape {shape}"
             raise SettingError(option, str(weights), expected, "leave it out")
-    figures: list[Figure] = []
+    metrics: list[Metric] = []
     if len(shape) == 3 and min(shape[1:]) >= SMALLEST:
-        figures.append(Ssim(shape, value_range, run.device))
+        metrics.append(Ssim(shape, value_range, run.device))
     if lpips is not None:
-        figures.append(Lpips(lpips, shape, value_range, run.device))
+        metrics.append(Lpips(Path(lpips), shape, value_range, run.device))
     if fid is not None:
-        figures.append(Fid(fid, value_range, run.device))
-    return figures
+        metrics.append(Fid(Path(fid), value_range, run.device))
+    return metrics
 
 
-def _shown(figures: list[Figure]) -> Callable[[nn.Module, tuple[Tensor], ModelOutput], None]:
-    """A hook on the model's forward: every figure sees the very passes that ``evaluate`` counts."""
+def _updating(metrics: Sequence[Metric]) -> Callable[[VQModel, tuple[Tensor], ModelOutput], None]:
+    """A forward hook that updates every metric with the passes that ``held_out.evaluate`` makes."""
 
-    def show(model: nn.Module, inputs: tuple[Tensor], out: ModelOutput) -> None:
+    def update(model: VQModel, inputs: tuple[Tensor], out: ModelOutput) -> None:
         reconstruction = model.to_values(out.reconstruction)
-        for figure in figures:
-            figure.add(inputs[0], reconstruction, out.bottleneck)
+        for metric in metrics:
+            metric.update(inputs[0], reconstruction, out.bottleneck)
 
-    return show
+    return update

@@ -1,4 +1,4 @@
-"""Figures of a model on a split: the same numbers whenever the same weights are evaluated."""
+"""Metrics of a model on a split: the same whenever the same weights are evaluated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from vq.models.autoencoder import VQModel
-from vqcore.codebook.usage_meter import UsageMeter, numbers
+from vq.models.eval_mode import eval_mode
+from vqcore.codebook.usage_meter import UsageMeter, to_floats
 from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.dataset import Split
 
@@ -22,51 +23,43 @@ def evaluate(
     device: torch.device,
     share: tuple[int, int] = (0, 1),
 ) -> dict[str, Any]:
-    """Figures of a model on a split.
+    """Metrics of a model in eval mode on a split whose values are in ``value_range``.
 
     Args:
-        model: in any mode; evaluated in eval mode.
-        split: the samples, usually held out.
-        value_range: smallest and largest value of the data.
-        batch_size: samples at a time.
-        device: where the model is.
-        share: this process's number and how many there are. Each takes its part of the split, none gets a sample
-            twice, and all get the figures of the whole.
+        share: this process's rank and the number of processes. Each evaluates its part of the
+            split without repeating a sample, and all get the metrics of the whole.
 
     Returns:
-        ``mse``: mean squared error over all values, in units of the data's range, so that a range of 1 is compared
-        whatever the data's scale; ``psnr`` = -10 log10(mse), dB; from the usage over the whole split, and means over
-        the codebooks: ``perplexity``, ``codes_used``, ``dead_codes`` and ``quantization_error``; ``codebook_size``,
-        ``codebooks`` and ``samples``. A model without codes has none of the figures on them.
+        ``mse``: mean squared error over all values, with the data's range scaled to 1; ``psnr`` =
+        -10 log10(mse), in dB; means over the codebooks, from the usage over the whole split:
+        ``perplexity``, ``codes_used``, ``dead_codes`` and ``quantization_error``;
+        ``codebook_size``, ``codebooks`` and ``samples``. Without codes, only ``psnr``, ``mse`` and
+        ``samples``.
     """
     low, high = value_range
-    was_training = model.training
-    model.eval()
-    sums, usage = torch.zeros(2, dtype=torch.float64, device=device), UsageMeter()
-    mine = torch.arange(len(split)).tensor_split(share[1])[share[0]]
-    for batch in split.batches(mine.split(batch_size), device):
-        out = model(batch)
-        difference = (model.to_values(out.reconstruction) - batch) / (high - low)
-        sums[0] += difference.double().square().sum()
-        sums[1] += difference.numel()
-        if len(out.bottleneck.counts):
-            usage.add(out.bottleneck)
-    model.train(was_training)
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    usage = UsageMeter()
+    rows = torch.arange(len(split)).tensor_split(share[1])[share[0]]
+    with eval_mode(model):
+        for batch in split.batches(rows.split(batch_size), device):
+            out = model(batch)
+            difference = (model.to_values(out.reconstruction) - batch) / (high - low)
+            sums[0] += difference.double().square().sum()
+            sums[1] += difference.numel()
+            if len(out.bottleneck.counts):
+                usage.add(out.bottleneck)
     sum_over_ranks(sums)
     mse = float(sums[0] / sums[1])
-    figures = {"psnr": math.inf if mse == 0 else -10 * math.log10(mse), "mse": mse}
-    return {**figures, **_usage(usage), "samples": len(split)}
+    psnr = math.inf if mse == 0 else -10 * math.log10(mse)
+    return {"psnr": psnr, "mse": mse, **_code_metrics(usage), "samples": len(split)}
 
 
-def _usage(window: UsageMeter) -> dict[str, Any]:
-    """Means over the codebooks; nothing where there are none."""
-    if window.counts is None:
+def _code_metrics(usage: UsageMeter) -> dict[str, Any]:
+    """Means over the codebooks; empty where there are none."""
+    if usage.counts is None:
         return {}
-    codebooks, codebook_size = window.counts.shape
-    used = {name: sum(values) / len(values) for name, values in numbers(window.close()).items()}
+    codebooks, codebook_size = usage.counts.shape
+    means = {name: sum(each) / len(each) for name, each in to_floats(usage.close()).items()}
     names = ("perplexity", "codes_used", "dead_codes", "quantization_error")
-    return {
-        **{name: used[name] for name in names},
-        "codebook_size": codebook_size,
-        "codebooks": codebooks,
-    }
+    chosen = {name: means[name] for name in names}
+    return chosen | {"codebook_size": codebook_size, "codebooks": codebooks}

@@ -1,4 +1,4 @@
-"""Structural similarity of pictures (Wang et al. 2004, IEEE Trans. Image Processing 13, eq. 13)."""
+"""Structural similarity of images (Wang et al. 2004, IEEE Trans. Image Processing 13, eq. 13)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq.evaluation.metric import Figure
+from vq.evaluation.metric import Metric
 from vqcore.interfaces.output import Output
 
-#: Side of the paper's window, and the deviation of its Gaussian; a picture with shorter sides gets both smaller.
+#: Side of the paper's window and standard deviation of its Gaussian; both shrink for small images.
 WINDOW, SIGMA = 11, 1.5
+#: Smallest side of an image that has a structural similarity.
 SMALLEST = 3
 
 
-class Ssim(Figure):
-    """``ssim``, the mean over the pictures, and ``ssim_window``, the side of the Gaussian window.
+class Ssim(Metric):
+    """``ssim``, the mean over the images, and ``ssim_window``, the side of the Gaussian window.
 
-    The window is the paper's 11 x 11, or the largest odd one that fits into a smaller picture. K1 = 0.01, K2 = 0.03;
-    values are taken as the decoder gives them, as in the PSNR.
+    The window is the paper's 11 x 11, or the largest odd one that fits into a smaller image.
+    K1 = 0.01, K2 = 0.03. As in the PSNR, decoded values are not clipped.
 
     Args:
         shape: (C, H, W), with sides of at least ``SMALLEST``.
@@ -30,28 +31,27 @@ class Ssim(Figure):
     def __init__(
         self, shape: tuple[int, ...], value_range: tuple[float, float], device: torch.device
     ) -> None:
-        from torchmetrics.functional.image import (
-            structural_similarity_index_measure,
-        )  # takes seconds
+        # Imported here, since it takes seconds.
+        from torchmetrics.functional.image import structural_similarity_index_measure
 
         self.similarity = structural_similarity_index_measure
         side = min(WINDOW, *shape[1:])
         self.window = side if side % 2 else side - 1
         self.range = value_range[1] - value_range[0]
-        self.total, self.samples = torch.zeros((), dtype=torch.float64, device=device), 0
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.samples = 0
 
-    def add(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
-        """See ``Figure.add``."""
-        sigma = (
-            SIGMA * self.window / WINDOW
-        )  # the window's side follows from it: 2 floor(3.5 sigma + 0.5) + 1
+    def update(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
+        """See ``Metric.update``."""
+        # torchmetrics derives the window's side from it: 2 floor(3.5 sigma + 0.5) + 1.
+        sigma = SIGMA * self.window / WINDOW
         # Variances are differences of large numbers, and a GPU would convolve float32 in TF32.
-        pair = reconstruction.double(), x.double()
-        self.total += self.similarity(
-            *pair, sigma=sigma, data_range=self.range, reduction="none"
-        ).sum()
+        images = (reconstruction.double(), x.double())
+        similarity = self.similarity(*images, sigma=sigma, data_range=self.range, reduction="none")
+        assert isinstance(similarity, Tensor)  # a tuple only where more is asked for
+        self.total += similarity.sum()
         self.samples += len(x)
 
-    def numbers(self) -> dict[str, Any]:
-        """See ``Figure.numbers``."""
+    def compute(self) -> dict[str, Any]:
+        """See ``Metric.compute``."""
         return {"ssim": float(self.total) / self.samples, "ssim_window": self.window}

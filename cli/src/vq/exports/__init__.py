@@ -1,1 +1,1 @@
-"""A trained model as two programs that need none of this code: pictures to indices, and indices to pictures."""
+"""A trained model as two programs that run without vq: samples to indices, and back."""

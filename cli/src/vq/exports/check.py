@@ -1,4 +1,4 @@
-"""Whether a file computes what the model does: on samples that the model itself makes of random codes."""
+"""Compare exported programs with their model, on samples that it decodes from random codes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from vq.exports.programs import Runner
 from vq.models.autoencoder import VQModel
 from vqcore.errors import RunError
 
-#: Samples looked at.
+#: Number of samples.
 CHECKED = 16
-#: Largest share of indices that may differ: a runtime that adds in another order decides near ties otherwise.
+#: Largest share of indices that may differ: another order of summation resolves near ties
+#: differently.
 TIES = 1e-3
 #: Largest difference of a decoded value, as a share of the data's range.
 ROUNDING = 1e-3
@@ -22,10 +23,11 @@ ROUNDING = 1e-3
 def check(
     model: VQModel, encode: Runner, decode: Runner, value_range: tuple[float, float]
 ) -> dict[str, Any]:
-    """Compare two exported graphs with the model they were made of, on a batch and on a single sample.
+    """Compare two exported graphs with their model, on a batch and on a single sample.
 
     Returns:
-        How many indices were compared, how many of them differ, and the largest difference of a decoded value.
+        How many indices were compared, how many of them differ, and the largest difference of a
+        decoded value.
 
     Raises:
         RunError: if they differ by more than rounding explains.
@@ -39,13 +41,9 @@ def check(
     differing = int((exported != chosen).sum())
     furthest = float((decoded - samples).abs().max())
     if differing > TIES * chosen.numel():
-        raise RunError(
-            f"the exported encoder chose {differing} of {chosen.numel()} indices otherwise than the model"
-        )
+        share = f"{differing} of {chosen.numel()} indices"
+        raise RunError(f"the exported encoder and the model differ in {share}")
     if not furthest <= ROUNDING * (value_range[1] - value_range[0]):
-        raise RunError(f"the exported decoder is {furthest:g} away from the model")
-    return {
-        "indices": chosen.numel(),
-        "differing_indices": differing,
-        "largest_difference": furthest,
-    }
+        raise RunError(f"the exported decoder and the model differ by {furthest:g}")
+    counts = {"indices": chosen.numel(), "differing_indices": differing}
+    return {**counts, "largest_difference": furthest}

@@ -18,13 +18,13 @@ from vq.optional_dependencies import require
 
 
 def save_pt2(program: ExportedProgram, path: Path, given: str, made: str) -> Runner:
-    """Write a program for ``torch.export.load``; what the file then computes."""
+    """Write a program for ``torch.export.load``; returns the program as loaded from the file."""
     torch.export.save(program, path)
     return torch.export.load(path).module()
 
 
 def save_onnx(program: ExportedProgram, path: Path, given: str, made: str) -> Runner:
-    """Write a graph for any ONNX runtime, its input and output named; what ONNX Runtime makes of the file."""
+    """Write a graph with named input and output; returns the file as ONNX Runtime runs it."""
     import onnxruntime
 
     with _quiet():
@@ -36,6 +36,7 @@ def save_onnx(program: ExportedProgram, path: Path, given: str, made: str) -> Ru
             output_names=[made],
             dynamic_shapes=({0: "batch"},),
         )
+        assert graph is not None  # None is for the older exporter
         graph.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
@@ -45,7 +46,7 @@ def save_onnx(program: ExportedProgram, path: Path, given: str, made: str) -> Ru
     return run
 
 
-#: Each format by its name, which is the files' ending too.
+#: Each format by its name, which is also the suffix of the files.
 FORMATS: Mapping[str, Callable[[ExportedProgram, Path, str, str], Runner]] = {
     "pt2": save_pt2,
     "onnx": save_onnx,
@@ -53,7 +54,7 @@ FORMATS: Mapping[str, Callable[[ExportedProgram, Path, str, str], Runner]] = {
 
 
 def require_format(file_format: str) -> None:
-    """Refuse a format that cannot be written here.
+    """Check that a format can be written here.
 
     Raises:
         UsageError: if its extra is not installed.
@@ -64,7 +65,7 @@ def require_format(file_format: str) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's progress, and its warnings on operators that are not used."""
+    """Silence the exporter's progress and its warnings about operators that are not used."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,52 +11,45 @@ from torch.export import Dim, ExportedProgram
 
 from vq.models.autoencoder import VQModel
 
-#: Samples that graphs are traced with; torch.export would take 0 or 1 for a constant.
+#: Samples that graphs are traced with; torch.export would treat 0 or 1 as a constant.
 TRACED = 2
 #: Names of the graphs' inputs and outputs.
 SAMPLES, INDICES = "samples", "indices"
 
 
-class _Encoder(nn.Module):
+class _Half(nn.Module):
     def __init__(self, model: VQModel) -> None:
         super().__init__()
         self.model = model
 
+
+class _Encoder(_Half):
     def forward(self, samples: Tensor) -> Tensor:
         return self.model.encode(samples)
 
 
-class _Decoder(nn.Module):
-    def __init__(self, model: VQModel) -> None:
-        super().__init__()
-        self.model = model
-
+class _Decoder(_Half):
     def forward(self, indices: Tensor) -> Tensor:
         return self.model.decode(indices)
 
 
-@dataclass(frozen=True)
-class Programs:
-    """A model's two graphs.
+class Graph(NamedTuple):
+    """A traced graph, its name, and the names of its input and output."""
 
-    Attributes:
-        encoder: samples (B, *shape), float32, to indices (B, *index_shape), int64.
-        decoder: the other way round; float32 in the data's range of values. An index out of range is no error here.
+    name: str
+    program: ExportedProgram
+    given: str
+    made: str
+
+
+def export_programs(model: VQModel, shape: tuple[int, ...]) -> list[Graph]:
+    """Trace a model on the CPU in eval mode, for samples of a shape.
+
+    Returns:
+        The encoder, from samples (B, *shape), float32, to indices (B, *index_shape), int64; and the
+        decoder, from indices to samples in the data's range. It does not check that indices are in
+        range.
     """
-
-    encoder: ExportedProgram
-    decoder: ExportedProgram
-
-    def items(self) -> list[tuple[str, ExportedProgram, str, str]]:
-        """The name of each graph, the graph, and the names of its input and output."""
-        return [
-            ("encoder", self.encoder, SAMPLES, INDICES),
-            ("decoder", self.decoder, INDICES, SAMPLES),
-        ]
-
-
-def export_programs(model: VQModel, shape: tuple[int, ...]) -> Programs:
-    """Trace a model on the CPU in eval mode, for samples of a shape."""
     batch = Dim("batch")
     samples = torch.zeros(TRACED, *shape)
     indices = torch.zeros(TRACED, *model.index_shape, dtype=torch.int64)
@@ -65,8 +58,11 @@ def export_programs(model: VQModel, shape: tuple[int, ...]) -> Programs:
         with torch.no_grad():
             return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
 
-    return Programs(traced(_Encoder(model), samples), traced(_Decoder(model), indices))
+    return [
+        Graph("encoder", traced(_Encoder(model), samples), SAMPLES, INDICES),
+        Graph("decoder", traced(_Decoder(model), indices), INDICES, SAMPLES),
+    ]
 
 
-#: A graph made runnable: a tensor in, a tensor out.
+#: A runnable graph.
 Runner = Callable[[Tensor], Tensor]

@@ -1,46 +1,54 @@
-"""A run's encoder and decoder as files, with an export.json that says what they take."""
+"""A run's encoder and decoder as files, with an export.json that describes them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from vq.exports.check import check
 from vq.exports.formats import FORMATS, require_format
 from vq.exports.programs import Runner, export_programs
+from vq.files import as_path, check_free, new_folder, write_json
 from vq.models.autoencoder import VQModel
-from vq.runs.files import check_free, new_folder, write_text
 from vq.runs.provenance import model_of, require_codes, versions
-from vq.runs.trained_run import TrainedRun
+from vq.runs.trained_run import RunLike, load_run
 from vqcore.errors import RunError
-from vqcore.plugin.loader import describe
+from vqcore.plugin.loader import describe_error
 
 FORMAT = 1
 NAME = "export.json"
 
 
-def export_run(run: TrainedRun, folder: Path, file_format: str = "pt2") -> dict[str, Any]:
-    """Write ``encoder`` and ``decoder`` in a format of ``FORMATS``, and export.json; what is in that.
+def export(
+    run: RunLike, output: str | Path, file_format: Literal["pt2", "onnx"] = "pt2"
+) -> dict[str, Any]:
+    """Write a run's encoder and decoder as two graphs, with an export.json beside them.
 
     Args:
-        run: on the CPU.
-        folder: new or empty.
-        file_format: ``pt2`` or ``onnx``.
+        run: the run folder, or the run.
+        output: a new or empty folder.
+        file_format: ``pt2`` (torch.export) or ``onnx``.
+
+    Returns:
+        The contents of export.json.
 
     Raises:
-        SettingError: if the model has no codes, or the folder holds something.
-        UsageError: if the format's extra is not installed.
-        RunError: if the model cannot be traced, or the files do not compute what it does; nothing is left behind then.
+        SettingError: if the model has no codes, or the folder is not empty.
+        UsageError: if the extra of the format is not installed.
+        RunError: if the model cannot be traced, or the files and the model differ; nothing is left
+            behind then.
     """
-    require_codes(run)
+    trained = load_run(run, "cpu")
+    require_codes(trained)
     require_format(file_format)
+    folder = as_path("output", output)
     check_free(folder)
-    model, samples = run.model.to(memory_format=torch.contiguous_format), run.samples
+    model = trained.model.to(memory_format=torch.contiguous_format)
+    samples = trained.samples
     with new_folder(folder) as temporary:
-        files, runners = _write(temporary, model, samples.shape, file_format)
+        files, (encode, decode) = _write(temporary, model, samples.shape, file_format)
         about = {
             "format": FORMAT,
             "file_format": file_format,
@@ -50,29 +58,27 @@ def export_run(run: TrainedRun, folder: Path, file_format: str = "pt2") -> dict[
             "index_shape": list(model.index_shape),
             "latent_shapes": [list(shape) for shape in model.latent_shapes],
             "codebook_size": model.codebook_size,
-            "model": model_of(run),
-            "checked": check(model, *runners, samples.value_range),
+            "model": model_of(trained),
+            "checked": check(model, encode, decode, samples.value_range),
             "versions": versions(*(("onnx", "onnxscript") if file_format == "onnx" else ())),
         }
-        write_text(temporary / NAME, json.dumps(about, indent=2) + "\n")
+        write_json(temporary / NAME, about)
     return about
 
 
 def _write(
     folder: Path, model: VQModel, shape: tuple[int, ...], file_format: str
 ) -> tuple[dict[str, str], list[Runner]]:
-    """The two graphs as files of a folder: their names, and what the files compute."""
-    files, runners = {}, []
+    """Write the two graphs into a folder; their file names, and the files as loaded again."""
+    files = {}
+    runners = []
     try:
-        for name, program, given, made in export_programs(model, shape).items():
+        for name, program, given, made in export_programs(model, shape):
             files[name] = f"{name}.{file_format}"
             runners.append(FORMATS[file_format](program, folder / files[name], given, made))
     except OSError:
         raise
-    except (
-        Exception
-    ) as error:  # whatever a third party's component does that cannot be traced or saved
-        raise RunError(
-            f"this model cannot be exported as {file_format}: {describe(error)}"
-        ) from error
+    except Exception as error:  # a third-party component may raise anything when it is traced
+        cause = describe_error(error)
+        raise RunError(f"this model cannot be exported as {file_format}: {cause}") from error
     return files, runners

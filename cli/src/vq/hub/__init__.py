@@ -1,1 +1,1 @@
-"""A trained model as a folder of the Hugging Face hub's layout: written, uploaded, and loaded again by name."""
+"""A trained model in the Hugging Face hub's layout: written, uploaded, and loaded by name."""

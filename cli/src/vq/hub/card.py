@@ -1,11 +1,12 @@
-"""The model card: what the model is made of, how good it is, how it is used."""
+"""The model card: components, metrics and use of a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from vq.cli.tables import UNITS
+from vq.evaluation.metrics_table import UNITS
+from vq.objects import NAME as OBJECT
 from vq.runs.trained_run import TrainedRun
 from vqcore.plugin.registry import Component
 
@@ -20,17 +21,17 @@ tags:
 
 {what}, trained with [vq](#use) for {steps} steps on `{dataset}`.
 
-| part | choice |
+| kind | component |
 |---|---|
 {parts}
 
-## Figures
+## Metrics
 
 On the held-out split of `{dataset}`, {samples} samples of {shape} with values in {value_range}.
 
-| figure | value | |
+| metric | value | |
 |---|---|---|
-{figures}
+{metrics}
 
 ## Use
 
@@ -39,7 +40,7 @@ Install {packages}, then:
 ```python
 from vq import from_pretrained
 
-model = from_pretrained({repo!r})  # in eval mode
+model = from_pretrained({load})  # in eval mode
 indices = model.encode(samples)  # float32 {samples_shape} in {value_range} to {indices_shape}
 decoded = model.decode(indices)
 ```
@@ -49,44 +50,45 @@ _SHOWN = ("psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization
 _PARTS = ("backbone", "manifold", "quantizer", "estimator")
 
 
-def model_card(run: TrainedRun, figures: Mapping[str, Any], repo: str) -> str:
-    """README.md of a run's model, for people and for the hub's search.
+def model_card(run: TrainedRun, metrics: Mapping[str, Any], repo: str) -> str:
+    """README.md of a run's model, with the metadata that the hub searches.
 
-    Args:
-        run: the trained run.
-        figures: of its summary.json.
-        repo: the name to load it by.
+    ``metrics`` are those of summary.json, and ``repo`` is the name to load the model by.
     """
     components, model, samples = run.config.components, run.model, run.samples
     low, high = samples.value_range
-    has_codes = model.has_codes
-    chosen = [components[kind] for kind in (_PARTS if has_codes else _PARTS[:2])]
-    codes = (
-        f"{model.codebook_size} codes"
-        if has_codes
-        else f"no codes (bottleneck {run.config.settings.bottleneck})"
-    )
-    tokens = _sides(model.index_shape) if has_codes else _sides(sum(model.latent_shapes, ()))
-    text = _CARD if has_codes else _without_codes(_CARD)
+    chosen = [components[kind] for kind in (_PARTS if model.has_codes else _PARTS[:2])]
+    given_in_python = components["backbone"].spec.name == OBJECT
     values = {
         "tags": "\n".join(f"- {tag}" for tag in _tags(run)),
         "title": repo.rpartition("/")[2],
-        "what": f"An autoencoder with {codes} and {tokens} {'indices' if has_codes else 'latents'} a sample",
-        "steps": figures.get("steps", "?"),
+        "what": _what(run),
+        "steps": metrics.get("steps", "?"),
         "dataset": components["dataset"].spec.name,
         "parts": "\n".join(
             f"| {part.kind} | {part.spec.name}: {part.spec.summary} |" for part in chosen
         ),
-        "samples": figures.get("samples", "?"),
+        "samples": metrics.get("samples", "?"),
         "shape": _sides(samples.shape),
         "value_range": f"[{low:g}, {high:g}]",
-        "figures": "\n".join(_rows(figures)),
+        "metrics": "\n".join(_rows(metrics)),
         "packages": ", ".join(f"`{package}`" for package in sorted({"vq-cli", *_packages(chosen)})),
-        "repo": repo,
+        "load": f"{repo!r}, backbone=..." if given_in_python else repr(repo),
         "samples_shape": _batch(samples.shape),
         "indices_shape": f"int64 {_batch(model.index_shape)}",
     }
-    return text.format(**values)
+    return (_CARD if model.has_codes else _without_codes(_CARD)).format(**values)
+
+
+def _what(run: TrainedRun) -> str:
+    model = run.model
+    if model.has_codes:
+        codes = f"{model.codebook_size} codes and {_sides(model.index_shape)} indices"
+    else:
+        bottleneck = run.config.settings.bottleneck
+        latents = _sides(sum(model.latent_shapes, ()))
+        codes = f"no codes (bottleneck {bottleneck}) and {latents} latents"
+    return f"An autoencoder with {codes} a sample"
 
 
 def _without_codes(card: str) -> str:
@@ -99,15 +101,16 @@ def _tags(run: TrainedRun) -> list[str]:
     return ["vqvae", "vector-quantization", *names] if run.model.has_codes else ["autoencoder"]
 
 
-def _rows(figures: Mapping[str, Any]) -> Iterator[str]:
+def _rows(metrics: Mapping[str, Any]) -> Iterator[str]:
     for name in _SHOWN:
-        if name in figures:
-            yield f"| {name} | {figures[name]:.5g} | {UNITS.get(name, '')} |"
+        if name in metrics:
+            yield f"| {name} | {metrics[name]:.5g} | {UNITS.get(name, '')} |"
 
 
 def _packages(components: list[Component]) -> Iterator[str]:
     for component in components:
-        yield component.package
+        if component.spec.name != OBJECT:
+            yield component.package
         yield from _packages(list(component.children.values()))
 
 

@@ -1,4 +1,4 @@
-"""The folder: config.json, model.safetensors and README.md."""
+"""The files of a published model: config.json, model.safetensors and README.md."""
 
 from __future__ import annotations
 
@@ -9,37 +9,31 @@ from typing import Any
 from safetensors.torch import load_file, save
 
 from vq.checkpoints.checkpoint import WEIGHTS
+from vq.files import new_folder, write_bytes, write_json, write_text
 from vq.hub.card import model_card
-from vq.runs.files import new_folder, read_json, write_bytes, write_text
 from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import UsageError
 
 FORMAT = 1
 CONFIG, CARD = "config.json", "README.md"
-#: Settings of training that say nothing on the model: left out when it is built again.
+#: Settings that only training needs: left out when the model is built again.
 TRAINING_ONLY = ("dataset", "optimizer", "regularizers", "trackers", "plugin_files", "device")
-#: MicroBatch of the names of weights that training alone needs.
+#: Part of the names of weights that only training needs.
 REGULARIZERS = ".regularizers."
 
 
-def write_folder(
-    run: TrainedRun, folder: Path, repo: str = "", option: str = "--to-folder"
-) -> Path:
-    """Write a trained run as the hub keeps models; the folder.
+def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
+    """Write a trained run's model in the hub's layout; returns the folder.
 
-    Args:
-        run: the trained run.
-        folder: new or empty.
-        repo: the name that the card tells people to load; the folder's own where it is left out.
-        option: what the folder was given by, for messages.
+    The card shows ``repo`` as the name to load, by default the folder's own.
 
     Raises:
-        SettingError: if the folder holds something.
-        UsageError: if the run has no summary.json yet, or one of other weights than the latest.
-        RunError: if it cannot be written; nothing is left behind then.
+        SettingError: if the folder is not empty.
+        UsageError: if summary.json is missing, or belongs to other weights than the latest.
+        RunError: if it cannot be written; nothing is left then.
     """
-    figures = _figures(run)
+    metrics = _final_metrics(run)
     config = {
         "format": FORMAT,
         "library_name": "vq",
@@ -48,31 +42,26 @@ def write_folder(
         "codebook_size": run.model.codebook_size,
         "index_shape": list(run.model.index_shape) if run.model.has_codes else [],
         "model": model_of(run),
-        "figures": figures,
+        "figures": metrics,
         "versions": versions(),
     }
-    with new_folder(folder, option) as temporary:
-        write_text(temporary / CONFIG, json.dumps(config, indent=2) + "\n")
+    with new_folder(folder, "--to-folder") as temporary:
+        write_json(temporary / CONFIG, config)
         write_bytes(temporary / WEIGHTS, _weights(run.checkpoint / WEIGHTS))
-        write_text(temporary / CARD, model_card(run, figures, repo or folder.name))
+        write_text(temporary / CARD, model_card(run, metrics, repo or folder.name))
     return folder
 
 
-def _figures(run: TrainedRun) -> dict[str, Any]:
-    figures, step = (
-        read_json(run.folder.summary),
-        run.checkpoint.name.removeprefix("step-").lstrip("0"),
-    )
-    if figures is None or str(figures.get("steps")) != step:
-        fix = f"finish it first: vq train --resume {run.folder.path}"
-        raise UsageError(
-            f"{run.folder.summary}: no figures of a run finished at step {step} for the card; {fix}"
-        )
-    return figures
+def _final_metrics(run: TrainedRun) -> dict[str, Any]:
+    step = run.checkpoint.name.removeprefix("step-").lstrip("0")
+    if str(run.metrics.get("steps")) != step:
+        found = f"{run.folder.summary}: expected the metrics of a run that ended at step {step}"
+        raise UsageError(f"{found}; finish it first: vq train --resume {run.folder.path}")
+    return run.metrics
 
 
 def _shareable(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without what tells of the machine it ran on: plugin files, and all but the ends of absolute paths."""
+    """The config without traces of this machine: no plugin files, only the last part of paths."""
     return {name: _last(value) for name, value in config.items() if name != "plugin_files"}
 
 
@@ -85,7 +74,7 @@ def _last(value: Any) -> Any:
 
 
 def _weights(file: Path) -> bytes:
-    """The weights as they are, or without those of regularizers: who uses the model need not install them."""
+    """The weights without those of regularizers, which users of the model need not install."""
     weights = load_file(file)
     kept = {name: tensor for name, tensor in weights.items() if REGULARIZERS not in name}
     return file.read_bytes() if len(kept) == len(weights) else save(kept)

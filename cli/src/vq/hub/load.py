@@ -1,4 +1,4 @@
-"""A model by the name of a repository or the path of a folder, built without its data set."""
+"""Load a model by the name of a repository or the path of a folder, without its data set."""
 
 from __future__ import annotations
 
@@ -8,27 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from vq.checkpoints import checkpoint
-from vq.config.run_config import resolve_config
 from vq.device import choose_device
 from vq.hub.folder import CONFIG, FORMAT, TRAINING_ONLY
 from vq.models.autoencoder import VQModel, build_model
+from vq.objects import resolve_with_objects, split_objects
 from vq.optional_dependencies import require
 from vq.runs.trained_run import load_run
 from vqcore.errors import RunError, SettingError, UsageError
 from vqcore.interfaces.dataset import SampleSpec
-from vqcore.plugin.loader import describe
-from vqcore.plugin.registry import Registry, default_registry
+from vqcore.plugin.loader import describe_error
+from vqcore.plugin.registry import Registry
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A model with what must be known to use it.
-
-    Attributes:
-        model: in eval mode.
-        samples: shape and range of the values it takes.
-        folder: where it was loaded from.
-    """
+    """A model in eval mode, the shape and range of its samples, and where it was loaded from."""
 
     model: VQModel
     samples: SampleSpec
@@ -41,22 +35,27 @@ def from_pretrained(
     revision: str | None = None,
     device: str = "cpu",
     registry: Registry | None = None,
+    backbone: Any = None,
 ) -> VQModel:
     """A trained model in eval mode.
 
     Args:
-        name: a folder that ``vq push`` wrote, a run folder, or a repository of the hub, as in ``owner/name``.
+        name: a folder that ``vq push`` wrote, a run folder, or a repository of the hub, as in
+            ``owner/name``.
         revision: of the repository: a branch, tag or commit.
         device: where the model goes.
-        registry: where its components are looked up; the installed plugins by default.
+        registry: where its components come from; the installed plugins by default.
+        backbone: the module, where the model was trained with an object.
 
     Raises:
-        SettingError: if there is no such folder, or it holds no model.
+        SettingError: if there is no such folder, it holds no model, or the backbone is not given.
         UsageError: if the hub is needed and ``huggingface_hub`` is not installed.
         RunError: if the repository cannot be fetched, or the files are damaged.
         ComponentError: if a component of the model is not installed.
     """
-    return load_pretrained(name, revision=revision, device=device, registry=registry).model
+    return load_pretrained(
+        name, revision=revision, device=device, registry=registry, backbone=backbone
+    ).model
 
 
 def load_pretrained(
@@ -65,49 +64,46 @@ def load_pretrained(
     revision: str | None = None,
     device: str = "cpu",
     registry: Registry | None = None,
+    backbone: Any = None,
 ) -> Pretrained:
     """``from_pretrained`` with the shape and range of the samples."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         folder = _fetched(str(name), revision)
     if (folder / CONFIG).is_file():
-        return _loaded(folder, device, registry or default_registry())
+        return _loaded(folder, device, registry, backbone)
     if not (folder / "config.yaml").is_file():
-        raise SettingError(
-            "name", str(name), f"a folder with a {CONFIG} from vq push, or a run folder"
-        )
-    run = load_run(
-        folder,
-        lambda files: registry or (Registry(files=files) if files else default_registry()),
-        device,
-    )
+        expected = f"a folder with a {CONFIG} from vq push, or a run folder"
+        raise SettingError("name", str(name), expected)
+    run = load_run(folder, device, registry=registry, backbone=backbone)
     return Pretrained(run.model, run.samples, folder)
 
 
-def _loaded(folder: Path, device: str, registry: Registry) -> Pretrained:
+def _loaded(folder: Path, device: str, registry: Registry | None, backbone: Any) -> Pretrained:
     file = folder / CONFIG
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         if values.get("format") != FORMAT:
             raise RunError(f"{file}: format {values.get('format')!r}: this version reads {FORMAT}")
-        settings = {
-            key: value for key, value in values["config"].items() if key not in TRAINING_ONLY
-        }
+        config = values["config"].items()
+        settings = {key: value for key, value in config if key not in TRAINING_ONLY}
         samples = SampleSpec.read(values["samples"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{file}: damaged or not from vq push: {describe(error)}") from error
-    model = build_model(resolve_config(settings, registry), registry, samples)
+        raise RunError(f"{file}: damaged or not from vq push: {describe_error(error)}") from error
+    given = {} if backbone is None else {"backbone": backbone}
+    settings, objects = split_objects(settings | given)
+    resolved, registry = resolve_with_objects(settings, objects, registry)
+    model = build_model(resolved, registry, samples)
     checkpoint.load_weights(folder, model)
     return Pretrained(model.to(choose_device(device)).eval(), samples, folder)
 
 
 def _fetched(name: str, revision: str | None) -> Path:
-    """A repository's files in the hub's own cache."""
+    """A repository's files in the hub's cache."""
     owner, _, rest = name.partition("/")
     if not rest or "/" in rest or owner in ("", ".", "..", "~"):
-        raise SettingError(
-            "name", name, "a folder that is there, or a repository of the hub as in owner/name"
-        )
+        expected = "an existing folder, or a repository of the hub as in owner/name"
+        raise SettingError("name", name, expected)
     require("hub", f"loading {name} from the hub", "huggingface_hub")
     from huggingface_hub import snapshot_download
 
@@ -116,7 +112,6 @@ def _fetched(name: str, revision: str | None) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except ValueError as error:
         raise UsageError(f"{name}: {error}") from error
-    except Exception as error:  # each version of the client has exceptions of its own
-        raise RunError(
-            f"{name}: neither a folder here nor fetched from the hub: {describe(error)}"
-        ) from error
+    except Exception as error:  # the exceptions differ between versions of the client
+        cause = describe_error(error)
+        raise RunError(f"{name}: not a folder, and not fetched from the hub: {cause}") from error

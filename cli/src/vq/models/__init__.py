@@ -1,1 +1,1 @@
-"""The autoencoder: a backbone around a bottleneck."""
+"""The autoencoder: a backbone (encoder and decoder) around a bottleneck."""

@@ -1,19 +1,21 @@
-"""A backbone around a bottleneck: the autoencoder that a run trains."""
+"""The model that a run trains: a backbone around a bottleneck."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vq.config.run_config import ResolvedConfig, RunConfig
+from vq.config.resolved_config import ResolvedConfig
+from vq.config.run_config import RunConfig
 from vq.models.backbones.patches import Patches
-from vq.models.bottlenecks.build import build_bottleneck, scale_of
-from vq.models.bottlenecks.continuous import ContinuousBottleneck
-from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck
-from vq.models.empty_batches import of_any_batch
+from vq.models.bottlenecks.build import Bottleneck, build_bottleneck, scale_of
+from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck, LevelBottleneck
+from vq.models.empty_batches import allow_empty_batch
+from vq.models.eval_mode import eval_mode
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone, LevelBackbone
 from vqcore.interfaces.dataset import DataSource, SampleSpec
@@ -24,12 +26,12 @@ from vqcore.plugin.registry import Registry
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a forward pass gives.
+    """The result of a forward pass.
 
     Attributes:
         loss: sum of ``losses``, a scalar.
-        losses: ``reconstruction``, then the bottleneck's, weighted.
-        bottleneck: what the bottleneck gave: indices, code usage, metrics.
+        losses: ``reconstruction``, then those of the bottleneck, weighted.
+        bottleneck: the bottleneck's output: indices, code usage, metrics.
         reconstruction: the decoder's output, (B, *shape), before any sigmoid.
     """
 
@@ -44,133 +46,156 @@ class VQModel(nn.Module):
 
     Args:
         backbone: the encoder and decoder.
-        bottleneck: the layer between them, ``HierarchicalBottleneck`` of it where the backbone has several, or a baseline.
+        bottleneck: a ``VectorQuantizer`` or a baseline without codes; a ``HierarchicalBottleneck``
+            of them for a ``LevelBackbone``.
         likelihood: ``gaussian`` (mean squared error) or ``bernoulli`` (cross-entropy of logits).
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        bottleneck: VectorQuantizer | HierarchicalBottleneck | ContinuousBottleneck,
-        likelihood: str = "gaussian",
+        self, backbone: Backbone, bottleneck: Bottleneck, likelihood: str = "gaussian"
     ) -> None:
         super().__init__()
         self.backbone, self.bottleneck, self.likelihood = backbone, bottleneck, likelihood
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Samples (B, *shape) through the whole model, with every loss."""
-        z = of_any_batch(self.backbone.encode)(x)
-        out = self.bottleneck(z, inputs=x, decode=of_any_batch(self.backbone.decode))
+        z = allow_empty_batch(self.backbone.encode)(x)
+        out = self.bottleneck(z, inputs=x, decode=allow_empty_batch(self.backbone.decode))
         logits = out.reconstruction.float()
-        distance = (
-            F.mse_loss if self.likelihood == "gaussian" else F.binary_cross_entropy_with_logits
-        )
-        term = (
-            distance(logits, x) if len(x) else logits.sum()
-        )  # one of several processes may have no sample
-        losses = {"reconstruction": term, **out.losses}
-        return ModelOutput(term + out.loss, losses, out, logits)
+        if len(x) == 0:  # mse_loss would be NaN
+            reconstruction_loss = logits.sum()
+        elif self.likelihood == "gaussian":
+            reconstruction_loss = F.mse_loss(logits, x)
+        else:
+            reconstruction_loss = F.binary_cross_entropy_with_logits(logits, x)
+        losses = {"reconstruction": reconstruction_loss, **out.losses}
+        return ModelOutput(reconstruction_loss + out.loss, losses, out, logits)
 
     @property
     def has_codes(self) -> bool:
-        """Whether a sample becomes indices at all; a baseline's does not, its ``codebook_size`` is 0."""
+        """Whether a sample has indices; a baseline's ``codebook_size`` is 0."""
         return self.codebook_size > 0
 
     @property
+    def parameter_count(self) -> int:
+        """Number of parameters, those of codebooks included."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
     def latent_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Positions of a sample's latents: one shape a level, coarsest first."""
-        backbone = self.backbone
-        return (
-            backbone.latent_shapes
-            if isinstance(backbone, LevelBackbone)
-            else (tuple(backbone.latent_shape),)
-        )
+        """Positions of a sample's latents: one shape per level, coarsest first."""
+        if isinstance(self.backbone, LevelBackbone):
+            return self.backbone.latent_shapes
+        return (tuple(self.backbone.latent_shape),)
 
     @property
     def index_shape(self) -> tuple[int, ...]:
-        """Shape of one sample's indices: its positions (of several levels one sequence), groups or stages last."""
-        if not self.has_codes:
+        """Shape of a sample's indices: positions, all levels in sequence, then groups or stages."""
+        layer = self._coarsest
+        if not isinstance(layer, VectorQuantizer):
             return (0,)
-        levels = isinstance(self.bottleneck, HierarchicalBottleneck)
-        layer = self.bottleneck.levels[0] if levels else self.bottleneck
         return (*self.backbone.latent_shape, *layer.quantizer.index_shape)
 
     @property
     def codebook_size(self) -> int:
-        """K, the number of values that an index takes."""
+        """K, the number of values of an index; 0 without codes."""
         return self.bottleneck.codebook_size
 
+    @property
+    def codebook(self) -> Tensor | tuple[Tensor | None, ...] | None:
+        """Points on the manifold (K, A), or (G, K, A) of G groups or stages.
+
+        None without an explicit codebook; a tuple of these, coarsest level first, for a
+        hierarchical model.
+        """
+        return self.bottleneck.codebook
+
     def describe_latents(self) -> str:
-        """What a sample becomes, in words: ``2 x 2 + 4 x 4 tokens of 64 codes``, ``4 x 4 latents of 8 dimensions``."""
+        """For example ``2 x 2 + 4 x 4 tokens of 64 codes`` or ``4 x 4 latents of 8 dimensions``."""
         positions = " + ".join(" x ".join(map(str, shape)) or "1" for shape in self.latent_shapes)
         if self.has_codes:
             return f"{positions} tokens of {self.codebook_size} codes"
-        layer = (
-            self.bottleneck.levels[0]
-            if isinstance(self.bottleneck, HierarchicalBottleneck)
-            else self.bottleneck
-        )
-        return f"{positions} latents of {layer.dim} dimensions"
+        return f"{positions} latents of {self._coarsest.dim} dimensions"
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Indices of samples (B, *shape): (B, *index_shape).
+        """Indices (B, *index_shape) of samples (B, *shape).
 
         Raises:
-            SettingError: if the model has none.
+            SettingError: if the model has no codes, or the samples are not floats.
         """
-        return self.bottleneck.encode(self.backbone.encode(x))
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            found = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+            raise SettingError("samples", found, "a tensor of floats in the range of the data")
+        latents: Any = self.backbone.encode(x)  # a tensor, or one per level
+        return self.bottleneck.encode(latents)
 
     @torch.no_grad()
     def decode(self, indices: Tensor) -> Tensor:
-        """Samples (B, *shape) of indices (B, *index_shape), in the data's range of values.
+        """Samples (B, *shape) of indices (B, *index_shape), in the units of the data.
 
         Raises:
-            SettingError: if the model has none, or one is out of range.
+            SettingError: if the model has no codes, or the indices have another number of axes, are
+                not whole numbers or out of range.
         """
-        return self.to_values(self.backbone.decode(self.bottleneck.decode(indices)).float())
+        if self.has_codes and indices.ndim != 1 + len(self.index_shape):
+            axes = ", ".join(["B", *map(str, self.index_shape)])
+            raise SettingError("indices", tuple(indices.shape), f"the shape ({axes})")
+        vectors: Any = self.bottleneck.decode(indices)
+        return self.to_values(self.backbone.decode(vectors).float())
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """Reconstructions of samples (B, *shape) in the units of the data, as in eval mode."""
+        with eval_mode(self):
+            z = allow_empty_batch(self.backbone.encode)(x)
+            decoded = allow_empty_batch(self.backbone.decode)(self.bottleneck(z).quantized)
+        return self.to_values(decoded.float())
 
     def to_values(self, reconstruction: Tensor) -> Tensor:
-        """The decoder's output as values of the data: probabilities of logits, else as it is."""
+        """The decoder's output in the units of the data: probabilities if it is logits."""
         return reconstruction.sigmoid() if self.likelihood == "bernoulli" else reconstruction
+
+    @property
+    def _coarsest(self) -> LevelBottleneck:
+        if isinstance(self.bottleneck, HierarchicalBottleneck):
+            return self.bottleneck.levels[0]
+        return self.bottleneck
 
 
 def build_source(config: ResolvedConfig, registry: Registry) -> DataSource:
-    """The run's data set, its files checked."""
+    """The run's data set."""
     return registry.build(config.components["dataset"])
 
 
 def build_model(
     config: ResolvedConfig, registry: Registry, samples: SampleSpec | DataSource
 ) -> VQModel:
-    """The run's model on the CPU, seeded by the config, for samples of this kind.
+    """The run's model for these samples, on the CPU, initialised with the config's seed.
 
     Raises:
-        SettingError: if backbone, dimension and samples do not fit.
+        SettingError: if backbone, dimension and samples do not fit together.
     """
     settings = config.settings
     torch.manual_seed(settings.seed)
-    width = (
-        2 * settings.dim if settings.bottleneck == "gaussian" else settings.dim
-    )  # a mean and a deviation each
-    backbone: Backbone = registry.build(
-        config.components["backbone"], shape=samples.shape, dim=width
-    )
-    dim = settings.dim if backbone.dim is None else backbone.dim
-    if settings.dim not in (dim, RunConfig.model_fields["dim"].default):
-        raise SettingError(
-            "dim", settings.dim, f"{dim}, which the backbone's own structure sets", "leave it out"
-        )
-    bottleneck = build_bottleneck(
-        config, registry, backbone, backbone.dim or width, dim, samples.likelihood
-    )
+    # of what the encoder emits: the Gaussian takes a mean and a deviation per dimension
+    width = 2 * settings.dim if settings.bottleneck == "gaussian" else settings.dim
+    chosen = config.components["backbone"]
+    backbone: Backbone = registry.build(chosen, shape=samples.shape, dim=width)
+    dim = settings.dim
+    if backbone.dim is not None:
+        dim = width = backbone.dim
+        if settings.dim not in (dim, RunConfig.model_fields["dim"].default):
+            expected = f"{dim}, which the backbone's own structure sets"
+            raise SettingError("dim", settings.dim, expected, "leave it out")
+    bottleneck = build_bottleneck(config, registry, backbone, width, dim, samples.likelihood)
     if isinstance(backbone, Patches):
         backbone.scale = scale_of(bottleneck)
     return VQModel(backbone, bottleneck, samples.likelihood)
 
 
 def place(model: VQModel, device: torch.device) -> VQModel:
-    """The model on a device, kernels of its 2-D convolutions with channels last; 3-D ones have no such order."""
+    """Move the model to a device, with kernels of 2-D convolutions in channels-last order."""
     model.to(device)
     for parameter in model.parameters():
         if parameter.ndim == 4:
@@ -179,5 +204,5 @@ def place(model: VQModel, device: torch.device) -> VQModel:
 
 
 def channels_last(batch: Tensor) -> Tensor:
-    """Pictures in the order that is fastest; other samples as they are."""
+    """Images in channels-last order, which is the fastest; other samples unchanged."""
     return batch.contiguous(memory_format=torch.channels_last) if batch.ndim == 4 else batch

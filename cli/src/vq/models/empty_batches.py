@@ -1,4 +1,4 @@
-"""Backbones on empty batches, as one of several processes may have."""
+"""Backbones on empty batches, which a process gets if there are fewer samples than processes."""
 
 from __future__ import annotations
 
@@ -7,40 +7,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 
-def of_any_batch(method: Callable[..., Any]) -> Callable[..., Any]:
-    """A backbone's method for empty batches too, as one of several processes may have: it sees a sample of zeros.
+def allow_empty_batch(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A backbone's method that accepts empty batches: it is called with one sample of zeros.
 
-    What it answers for that one is left out, but its parameters stay in the graph, with gradients of 0.
+    The result has no sample, yet the parameters are in the graph and receive gradients of 0.
     """
 
-    def call(*given: Any) -> Any:
-        if all(
-            tensor.shape[0] > 0 for tensor in _tensors(given)
-        ):  # len() would fix the batch of an exported program
-            return method(*given)
-        one = _mapped(
-            lambda tensor: torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])]), given
-        )
-        return _mapped(lambda tensor: tensor[:0], method(*one))
+    def call(*arguments: Any) -> Any:
+        tensors = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+        # not len(), which would fix the batch size of an exported program
+        if all(tensor.shape[0] > 0 for tensor in tensors):
+            return method(*arguments)
+        result = method(*tree_map_only(Tensor, _with_one_sample, arguments))
+        return tree_map_only(Tensor, _without_samples, result)
 
     return call
 
 
-def _tensors(given: Any) -> list[Tensor]:
-    if isinstance(given, Tensor):
-        return [given]
-    return (
-        [tensor for each in given for tensor in _tensors(each)]
-        if isinstance(given, tuple | list)
-        else []
-    )
+def _with_one_sample(tensor: Tensor) -> Tensor:
+    return torch.cat([tensor, tensor.new_zeros(1, *tensor.shape[1:])])
 
 
-def _mapped(change: Callable[[Tensor], Tensor], given: Any) -> Any:
-    if isinstance(given, Tensor):
-        return change(given)
-    return (
-        tuple(_mapped(change, each) for each in given) if isinstance(given, tuple | list) else given
-    )
+def _without_samples(tensor: Tensor) -> Tensor:
+    return tensor[:0]

@@ -1,4 +1,4 @@
-"""The folder of a run: where each file lies, and how it is written so that a crash leaves the old one or the new."""
+"""The folder of a run: where each file is, and how it is written."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vq.runs.files import read_json_lines, write_text, writing
+from vq.files import read_json, read_json_lines, write_json, write_text, writing
 from vqcore.errors import SettingError
 
 
-class RunFolder:
-    """Names and writes the files of one run.
+def run_path(run: Any) -> Path:
+    """The folder of a run that is given by its path or as an object.
 
-    Args:
-        path: the folder; see ``create`` and ``open``.
+    Raises:
+        SettingError: if it is neither.
     """
+    path = getattr(getattr(run, "folder", run), "path", run)
+    if not isinstance(path, str | Path):
+        raise SettingError("run", run, "a run, or the path of its folder")
+    return Path(path).expanduser()
+
+
+class RunFolder:
+    """Names and writes the files of one run; see ``create`` and ``open``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -48,14 +56,13 @@ class RunFolder:
             cls.check_free(path)
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SettingError(
-                "--run-dir", str(path), f"a place that can be written: {error.strerror}"
-            ) from error
+            expected = f"a place that can be written: {error.strerror}"
+            raise SettingError("--run-dir", str(path), expected) from error
         return cls(path)
 
     @staticmethod
     def check_free(path: Path) -> None:
-        """Refuse a folder that another run may be in.
+        """Refuse a folder that may hold another run.
 
         Raises:
             SettingError: if the path is a file, or a folder with anything in it.
@@ -64,14 +71,12 @@ class RunFolder:
             if path.exists() and not path.is_dir():
                 raise SettingError("--run-dir", str(path), "a new or empty folder, found a file")
             if path.exists() and any(not _is_temporary(each) for each in path.iterdir()):
-                fix = f"choose another, or go on with: vq train --resume {path}"
-                raise SettingError(
-                    "--run-dir", str(path), "a new or empty folder, found files in it", fix
-                )
+                expected = "a new or empty folder, found files in it"
+                fix = f"choose another, or resume with: vq train --resume {path}"
+                raise SettingError("--run-dir", str(path), expected, fix)
         except OSError as error:
-            raise SettingError(
-                "--run-dir", str(path), f"a folder that can be read: {error.strerror}"
-            ) from error
+            expected = f"a folder that can be read: {error.strerror}"
+            raise SettingError("--run-dir", str(path), expected) from error
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -86,36 +91,22 @@ class RunFolder:
         return folder
 
     def check_idle(self) -> None:
-        """Refuse to go on with a run that a living process of this machine is still training.
+        """Refuse to resume a run that a process of this machine is still training.
 
         Raises:
             SettingError: naming that process.
         """
+        status = self.read_status()
         try:
-            status = json.loads(self.status.read_text(encoding="utf-8"))
             process = int(status["pid"])
-            os.kill(process, 0)  # signal 0 asks whether it lives
+            os.kill(process, 0)  # signal 0 only checks that the process exists
         except (OSError, ValueError, KeyError, TypeError):
             return
         running = status.get("status") == "running" and status.get("host") == socket.gethostname()
         if running and process != os.getpid():
             fix = f"wait for it or stop it; if it is no training process, remove {self.status}"
-            raise SettingError(
-                "--resume",
-                str(self.path),
-                f"a run nobody is training, found process {process}",
-                fix,
-            )
-
-    def write_json(self, path: Path, value: Any) -> None:
-        """Write JSON, whole or not at all."""
-        write_text(path, json.dumps(value, indent=2, default=str) + "\n")
-
-    def write_yaml(self, path: Path, value: Any) -> None:
-        """Write YAML in the given order, whole or not at all."""
-        import yaml
-
-        write_text(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True))
+            expected = f"a run that no process is training, found process {process}"
+            raise SettingError("--resume", str(self.path), expected, fix)
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
@@ -127,33 +118,33 @@ class RunFolder:
         return read_json_lines(self.metrics)
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop what was logged after ``step``: those steps will be done again."""
+        """Drop the lines after ``step``: those steps will be repeated."""
         kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
         write_text(self.metrics, "".join(kept))
 
+    def read_status(self) -> dict[str, Any]:
+        """The contents of status.json; empty where it is missing or damaged."""
+        return read_json(self.status) or {}
+
     def set_status(self, status: str, step: int, **more: Any) -> None:
-        """Record where the run stands: running, done, failed or interrupted."""
-        who = {"pid": os.getpid(), "host": socket.gethostname()}
-        self.write_json(
-            self.status, {"status": status, "step": step, **who, "time": time.time(), **more}
-        )
+        """Record the state of the run: running, done, failed or interrupted."""
+        process = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()}
+        write_json(self.status, {"status": status, "step": step, **process, **more})
 
     def is_done(self) -> bool:
-        """Whether the run that wrote here last came to its end, figures and pictures included."""
-        try:
-            return json.loads(self.status.read_text(encoding="utf-8"))["status"] == "done"
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        """Whether the run in this folder is complete, its summary and plots included."""
+        return self.read_status().get("status") == "done"
 
 
 def _is_temporary(path: Path) -> bool:
-    """Whether it is what a process left that was killed while it wrote."""
+    """Whether a process that was killed while writing left this file."""
     return path.name.startswith(".") and path.name.endswith(".tmp")
 
 
 def _made(path: Path) -> Path:
-    """A new folder, ``path`` or with a number behind it: of runs that start at once each gets its own."""
-    candidate, number = path, 1
+    """A new folder, ``path`` or with a number appended: runs that start together each get one."""
+    candidate = path
+    number = 1
     while True:
         try:
             candidate.mkdir(parents=True)

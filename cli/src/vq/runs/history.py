@@ -1,4 +1,4 @@
-"""How a codebook moved during training: a small snapshot at each evaluation, in ``history/`` of the run folder."""
+"""Snapshots of the codebooks at each evaluation, in ``history/`` of the run folder."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vq.files import write_bytes, writing
 from vq.models.autoencoder import VQModel
-from vq.runs.files import write_bytes, writing
+from vq.models.eval_mode import eval_mode
 from vqcore.interfaces.dataset import Split
 from vqcore.layer import VectorQuantizer
 
 FOLDER = "history"
-#: Snapshots kept; beyond it the one whose neighbours in time are closest together goes.
+#: Snapshots kept; of more, the one whose neighbours in time are closest together is dropped.
 KEPT = 40
 #: Coordinates in a snapshot at most, over all codebooks: half a megabyte.
 VALUES = 2**18
@@ -31,10 +33,11 @@ class Snapshot:
 
     Attributes:
         step: number of steps done.
-        codes: tangent vectors (k, d) of each codebook, float16 as they are kept; at most ``VALUES`` numbers in all, so
-            that of a large codebook there is an even choice of codes, the same in every snapshot.
-        chosen: (k,) the numbers of these codes in their codebook.
-        counts: (K,) of each codebook, how often held-out tokens chose each code; none where that was not recorded.
+        codes: tangent vectors (k, d) of each codebook, float16. At most ``VALUES`` numbers in all:
+            of a large codebook, every so many-th code, the same ones in every snapshot.
+        chosen: (k,) the indices of these codes in their codebook.
+        counts: (K,) of each codebook, how often held-out tokens chose each code; empty where no
+            split was given.
     """
 
     step: int
@@ -49,32 +52,27 @@ def record(
 ) -> None:
     """Add a snapshot of a model's codebooks; nothing where they are implicit, or there are none.
 
-    Args:
-        folder: the run folder.
-        step: number of steps done.
-        model: left in the mode it was in.
-        split: the held-out samples; without them no usage is recorded.
-        batch_size: samples at a time.
+    The usage is that on the held-out ``split``, and not recorded without it.
 
     Raises:
         RunError: if it cannot be written; what was recorded before stays.
     """
-    books = codebooks(model)
-    if not books:
+    found = codebooks(model)
+    if not found:
         return
-    most = max(VALUES // sum(book.shape[1] for book in books), 1)
-    arrays = {}
-    for number, book in enumerate(books):
-        chosen = torch.linspace(0, len(book) - 1, min(len(book), most)).long()
+    limit = max(VALUES // sum(codebook.shape[1] for codebook in found), 1)
+    arrays: dict[str, np.ndarray] = {}
+    for number, codebook in enumerate(found):
+        chosen = torch.linspace(0, len(codebook) - 1, min(len(codebook), limit)).long()
         largest = torch.finfo(torch.float16).max
-        codes = book[chosen.to(book.device)].nan_to_num().clamp(-largest, largest)
-        arrays |= {f"codes{number}": codes.half().cpu().numpy(), f"chosen{number}": chosen.numpy()}
-    for number, counts in enumerate(
-        _usage(model, split, books, batch_size) if split is not None else ()
-    ):
-        arrays[f"counts{number}"] = counts.cpu().numpy()
+        codes = codebook[chosen.to(codebook.device)].nan_to_num().clamp(-largest, largest)
+        arrays[f"codes{number}"] = codes.half().cpu().numpy()
+        arrays[f"chosen{number}"] = chosen.numpy()
+    if split is not None:
+        for number, counts in enumerate(_usage(model, split, found, batch_size)):
+            arrays[f"counts{number}"] = counts.cpu().numpy()
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]  # takes its flag by name too
     path = _path(folder, step)
     with writing(path):
         path.parent.mkdir(exist_ok=True)
@@ -83,8 +81,8 @@ def record(
 
 
 def codebooks(model: nn.Module) -> list[Tensor]:
-    """Tangent vectors (K, d) of each codebook in a model, those of levels, groups and stages one by one."""
-    found = []
+    """Tangent vectors (K, d) of each codebook of a model: one for each level, group and stage."""
+    found: list[Tensor] = []
     for layer in model.modules():
         if isinstance(layer, VectorQuantizer) and layer.codebook is not None:
             tangents = layer.manifold.logmap0(layer.codebook.detach().double())
@@ -93,14 +91,14 @@ def codebooks(model: nn.Module) -> list[Tensor]:
 
 
 def rewind(folder: Path, step: int) -> None:
-    """Drop what was recorded after ``step``: those steps will be done again."""
+    """Drop the snapshots after ``step``: those steps will be repeated."""
     for each in _steps(folder):
         if each > step:
             _path(folder, each).unlink()
 
 
 def read(folder: Path) -> list[Snapshot]:
-    """Every snapshot of a run folder, in the order of their steps; one that cannot be read is left out."""
+    """The snapshots of a run folder in the order of their steps, without damaged ones."""
     return [snapshot for step in _steps(folder) if (snapshot := _load(folder, step))]
 
 
@@ -108,29 +106,34 @@ def _load(folder: Path, step: int) -> Snapshot | None:
     try:
         with np.load(_path(folder, step), allow_pickle=False) as file:
             kinds = ("codes", "chosen", "counts")
-            parts = {
-                kind: tuple(file[name] for name in _numbered(file.files, kind)) for kind in kinds
-            }
+            arrays = [[file[name] for name in _numbered(file.files, kind)] for kind in kinds]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
-    return Snapshot(step, **parts)
+    return Snapshot(step, *map(tuple, arrays))
 
 
 def _numbered(names: list[str], kind: str) -> list[str]:
     return [f"{kind}{number}" for number in range(len(names)) if f"{kind}{number}" in names]
 
 
-def _usage(model: VQModel, split: Split, books: list[Tensor], batch_size: int) -> list[Tensor]:
-    """How often held-out tokens choose each code of each codebook; stages that share one are added up."""
+def _usage(model: VQModel, split: Split, found: list[Tensor], batch_size: int) -> list[Tensor]:
+    """How often held-out tokens choose each code of each codebook.
+
+    The counts of stages that share a codebook are added up.
+    """
     chosen = torch.linspace(0, len(split) - 1, min(COUNTED, len(split))).long()
-    was_training = model.training
-    model.eval()
-    batches = split.batches(chosen.split(batch_size), books[0].device)
-    seen = [model.bottleneck.inspect(model.backbone.encode(batch)).assignments for batch in batches]
-    model.train(was_training)
-    counts = [sum(use.counts for use in assignments) for assignments in zip(*seen, strict=True)]
-    shared = len(counts) // len(books)
-    return [sum(counts[number * shared : (number + 1) * shared]) for number in range(len(books))]
+    seen = []
+    with eval_mode(model):
+        for batch in split.batches(chosen.split(batch_size), found[0].device):
+            features: Any = model.backbone.encode(batch)  # of several levels: one tensor each
+            seen.append(model.bottleneck.inspect(features).assignments)
+    counts = [_sum([each.counts for each in stage]) for stage in zip(*seen, strict=True)]
+    stages = len(counts) // len(found)
+    return [_sum(counts[first : first + stages]) for first in range(0, len(counts), stages)]
+
+
+def _sum(counts: list[Tensor]) -> Tensor:
+    return torch.stack(counts).sum(0)
 
 
 def _path(folder: Path, step: int) -> Path:

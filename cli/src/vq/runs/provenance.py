@@ -1,24 +1,50 @@
-"""Which weights and which software made a file: what everything written from a run says about its origin."""
+"""Where a file comes from: the weights, the software and the machine that made it."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import platform
+import sys
+from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from vq.checkpoints.checkpoint import WEIGHTS
 from vq.models.bottlenecks.continuous import no_codes
-from vq.runs.environment import installed_versions
 from vq.runs.trained_run import TrainedRun
+
+#: Packages that env.json records beside those of ``versions``.
+RECORDED = ("numpy", "torchvision", "accelerate", "geoopt", "giotto-ph", "gudhi")
+
+
+def describe_environment(device: torch.device, processes: int) -> dict[str, Any]:
+    """Versions, device and threads, for env.json."""
+    on_gpu = device.type == "cuda"
+    cpu = platform.processor() or platform.machine()
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if on_gpu else cpu,
+        "threads": torch.get_num_threads(),
+        "cpus": os.cpu_count(),
+        "processes": processes,
+        "packages": versions(*RECORDED),
+    }
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal digits."""
+    """SHA-256 of a file, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def model_of(run: TrainedRun) -> dict[str, str]:
-    """The run's name, its checkpoint, and the SHA-256 of that checkpoint's weights file."""
+    """The names of the run and its checkpoint, and the SHA-256 of the weights."""
     weights = run.checkpoint / WEIGHTS
     return {
         "run": run.folder.path.resolve().name,
@@ -28,12 +54,16 @@ def model_of(run: TrainedRun) -> dict[str, str]:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """The versions of vqcore, vq-cli, torch and the packages named; one that is not installed is left out."""
-    return installed_versions("vqcore", "vq-cli", "torch", *packages)
+    """The versions of vqcore, vq-cli, torch and these packages, as far as they are installed."""
+    found = {}
+    for package in ("vqcore", "vq-cli", "torch", *packages):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
 
 
 def require_codes(run: TrainedRun) -> None:
-    """Refuse a run whose samples never become indices.
+    """Refuse a run whose model has no codes.
 
     Raises:
         SettingError: for the baselines without a quantizer.

@@ -1,4 +1,4 @@
-"""A trained run, taken up from its folder: what every command after training begins with."""
+"""A trained run, loaded from its folder."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vq.checkpoints import checkpoint
-from vq.config.plugin_files import plugin_files, registry_for
-from vq.config.run_config import ResolvedConfig, read_config, resolve_config
+from vq.config.config_file import read_config
+from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_device
+from vq.files import read_json
 from vq.models.autoencoder import VQModel, build_model, build_source, place
-from vq.runs.files import read_json
-from vq.runs.folder import RunFolder
+from vq.objects import resolve_with_objects, split_objects
+from vq.runs.folder import RunFolder, run_path
 from vqcore.errors import UsageError
 from vqcore.interfaces.dataset import DataSource, SampleSpec
 from vqcore.plugin.registry import Registry
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainedRun:
-    """A run's latest checkpoint, ready to use. The data set is not needed until ``source`` is asked for.
+    """A run with the model of its latest checkpoint. The data set is opened when it is needed.
 
     Attributes:
         folder: the run folder.
         config: its resolved config.
         registry: where its components come from.
-        samples: what the model takes.
+        samples: shape, range and likelihood of the samples that the model takes.
         model: in eval mode, on ``device``.
         device: where it is.
         checkpoint: the folder of the weights that were loaded.
@@ -43,47 +45,93 @@ class TrainedRun:
     device: torch.device
     checkpoint: Path
 
+    def __repr__(self) -> str:
+        return f"<TrainedRun {self.folder.path}: {self.status}, {self.checkpoint.name}>"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The metrics of summary.json: held-out quality, steps, time. Empty until a run ends."""
+        return read_json(self.folder.summary) or {}
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return self.folder.read_metrics()
+
+    @property
+    def status(self) -> str:
+        """``running``, ``done``, ``interrupted`` or ``failed``; ``unknown`` without status.json."""
+        return str(self.folder.read_status().get("status", "unknown"))
+
     @cached_property
     def source(self) -> DataSource:
-        """The data set that the run trained on.
+        """The data set that the run was trained on.
 
         Raises:
-            SettingError: if its files are not there.
+            SettingError: if its files are missing, or it was an object that was not given again.
         """
         source = build_source(self.config, self.registry)
         source.restore(read_json(self.folder.data) or {})
         return source
 
 
-def load_run(path: Path, device: str | None = None) -> TrainedRun:
-    """Take up a run from its folder.
+#: What functions on a run take: the path of its folder, or the run itself.
+RunLike = str | Path | TrainedRun
+
+
+def load_run(
+    run: RunLike,
+    device: str | None = None,
+    *,
+    registry: Registry | None = None,
+    dataset: Any = None,
+    backbone: Any = None,
+) -> TrainedRun:
+    """Load a run from its folder. A run that is loaded already is returned as it is.
 
     Args:
-        path: the run folder.
+        run: the run folder, or a run, which is loaded again where any other argument asks for it.
         device: instead of the config's.
+        registry: where its components come from; the installed plugins by default, with the plugin
+            files that the config names.
+        dataset: data to use instead of the config's, as in ``vq.train``. Required where data is
+            needed and the run was trained on an object.
+        backbone: the module, where the run was trained with an object.
 
     Raises:
         UsageError: if it is no run folder, or has no checkpoint.
-        ComponentError: if a component it is made of is missing.
-        RunError: if the checkpoint is damaged or holds another model.
+        SettingError: if the run was trained with a backbone that is not given.
+        ComponentError: if one of its components is missing.
+        RunError: if the checkpoint is damaged or belongs to another model.
     """
-    folder = RunFolder.open(path)
-    values = read_config(folder.config)
-    registry = registry_for(plugin_files(values))
-    config = resolve_config(values, registry)
-    samples = _samples(folder)
+    choices = {"dataset": dataset, "backbone": backbone}
+    given = {kind: value for kind, value in choices.items() if value is not None}
+    if isinstance(run, TrainedRun):
+        if not given and device is None and registry is None:
+            return run
+        device = device or str(run.device)
+        registry = registry or run.registry
+        run = run.folder.path
+    folder = RunFolder.open(run_path(run))
+    values, objects = split_objects(read_config(folder.config) | given)
+    config, registry = resolve_with_objects(values, objects, registry)
+    samples = read_sample_spec(folder)
     chosen = checkpoint.latest(folder.checkpoints)
     model = build_model(config, registry, samples)
     checkpoint.load_weights(chosen, model)
-    where = choose_device(device or config.settings.device)
-    place(model, where).eval()
-    return TrainedRun(folder, config, registry, samples, model, where, chosen)
+    placed = choose_device(device or config.settings.device)
+    place(model, placed).eval()
+    return TrainedRun(folder, config, registry, samples, model, placed, chosen)
 
 
-def _samples(folder: RunFolder) -> SampleSpec:
+def read_sample_spec(folder: RunFolder) -> SampleSpec:
+    """What data.json of a run folder records of its samples.
+
+    Raises:
+        UsageError: if it is missing or damaged.
+    """
     try:
         return SampleSpec.read(json.loads(folder.data.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{folder.data}: expected the shape, range and likelihood of samples: {error}"
-        ) from error
+        expected = f"expected the shape, range and likelihood of samples: {error}"
+        raise UsageError(f"{folder.data}: {expected}") from error

@@ -1,1 +1,1 @@
-"""Many runs of ``vq train`` from one command: every combination of some settings, each with several seeds. No torch."""
+"""Every combination of some settings, each with several seeds, as one run each. Torch-free."""

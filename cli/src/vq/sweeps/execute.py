@@ -1,4 +1,4 @@
-"""Carrying out the runs of a sweep, some at a time, each in a process of its own."""
+"""Carries out the runs of a sweep, several at a time, each in its own process."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen
+from typing import Any
 
+from vq.files import writing
 from vq.interrupt import Interrupt
-from vq.runs.files import writing
 from vq.sweeps.folder import SweepFolder, SweepRun
+from vq.sweeps.summary import write_summary
 
-#: Seconds between two looks at the processes.
+#: Seconds between two polls of the processes.
 _PAUSE = 0.05
-#: Exit codes of a run that a signal ended: after saving, or before it could.
+#: Exit codes of a run that a signal ended, after saving or before.
 _STOPPED = frozenset(
     code for number in (signal.SIGINT, signal.SIGTERM) for code in (128 + number, -number)
 )
@@ -25,40 +28,59 @@ _STOPPED = frozenset(
 @dataclass
 class _Started:
     run: SweepRun
-    process: Popen
+    process: Popen[bytes]
     began: float
 
 
-def execute(
-    folder: SweepFolder, jobs: int, interrupt: Interrupt, say: Callable[[str], None]
-) -> None:
-    """Do every run that is not done yet. What becomes of one never stops another.
+@dataclass(frozen=True)
+class SweepResult:
+    """A sweep, as far as it was carried out.
 
-    A signal is passed on once to the processes, which save and end; a second one ends them at once.
-
-    Args:
-        folder: of the sweep.
-        jobs: processes at a time.
-        interrupt: entered.
-        say: told of each run that ends.
+    Attributes:
+        path: its folder.
+        runs: every run with its settings, status and metrics.
+        groups: for each combination of settings the mean and standard deviation over its seeds.
+        signal: the number of the signal that interrupted it, else None.
     """
+
+    path: Path
+    runs: Sequence[SweepRun]
+    groups: Sequence[Mapping[str, Any]]
+    signal: int | None
+
+
+def execute(folder: SweepFolder, jobs: int, report: Callable[[str], object]) -> SweepResult:
+    """Do every run that is not done yet and sum them up. A failed run never stops the others.
+
+    A first signal is passed on to the processes, which save and exit. A second one kills them.
+    ``report`` is called with a line of text for each run that ends.
+    """
+    with Interrupt() as interrupt:
+        _execute(folder, jobs, interrupt, report)
+    return SweepResult(folder.path, folder.runs, write_summary(folder), interrupt.number)
+
+
+def _execute(
+    folder: SweepFolder, jobs: int, interrupt: Interrupt, report: Callable[[str], object]
+) -> None:
     waiting = [run for run in folder.runs if run.status != "done"]
-    total, running = len(folder.runs), []
-    told = False
+    running: list[_Started] = []
+    signalled = False
     try:
         while running or (waiting and interrupt.number is None):
             while waiting and len(running) < jobs and interrupt.number is None:
                 running.append(_start(folder, waiting.pop(0), jobs))
             time.sleep(_PAUSE)
-            if interrupt.number is not None and not told:
-                told = True
+            if interrupt.number is not None and not signalled:
+                signalled = True
                 for each in running:
                     each.process.send_signal(interrupt.number)
             for each in [each for each in running if each.process.poll() is not None]:
                 running.remove(each)
                 ended = _end(folder, each)
                 done = sum(run.status in ("done", "failed") for run in folder.runs)
-                say(f"[{done}/{total}] {_sentence(ended, time.monotonic() - each.began)}")
+                took = time.monotonic() - each.began
+                report(f"[{done}/{len(folder.runs)}] {_sentence(ended, took)}")
     finally:
         for each in running:
             each.process.kill()
@@ -71,7 +93,7 @@ def _start(folder: SweepFolder, run: SweepRun, jobs: int) -> _Started:
     if jobs > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     with writing(folder.log(run)), folder.log(run).open("wb") as log:
-        # In a session of its own, Ctrl-C reaches this process alone, which passes it on once.
+        # In its own session: the terminal sends Ctrl-C to this process alone, which passes it on.
         process = Popen(
             command,
             stdin=DEVNULL,
@@ -93,10 +115,8 @@ def _end(folder: SweepFolder, started: _Started) -> SweepRun:
 
 
 def _last_words(folder: SweepFolder, run: SweepRun, code: int) -> str:
-    """The message that a failed process ended with."""
-    lines: Sequence[str] = (
-        folder.log(run).read_text(encoding="utf-8", errors="replace").splitlines()
-    )
+    """The error message of a failed process."""
+    lines = folder.log(run).read_text(encoding="utf-8", errors="replace").splitlines()
     starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
     if starts:
         return "\n".join(lines[starts[-1] :]).removeprefix("error: ")
@@ -105,7 +125,8 @@ def _last_words(folder: SweepFolder, run: SweepRun, code: int) -> str:
 
 
 def _sentence(run: SweepRun, seconds: float) -> str:
-    if run.status == "done":
-        psnr = (run.figures or {}).get("psnr")
-        return f"{run.name}: {f'psnr {psnr:.2f} dB, ' if psnr is not None else ''}{seconds:.0f} s"
-    return f"{run.name}: {run.status}{f': {run.error}' if run.error else ''}"
+    if run.status != "done":
+        return f"{run.name}: {run.status}{f': {run.error}' if run.error else ''}"
+    psnr = (run.metrics or {}).get("psnr")
+    quality = "" if psnr is None else f"psnr {psnr:.2f} dB, "
+    return f"{run.name}: {quality}{seconds:.0f} s"

@@ -1,45 +1,46 @@
-"""From words with several values to one command line each: ``--lr 1e-3,3e-3`` is two."""
+"""The combinations of several values of some settings, from a command line or from Python."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from vqcore.errors import UsageError
 
 _CLOSES = {"[": "]", "{": "}", "(": ")", "'": "'", '"': '"'}
+#: Options whose value is a path, which may hold commas.
+_PATHS = ("--config", "--plugin-file")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What must be known of the options of ``vq train`` to read its words without it.
+    """What parsing the arguments of ``vq train`` needs to know of its options.
 
     Attributes:
         flags: options without a value.
-        whole: options whose value is never split, since it is a path.
         keys: the key path of the setting that an option sets, by the option.
     """
 
     flags: frozenset[str]
-    whole: frozenset[str]
-    keys: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One option or setting with all its values.
+    """A setting with all its values.
 
     Attributes:
         key: key path of the setting.
-        values: as they were written.
-        words: for each value, what ``vq train`` is told.
+        values: as text.
+        words: for each value what sets it: arguments of ``vq train``, or a key path and a value.
     """
 
     key: str
     values: Sequence[str]
-    words: Sequence[Sequence[str]]
+    words: Sequence[Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,22 @@ class Point:
 
     Attributes:
         name: of its run folder, as in ``commitment_weight=0.1,seed=0``.
-        settings: value by key path, of what is swept; the seed apart.
-        seed: as it was written; None where seeds are not swept.
-        words: the whole command line of ``vq train``.
+        settings: the swept settings by key path, without the seed.
+        seed: as text; None where seeds are not swept.
+        words: what sets all of them, see ``Axis``.
     """
 
     name: str
     settings: Mapping[str, str]
     seed: str | None
-    words: Sequence[str]
+    words: Sequence[Any]
 
 
 def split_values(text: str) -> list[str]:
-    """Split at commas that stand in no bracket and no quotes: ``0.1,0.2`` is two values, ``[8,5,5]`` one."""
-    values, closing, start = [], [], 0
+    """Split at commas outside brackets and quotes: ``0.1,0.2`` is two values, ``[8,5,5]`` one."""
+    values: list[str] = []
+    closing: list[str] = []
+    start = 0
     for i, letter in enumerate(text):
         if closing and letter == closing[-1]:
             closing.pop()
@@ -74,19 +77,28 @@ def split_values(text: str) -> list[str]:
 
 
 def read_axes(words: Sequence[str], options: Options) -> list[Axis]:
-    """The words of ``vq train`` in their order; what has one value is an axis with one.
+    """The arguments of ``vq train`` in order; an option with one value is an axis with one.
 
     Raises:
-        UsageError: for an option without its value, an empty value, a value or a swept setting given twice.
+        UsageError: for an option without its value, an empty value, or a value or swept setting
+            given twice.
     """
     axes = list(_axes(words, options))
     swept = [axis.key for axis in axes if len(axis.values) > 1]
     for key in swept:
         if [axis.key for axis in axes].count(key) > 1:
-            raise UsageError(
-                f"{key}: given several times; give all values at once, as in {key}=a,b"
-            )
+            fix = f"give all values at once, as in {key}=a,b"
+            raise UsageError(f"{key}: given several times; {fix}")
     return axes
+
+
+def python_axes(over: Mapping[str, Sequence[Any]]) -> list[Axis]:
+    """Settings with lists of values as axes.
+
+    Raises:
+        UsageError: for values that are not a list, or a value given twice.
+    """
+    return [_python_axis(key, values) for key, values in over.items()]
 
 
 def points(axes: Sequence[Axis]) -> list[Point]:
@@ -98,14 +110,13 @@ def points(axes: Sequence[Axis]) -> list[Point]:
     swept = [axis for axis in axes if len(axis.values) > 1]
     if not swept:
         example = "--set quantizer.commitment_weight=0.1,0.25 or --seeds 0,1,2"
-        raise UsageError(f"nothing to sweep: give several values of something, as in {example}")
+        raise UsageError(f"nothing to sweep: give a setting several values, as in {example}")
     short = _short_names([axis.key for axis in swept])
     found: list[Point] = []
     for numbers in itertools.product(*(range(len(axis.values)) for axis in axes)):
-        chosen = {
-            axis.key: axis.values[i] for axis, i in zip(axes, numbers, strict=True) if axis in swept
-        }
-        words = [word for axis, i in zip(axes, numbers, strict=True) for word in axis.words[i]]
+        place = list(zip(axes, numbers, strict=True))
+        chosen = {axis.key: axis.values[i] for axis, i in place if axis in swept}
+        words = [word for axis, i in place for word in axis.words[i]]
         name = ",".join(f"{short[key]}={_slug(value)}" for key, value in chosen.items())
         taken = sum(point.name == name or point.name.startswith(f"{name}~") for point in found)
         seed = chosen.pop("seed", None)
@@ -119,7 +130,7 @@ def _axes(words: Sequence[str], options: Options) -> Iterator[Axis]:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
         if not name.startswith("--") or name in options.flags:
-            yield Axis(name, [word], [[word]])  # whatever it is, vq train's own reading judges it
+            yield Axis(name, [word], [[word]])  # vq train accepts or refuses it
             continue
         if not equals:
             if not rest:
@@ -129,20 +140,33 @@ def _axes(words: Sequence[str], options: Options) -> Iterator[Axis]:
 
 
 def _axis(option: str, value: str, options: Options) -> Axis:
-    key, prefix = options.keys.get(option, option.removeprefix("--")), ""
+    key = options.keys.get(option, option.removeprefix("--"))
+    prefix = ""
     if option == "--set":
         key, equals, value = value.partition("=")
         prefix = f"{key}{equals}"
-    values = [value] if option in options.whole else split_values(value)
+    values = [value] if option in _PATHS else split_values(value)
     if len(values) > 1 and "" in values:
         raise UsageError(f"{key} = {value!r}: an empty value among several")
-    if len(set(values)) < len(values):
-        raise UsageError(f"{key} = {value!r}: a value given twice")
+    _check_distinct(key, values, value)
     return Axis(key, values, [[option, f"{prefix}{each}"] for each in values])
 
 
+def _python_axis(key: str, values: Sequence[Any]) -> Axis:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        raise UsageError(f"{key} = {values!r}: expected a list of the values to sweep")
+    texts = [str(value) for value in values]
+    _check_distinct(key, texts, values)
+    return Axis(key, texts, [[(key, value)] for value in values])
+
+
+def _check_distinct(key: str, values: Sequence[str], given: Any) -> None:
+    if len(set(values)) < len(values):
+        raise UsageError(f"{key} = {given!r}: a value given twice")
+
+
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The last part of each key path, or all of it where two end alike."""
+    """The last part of each key path, or all of it where two have the same last part."""
     last = [key.rpartition(".")[2] for key in keys]
     return {key: end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)}
 

@@ -1,4 +1,4 @@
-"""What came out of a sweep: mean and standard deviation over seeds, as a table, Markdown, CSV and JSON."""
+"""The results of a sweep: mean and standard deviation over seeds, as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vq.runs.files import write_text
+from vq.files import write_text
 from vq.sweeps.folder import SweepFolder, SweepRun
 
-#: Figures in the table for people; the files have all.
+#: Metrics in the tables; the other files have all.
 SHOWN = ("psnr", "perplexity", "codes_used", "dead_codes", "seconds")
 
 
@@ -19,40 +19,39 @@ def groups(runs: Sequence[SweepRun]) -> list[dict[str, Any]]:
     """One for each combination of settings, over its seeds.
 
     Returns:
-        ``settings``; ``runs``, how many are done, and ``failed``; ``mean`` and ``sd`` of every figure that all of the
-        done ones have: the sample's standard deviation (n - 1), None of a single run.
+        ``settings``; ``runs``, the number that is done, and ``failed``; ``mean`` and ``sd`` of each
+        metric that all of the done ones have. ``sd`` is the standard deviation of a sample (n - 1),
+        None of a single run.
     """
-    found = []
-    for settings in _unique([run.settings for run in runs]):
-        members = [run for run in runs if run.settings == settings]
-        done = [run.figures for run in members if run.status == "done" and run.figures]
-        names = (
-            [name for name, value in done[0].items() if isinstance(value, int | float)]
-            if done
-            else []
-        )
-        columns = {
-            name: [figures[name] for figures in done]
-            for name in names
-            if all(name in each for each in done)
-        }
-        found.append(
-            {
-                "settings": dict(settings),
-                "runs": len(done),
-                "failed": sum(run.status == "failed" for run in members),
-                "mean": {name: statistics.fmean(values) for name, values in columns.items()},
-                "sd": {
-                    n: statistics.stdev(values) if len(values) > 1 else None
-                    for n, values in columns.items()
-                },
-            }
-        )
-    return found
+    by_settings: dict[tuple[tuple[str, str], ...], list[SweepRun]] = {}
+    for run in runs:
+        by_settings.setdefault(tuple(run.settings.items()), []).append(run)
+    return [_group(found) for found in by_settings.values()]
+
+
+def _group(runs: Sequence[SweepRun]) -> dict[str, Any]:
+    done = [run.metrics for run in runs if run.status == "done" and run.metrics]
+    first = done[0].items() if done else ()
+    columns = {
+        name: [metrics[name] for metrics in done]
+        for name, value in first
+        if isinstance(value, int | float) and all(name in metrics for metrics in done)
+    }
+    return {
+        "settings": dict(runs[0].settings),
+        "runs": len(done),
+        "failed": sum(run.status == "failed" for run in runs),
+        "mean": {name: statistics.fmean(values) for name, values in columns.items()},
+        "sd": {name: _deviation(values) for name, values in columns.items()},
+    }
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """A header and a row a group: its settings, how many runs, mean and standard deviation of the main figures."""
+    """A header, and a row a group: settings, number of runs, mean and sd of the main metrics."""
     keys = list(dict.fromkeys(key for group in found for key in group["settings"]))
     names = [name for name in SHOWN if any(name in group["mean"] for group in found)]
     table = [[*keys, "runs", *names]]
@@ -64,7 +63,7 @@ def rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def write_summary(folder: SweepFolder) -> list[dict[str, Any]]:
-    """Write sweep.json, sweep.csv (a row a run, every figure) and sweep.md (the table); the groups."""
+    """Write sweep.json, sweep.csv (a row a run), sweep.md (a row a group); returns the groups."""
     found = groups(folder.runs)
     folder.write(found)
     write_text(folder.path / "sweep.csv", _csv(folder.runs))
@@ -81,16 +80,15 @@ def _both(group: Mapping[str, Any], name: str) -> str:
 
 def _csv(runs: Sequence[SweepRun]) -> str:
     keys = list(dict.fromkeys(key for run in runs for key in run.settings))
-    names = list(dict.fromkeys(name for run in runs for name in run.figures or {}))
+    names = list(dict.fromkeys(name for run in runs for name in run.metrics or {}))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["run", "status", *keys, "seed", *names])
     for run in runs:
-        figures = run.figures or {}
+        metrics = run.metrics or {}
         settings = [run.settings.get(key, "") for key in keys]
-        writer.writerow(
-            [run.name, run.status, *settings, run.seed, *(figures.get(name, "") for name in names)]
-        )
+        values = [metrics.get(name, "") for name in names]
+        writer.writerow([run.name, run.status, *settings, run.seed, *values])
     return file.getvalue()
 
 
@@ -98,11 +96,3 @@ def _markdown(table: Sequence[Sequence[str]]) -> str:
     header, *body = ([cell.replace("|", "\\|") for cell in row] for row in table)
     lines = [header, ["---"] * len(header), *body]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _unique(settings: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
-    found: list[Mapping[str, str]] = []
-    for each in settings:
-        if each not in found:
-            found.append(each)
-    return found

@@ -1,1 +1,1 @@
-"""Indices on disk: a folder of shards with a manifest, written by ``vq encode`` and read by ``vq decode``."""
+"""Indices on disk: a folder of shards with a manifest, written by ``encode``."""

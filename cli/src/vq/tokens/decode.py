@@ -4,58 +4,68 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import torch
 from numpy.lib.format import write_array_header_1_0
 from PIL import Image
 from torch import Tensor
 
-from vq.runs.files import new_file, new_folder, writing
-from vq.runs.trained_run import TrainedRun
-from vq.tokens.read import Tokens
-from vq_report.plots.pixels import to_pixels
+from vq.data.pixels import to_pixels
+from vq.files import as_path, new_file, new_folder, writing
+from vq.runs.trained_run import RunLike, TrainedRun, load_run
+from vq.tokens.read import Tokens, read_tokens
 from vqcore.errors import SettingError
-
-FORMATS = ("png", "npy")
 
 
 def decode(
-    run: TrainedRun,
-    tokens: Tokens,
-    path: Path,
+    run: RunLike,
+    tokens: str | Path,
+    output: str | Path,
     *,
-    file_format: str | None = None,
+    file_format: Literal["png", "npy"] | None = None,
     batch_size: int = 256,
-    report: Callable[[int], None] = lambda _done: None,
+    force: bool = False,
+    device: str | None = None,
+    report: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Write what the model makes of indices; the number of samples.
+    """Write the samples that a run's model decodes from indices.
 
     Args:
-        run: whose model decodes.
-        tokens: the indices.
-        path: a folder of PNG files, or a .npy file of float32 (N, *shape) as the decoder gives them.
-        file_format: ``png`` or ``npy``; by the path's ending and the samples where it is left out.
+        run: the run folder, or the run.
+        tokens: a folder that ``encode`` wrote, or one .npz, .safetensors or .npy file.
+        output: a new folder of PNG files, or a new .npy file of float32 (N, *shape) with the values
+            as the decoder gives them.
+        file_format: left out, it follows from the name of ``output`` and the samples.
         batch_size: samples decoded at a time.
+        force: decode indices that another model's weights chose.
+        device: instead of the config's.
         report: called with the samples done, after each batch.
 
+    Returns:
+        The number of samples.
+
     Raises:
-        SettingError: if the samples are no pictures and PNG is asked for, something is there already, or an index is
-            none of the model's.
-        RunError: if it cannot be written; nothing is left behind then.
+        SettingError: if the samples are not images and PNG is requested, ``output`` exists, or the
+            indices do not belong to this model.
+        RunError: if ``tokens`` is damaged or ``output`` cannot be written; nothing is left behind
+            then.
     """
-    pictures = len(run.samples.shape) == 3 and run.samples.shape[0] in (1, 3)
-    chosen = file_format or ("png" if pictures and path.suffix != ".npy" else "npy")
-    if chosen == "png" and not pictures:
-        raise SettingError(
-            "--format",
-            chosen,
-            f"npy for samples of shape {run.samples.shape}, which are no pictures",
-        )
+    trained = load_run(run, device)
+    fix = "decode tensors with vq.load(run).decode(indices)"
+    indices = read_tokens(trained, as_path("tokens", tokens, fix), force=force)
+    path = as_path("output", output)
+    shape = trained.samples.shape
+    are_images = len(shape) == 3 and shape[0] in (1, 3)
+    chosen = file_format or ("png" if are_images and path.suffix != ".npy" else "npy")
+    if chosen == "png" and not are_images:
+        expected = f"npy for samples of shape {shape}, which are not images"
+        raise SettingError("--format", chosen, expected)
     if chosen == "npy":
         with new_file(path) as temporary:
-            return _write_array(temporary, run, tokens, batch_size, report)
+            return _write_array(temporary, trained, indices, batch_size, report)
     with new_folder(path) as temporary:
-        return _write_pictures(temporary, run, tokens, batch_size, report)
+        return _write_images(temporary, trained, indices, batch_size, report)
 
 
 def _decoded(run: TrainedRun, tokens: Tokens, batch_size: int) -> Iterator[Tensor]:
@@ -64,7 +74,7 @@ def _decoded(run: TrainedRun, tokens: Tokens, batch_size: int) -> Iterator[Tenso
             yield run.model.decode(part.to(run.device))
 
 
-def _write_pictures(
+def _write_images(
     folder: Path, run: TrainedRun, tokens: Tokens, batch_size: int, report: Callable[[int], None]
 ) -> int:
     names = _png_names(tokens.names) if tokens.names is not None else None
@@ -81,7 +91,7 @@ def _write_pictures(
 
 
 def _png_names(names: list[str]) -> list[str]:
-    """The names with the ending .png instead of their own; after it where files differ in their endings alone."""
+    """Names with the suffix .png instead of their own, or appended where names would collide."""
     short = [f"{PurePosixPath(name).with_suffix('')}.png" for name in names]
     return short if len(set(short)) == len(short) else [f"{name}.png" for name in names]
 

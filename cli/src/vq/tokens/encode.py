@@ -1,65 +1,81 @@
-"""From samples to shards of indices: batched, and gone on with where it stopped."""
+"""From samples to shards of indices, in batches; an interrupted call continues where it stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from vq.runs.files import writing
+from vq.data.array_files import Layout
+from vq.files import as_path, writing
 from vq.runs.provenance import model_of, require_codes, versions
-from vq.runs.trained_run import TrainedRun
-from vq.tokens.inputs import Reading
+from vq.runs.trained_run import RunLike, TrainedRun, load_run
+from vq.tokens.inputs import Reading, read
 from vq.tokens.manifest import NAME, Manifest, Shard
 from vq.tokens.shards import INDICES, LABELS, smallest_dtype, write_shard
 from vqcore.errors import RunError, SettingError
 
 
 def encode(
-    run: TrainedRun,
-    reading: Reading,
-    folder: Path,
+    run: RunLike,
+    path: str | Path,
+    output: str | Path,
     *,
-    file_format: str = "npz",
+    file_format: Literal["npz", "safetensors"] = "npz",
     shard_size: int = 10_000,
     batch_size: int = 256,
-    report: Callable[[int, int], None] = lambda _done, _total: None,
+    workers: int = 2,
+    key: str | None = None,
+    layout: Layout = "auto",
+    device: str | None = None,
+    dataset: Any = None,
+    report: Callable[[int, int], None] = lambda done, total: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
     """Write the indices of every sample; shards that are in the folder already are kept.
 
-    Batches never reach over a shard's end, so that a run that was stopped writes the bytes of one that was not.
+    No batch spans two shards, so that an interrupted call continues to the same bytes.
 
     Args:
-        run: whose model chooses the indices.
-        reading: the samples.
-        folder: new or empty, or one that this was stopped in.
-        file_format: ``npz`` or ``safetensors``.
+        run: the run folder, or the run.
+        path: a folder of images, an image, a .npy or .npz file; or ``train`` or ``test`` for that
+            split of the run's own data set.
+        output: a new or empty folder, or one that an earlier call was interrupted in.
+        file_format: of the shards.
         shard_size: samples in a shard.
         batch_size: samples encoded at a time.
+        workers: processes that read images ahead.
+        key: of the array in a .npz file; ``x`` or the only one by default.
+        layout: where the channels of arrays are.
+        device: instead of the config's.
+        dataset: the data of the splits, instead of the run's own; see ``load_run``.
         report: called with the samples done and their number, at the start and after each shard.
-        stopped: asked before each batch whether to leave off; the manifest is then not ``complete``.
+        stopped: asked before each batch whether to stop; the manifest is then not ``complete``.
+
+    Returns:
+        The manifest: names of the samples, files left out, shapes, shards.
 
     Raises:
-        SettingError: if the model has no codes, or the folder holds something else.
+        SettingError: if the model has no codes, nothing at ``path`` can be read, or ``output``
+            holds something else.
         RunError: if a shard cannot be written, or a sample's latents are NaN or inf.
     """
-    require_codes(run)
-    manifest = _open(folder, _plan(run, reading, file_format, shard_size))
-    missing = [
-        number
-        for number, shard in enumerate(manifest.shards)
-        if not (folder / shard.file).is_file()
-    ]
-    done, total = (
-        len(manifest.names) - sum(manifest.shards[number].samples for number in missing),
-        len(manifest.names),
-    )
+    trained = load_run(run, device, dataset=dataset)
+    require_codes(trained)
+    fix = "encode tensors with vq.load(run).encode(samples)"
+    reading = read(trained, as_path("path", path, fix), workers=workers, key=key, layout=layout)
+    folder = as_path("output", output)
+    manifest = _open(folder, _new_manifest(trained, reading, file_format, shard_size))
+    shards = enumerate(manifest.shards)
+    missing = [number for number, shard in shards if not (folder / shard.file).is_file()]
+    total = len(manifest.names)
+    done = total - sum(manifest.shards[number].samples for number in missing)
     report(done, total)
     labels = reading.inputs.split.labels
-    for number, indices in _encoded(run, reading, manifest, missing, batch_size, stopped):
+    for number, indices in _encoded(trained, reading, manifest, missing, batch_size, stopped):
         arrays = {INDICES: indices.astype(manifest.dtype)}
         if labels is not None:
             arrays[LABELS] = labels.cpu().numpy()[_rows(manifest, number)]
@@ -73,9 +89,13 @@ def encode(
     return manifest
 
 
-def _plan(run: TrainedRun, reading: Reading, file_format: str, shard_size: int) -> Manifest:
-    model, samples, inputs = run.model, run.samples, reading.inputs
-    starts = range(0, len(inputs.names), shard_size)
+def _new_manifest(run: TrainedRun, reading: Reading, file_format: str, shard_size: int) -> Manifest:
+    model, inputs = run.model, reading.inputs
+    total = len(inputs.names)
+    shards = [
+        Shard(file=f"shard-{number:05d}.{file_format}", samples=min(shard_size, total - start))
+        for number, start in enumerate(range(0, total, shard_size))
+    ]
     return Manifest(
         model=model_of(run),
         input={"path": reading.given, "sha256": reading.sha256},
@@ -83,17 +103,11 @@ def _plan(run: TrainedRun, reading: Reading, file_format: str, shard_size: int) 
         index_shape=list(model.index_shape),
         latent_shapes=[list(shape) for shape in model.latent_shapes],
         dtype=smallest_dtype(model.codebook_size).name,
-        sample_shape=list(samples.shape),
-        value_range=samples.value_range,
+        sample_shape=list(run.samples.shape),
+        value_range=run.samples.value_range,
         file_format=file_format,
         shard_size=shard_size,
-        shards=[
-            Shard(
-                file=f"shard-{n:05d}.{file_format}",
-                samples=min(shard_size, len(inputs.names) - start),
-            )
-            for n, start in enumerate(starts)
-        ],
+        shards=shards,
         names=inputs.names,
         skipped=inputs.skipped,
         versions=versions(),
@@ -101,13 +115,13 @@ def _plan(run: TrainedRun, reading: Reading, file_format: str, shard_size: int) 
 
 
 def _open(folder: Path, wanted: Manifest) -> Manifest:
-    """The folder, its manifest in it: a new one, or one that holds a part of the same."""
-    unfinished = f".{NAME}.tmp"  # of a process that was killed before anything else was there
-    found = (
-        [path for path in folder.iterdir() if path.name != unfinished] if folder.is_dir() else []
-    )
+    """Create the folder with its manifest, or check that it holds a part of the same indices."""
+    unfinished = f".{NAME}.tmp"  # left by a process that was killed before it wrote anything else
+    present = folder.iterdir() if folder.is_dir() else ()
+    found = [path for path in present if path.name != unfinished]
     if (folder.exists() and not folder.is_dir()) or (found and not (folder / NAME).is_file()):
-        expected = f"a new or empty folder, or one that vq encode was stopped in; found no {NAME}"
+        expected = "a new or empty folder, or one that vq encode was interrupted in"
+        expected += f"; found no {NAME}"
         raise SettingError("--output", str(folder), expected, "choose another")
     if found:
         _check_same(folder, Manifest.read(folder), wanted)
@@ -127,12 +141,12 @@ def _check_same(folder: Path, old: Manifest, new: Manifest) -> None:
     elif (old.file_format, old.shard_size) != (new.file_format, new.shard_size):
         found = f"shards of {old.shard_size} samples as {old.file_format}"
     if found:
-        expected = f"a new folder, or one with a part of these same indices; it holds {found}"
+        expected = f"a new folder, or one with a part of the same indices; it holds {found}"
         raise SettingError("--output", str(folder), expected, "choose another")
 
 
 def _rows(manifest: Manifest, number: int) -> slice:
-    """The rows of all samples that a shard holds."""
+    """The samples that a shard holds."""
     start = number * manifest.shard_size
     return slice(start, start + manifest.shards[number].samples)
 
@@ -145,7 +159,7 @@ def _encoded(
     batch_size: int,
     stopped: Callable[[], bool],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The number and the indices (n, *index_shape) of each missing shard. One stream of batches serves them all."""
+    """The number and the indices (n, *index_shape) of each missing shard, from one stream."""
     everything = torch.arange(len(manifest.names))
     chosen = {number: everything[_rows(manifest, number)].split(batch_size) for number in missing}
     batches = reading.inputs.split.batches(
@@ -161,7 +175,5 @@ def _encoded(
         bad = (indices < 0).flatten(1).any(1)
         if bad.any():
             name = manifest.names[_rows(manifest, number).start + int(bad.nonzero()[0])]
-            raise RunError(
-                f"{name}: the encoder's output is NaN or inf: was this checkpoint's training stable?"
-            )
+            raise RunError(f"{name}: the encoder gives NaN or inf: did training diverge?")
         yield number, indices.numpy()

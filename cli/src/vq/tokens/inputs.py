@@ -1,4 +1,4 @@
-"""What ``vq encode`` reads: somebody's files, or a split of the run's own data set."""
+"""The input of ``vq encode``: files, or a split of the run's own data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vq.data.read import Inputs, read_samples
+from vq.data.read_samples import Inputs, read_samples
 from vq.runs.provenance import sha256_of
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import SettingError, did_you_mean
@@ -18,13 +18,13 @@ SPLITS = ("train", "test")
 
 @dataclass(frozen=True)
 class Reading:
-    """Samples in a fixed order, and what tells them from others.
+    """Samples in a fixed order, and what identifies them.
 
     Attributes:
         inputs: the samples, their names, and the files left out.
         given: the path as it was given.
-        sha256: of a single file, its bytes; of a folder, the names and sizes of its pictures; of a split, the data
-            set's options and the number of samples.
+        sha256: of the bytes of a single file, of the names and sizes of a folder's images, or of a
+            data set's options and number of samples.
     """
 
     inputs: Inputs
@@ -32,33 +32,24 @@ class Reading:
     sha256: str
 
 
-def read(run: TrainedRun, path: Path, workers: int, **options: Any) -> Reading:
-    """Samples for the run's model.
-
-    Args:
-        run: the trained run.
-        path: of a folder of pictures, a picture, a .npy or .npz file; or ``train`` or ``test``: that split of the run's
-            own data set.
-        workers: processes that read pictures ahead.
-        options: of ``read_samples``.
+def read(run: TrainedRun, path: Path, **options: Any) -> Reading:
+    """Samples for the run's model, from files or from a split: see ``encode``.
 
     Raises:
-        SettingError: if nothing there can be read, or does not fit the model.
+        SettingError: if nothing there can be read, or it does not fit the model.
     """
     if str(path) in SPLITS:
         split = run.source.split(str(path))  # type: ignore[arg-type]
-        identity = json.dumps(
-            [str(path), len(split), run.config.components["dataset"].dump()], sort_keys=True
-        )
+        dataset = run.config.components["dataset"].dump()
+        identity = json.dumps([str(path), len(split), dataset], sort_keys=True)
         inputs = Inputs(split, [str(row) for row in range(len(split))])
         return Reading(inputs, str(path), _digest(identity))
     file = path.expanduser()
     if not file.exists():
-        expected = "a folder of pictures, a picture, a .npy or .npz file, or train or test for the run's own data"
-        raise SettingError(
-            "PATH", str(path), f"{expected}; nothing is there", did_you_mean(str(path), SPLITS)
-        )
-    inputs = read_samples(path, run.samples, workers=workers, **options)
+        expected = "a folder of images, an image, a .npy or .npz file, or train or test for the "
+        expected += "run's own data; nothing is there"
+        raise SettingError("PATH", str(path), expected, did_you_mean(str(path), SPLITS))
+    inputs = read_samples(path, run.samples, **options)
     return Reading(inputs, str(path), sha256_of(file) if file.is_file() else _listing(file, inputs))
 
 

@@ -1,4 +1,4 @@
-"""manifest.json: what a folder of indices holds, and whose they are."""
+"""manifest.json: what a folder of indices holds, and which model chose them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from vq.runs.files import write_text
+from vq.files import write_text
 from vqcore.errors import RunError
 
 FORMAT = 1
@@ -25,7 +25,7 @@ class Shard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The whole of manifest.json. Rows of the shards, in order, are the samples that ``names`` lists."""
+    """The contents of manifest.json. Rows of the shards, in order, are the samples in ``names``."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -36,25 +36,25 @@ class Manifest(BaseModel):
     model: dict[str, str]
     """Run, checkpoint, and the SHA-256 of the weights file that chose the indices."""
     input: dict[str, str]
-    """The path as it was given, and a SHA-256 that tells it from another: see ``vq.tokens.inputs``."""
+    """The path as it was given, and a SHA-256 that identifies it, see ``vq.tokens.inputs``."""
     codebook_size: int
     """K: indices are 0 to K - 1."""
     index_shape: list[int]
     """Of one sample's indices: its positions, groups or stages last."""
     latent_shapes: list[list[int]]
-    """The positions of each level, coarsest first, which ``index_shape`` holds one after the other."""
+    """The positions of each level, coarsest first; ``index_shape`` holds them as one sequence."""
     dtype: str
     """Of the indices in the shards."""
     sample_shape: list[int]
-    """Of what was encoded: (C, H, W) for pictures."""
+    """Of what was encoded: (C, H, W) for images."""
     value_range: tuple[float, float]
-    """Of the values that the model took."""
+    """Of the samples."""
     file_format: str
     """npz or safetensors."""
     shard_size: int
     """Samples in each shard but the last."""
     shards: list[Shard]
-    """All of them, those still to come included."""
+    """All of them, including those not written yet."""
     names: list[str]
     """Of each sample: the file's path relative to the folder that was read, or the row's number."""
     skipped: dict[str, str]
@@ -63,7 +63,7 @@ class Manifest(BaseModel):
     """Of the software that wrote this."""
 
     def write(self, folder: Path) -> None:
-        """Write it into its folder, whole or not at all."""
+        """Write it into its folder atomically."""
         write_text(folder / NAME, self.model_dump_json(indent=1) + "\n")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Indices from a folder of shards or a single file, checked against the model that is to decode them."""
+"""Indices from a folder of shards or a single file, checked against the model that decodes them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Tokens:
 
     Attributes:
         files: the shards, in order.
-        names: of each sample, where a manifest tells them.
-        samples: in each shard, where a manifest tells them.
+        names: of each sample, where there is a manifest.
+        samples: in each shard, where there is a manifest.
         index_shape: of one sample.
         codebook_size: K.
     """
@@ -37,48 +37,40 @@ class Tokens:
         """The indices (n, *index_shape) of each shard, int64.
 
         Raises:
-            SettingError: if they have another shape or type, or one is no index of a code.
-            RunError: if a file is damaged, or has other rows than the manifest says: names would be those of others.
+            SettingError: if their shape or type is wrong, or one is out of range.
+            RunError: if a file is damaged, or its number of rows differs from the manifest's.
         """
         for number, file in enumerate(self.files):
             indices = self._checked(file, read_shard(file)[INDICES])
             if self.samples is not None and len(indices) != self.samples[number]:
+                found = f"{len(indices)} samples where {NAME} says {self.samples[number]}"
                 fix = "remove the file and run the same vq encode again"
-                raise RunError(
-                    f"{file}: {len(indices)} samples where {NAME} says {self.samples[number]}: {fix}"
-                )
+                raise RunError(f"{file}: {found}: {fix}")
             yield indices
 
     def _checked(self, file: Path, indices: np.ndarray) -> np.ndarray:
         if not np.issubdtype(indices.dtype, np.integer):
-            raise SettingError("TOKENS", str(file), f"whole numbers, found {indices.dtype}")
+            raise SettingError("TOKENS", str(file), f"integers, found {indices.dtype}")
         if indices.shape[1:] != self.index_shape or indices.ndim == 0:
             shape = ", ".join(map(str, ("N", *self.index_shape)))
-            raise SettingError(
-                "TOKENS",
-                str(file),
-                f"indices of shape ({shape}) for this model, found {indices.shape}",
-            )
+            expected = f"indices of shape ({shape}) for this model, found {indices.shape}"
+            raise SettingError("TOKENS", str(file), expected)
         bad = (indices < 0) | (indices >= self.codebook_size)
         if bad.any():
             row = int(np.argwhere(bad)[0][0])
-            found = f"{int(indices[bad][0])} in row {row}"
-            raise SettingError(
-                "TOKENS", str(file), f"indices from 0 to {self.codebook_size - 1}, found {found}"
-            )
+            expected = f"indices from 0 to {self.codebook_size - 1}"
+            found = f"found {int(indices[bad][0])} in row {row}"
+            raise SettingError("TOKENS", str(file), f"{expected}, {found}")
         return indices.astype(np.int64)
 
 
 def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
-    """Indices for a run's model.
+    """Indices for a run's model, from a folder that ``encode`` wrote or from a single file.
 
-    Args:
-        run: whose model decodes them.
-        path: of a folder that ``vq encode`` wrote, or one .npz, .safetensors or .npy file.
-        force: take indices that another model's weights chose.
+    ``force`` accepts indices that another model's weights chose.
 
     Raises:
-        SettingError: if there are no indices, or they are another model's.
+        SettingError: if there are no indices, or another model chose them.
         RunError: if the folder is damaged.
     """
     require_codes(run)
@@ -86,52 +78,35 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
     if path.is_file() and path.suffix in ENDINGS:
         return Tokens([path], None, None, shape, size)
     if not (path / NAME).is_file():
-        expected = (
-            f"a folder that vq encode wrote, or one {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]} file"
-        )
+        endings = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        expected = f"a folder that vq encode wrote, or one {endings} file"
         raise SettingError("TOKENS", str(path), expected)
     manifest = Manifest.read(path)
     if not manifest.complete:
-        raise SettingError(
-            "TOKENS",
-            str(path),
-            "all shards, but vq encode was stopped",
-            "run the same vq encode again",
-        )
+        expected = "all shards, but vq encode was interrupted"
+        raise SettingError("TOKENS", str(path), expected, "run the same vq encode again")
     if manifest.model["sha256"] != model_of(run)["sha256"] and not force:
         expected = "indices that this checkpoint's weights chose"
         found = f"those of run {manifest.model['run']}, {manifest.model['checkpoint']}"
-        raise SettingError(
-            "TOKENS",
-            str(path),
-            f"{expected}; found {found}",
-            "add --force to decode them all the same",
-        )
+        fix = "add --force (force=True) to decode them anyway"
+        raise SettingError("TOKENS", str(path), f"{expected}; found {found}", fix)
     _check_names(path, manifest)
-    files, samples = (
-        [path / shard.file for shard in manifest.shards],
-        [shard.samples for shard in manifest.shards],
-    )
+    files = [path / shard.file for shard in manifest.shards]
+    samples = [shard.samples for shard in manifest.shards]
     return Tokens(files, manifest.names, samples, shape, size)
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
-    """Refuse a manifest that leads out of the folders it belongs to: names become paths."""
+    """Refuse a manifest whose names, which become paths, lead out of the folder."""
     names = [shard.file for shard in manifest.shards] + manifest.names
-    outside = next((name for name in names if not _stays(name)), None)
-    if outside is not None or sum(shard.samples for shard in manifest.shards) != len(
-        manifest.names
-    ):
-        cause = (
-            "its shards and names do not agree"
-            if outside is None
-            else f"{outside!r} names no file in the folder"
-        )
-        raise RunError(f"{folder / NAME}: {cause}")
+    outside = next((name for name in names if not _stays_inside(name)), None)
+    if outside is not None:
+        raise RunError(f"{folder / NAME}: {outside!r} is not a file in the folder")
+    if sum(shard.samples for shard in manifest.shards) != len(manifest.names):
+        raise RunError(f"{folder / NAME}: its shards and names do not agree")
 
 
-def _stays(name: str) -> bool:
+def _stays_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return (
-        bool(path.name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
-    )
+    leads_out = path.is_absolute() or ".." in path.parts
+    return bool(path.name) and not leads_out and "\0" not in name

@@ -12,68 +12,60 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as from_safetensors
 from safetensors.numpy import save as to_safetensors
 
-from vq.runs.files import write_bytes
+from vq.files import write_bytes
 from vqcore.errors import RunError
-from vqcore.plugin.loader import describe
+from vqcore.plugin.loader import describe_error
 
-#: Names of a shard's arrays: indices (n, *index_shape), and (n,) int64 where the classes of the samples are known.
+#: Arrays of a shard: indices (n, *index_shape), and (n,) int64 labels where samples have classes.
 INDICES, LABELS = "indices", "labels"
 ENDINGS = (".npz", ".safetensors", ".npy")
 
 
 def smallest_dtype(codebook_size: int) -> np.dtype:
     """The smallest integer type that holds 0 to ``codebook_size`` - 1; int64 from 2^32 codes on."""
-    types = (np.uint8, np.uint16, np.uint32)
-    return np.dtype(
-        next((each for each in types if codebook_size <= np.iinfo(each).max + 1), np.int64)
-    )
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        if codebook_size <= np.iinfo(dtype).max + 1:
+            return np.dtype(dtype)
+    return np.dtype(np.int64)
 
 
 def write_shard(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays of a shard, whole or not at all, in the format of the path's ending.
+    """Write the arrays of a shard atomically, in the format of the path's suffix.
 
     Raises:
         RunError: if it cannot be written.
     """
     if path.suffix == ".safetensors":
-        content = to_safetensors(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        )
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        content = to_safetensors(contiguous)
     else:
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
+        np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub takes them for flags
         content = buffer.getvalue()
     write_bytes(path, content)
 
 
 def read_shard(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a shard; a .npy file and one without that name count as ``indices``.
+    """The arrays of a shard. A single array of another name counts as ``indices``.
 
     Raises:
-        RunError: if the file is damaged, or is no file of indices.
+        RunError: if the file is damaged, or does not hold indices.
     """
+    broken = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, SafetensorError)
     try:
         if path.suffix == ".safetensors":
             arrays = from_safetensors(path.read_bytes())
         else:
             with path.open("rb") as file:
                 loaded = np.load(file, allow_pickle=False)
-                arrays = (
-                    dict(loaded) if isinstance(loaded, np.lib.npyio.NpzFile) else {INDICES: loaded}
-                )
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        SafetensorError,
-    ) as error:
-        raise RunError(f"{path}: damaged or not a file of indices: {describe(error)}") from error
+                is_archive = isinstance(loaded, np.lib.npyio.NpzFile)
+                arrays = dict(loaded) if is_archive else {INDICES: loaded}
+    except broken as error:
+        text = f"{path}: damaged or not a file of indices: {describe_error(error)}"
+        raise RunError(text) from error
     if INDICES not in arrays and len(arrays) == 1:
         arrays = {INDICES: next(iter(arrays.values()))}
     if INDICES not in arrays:
-        raise RunError(
-            f"{path}: expected an array named {INDICES}, found {', '.join(arrays) or 'none'}"
-        )
+        found = ", ".join(arrays) or "none"
+        raise RunError(f"{path}: expected an array named {INDICES}, found {found}")
     return arrays

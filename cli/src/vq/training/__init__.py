@@ -1,1 +1,1 @@
-"""Training a run: its set-up and loop (``run``), how it is launched, and what watches over it."""
+"""Trains a run: the trainer, the loop, and what starts them (``launch``)."""

@@ -1,4 +1,4 @@
-"""Which samples each step takes: a pure function of the seed and the step, whoever computes it."""
+"""Which samples each step takes: a pure function of the seed and the step, on every process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class MicroBatch:
     """One forward pass of one process.
 
     Attributes:
-        samples: numbers of its samples, (n,) int64; none where a short batch has fewer samples than there are parts.
-        positions: where they stand in the step's whole batch, (n,).
-        share: n over the size of the whole batch: what its mean losses weigh.
+        samples: (n,) int64, which samples of the split; n is 0 where a short batch has fewer
+            samples than micro-batches.
+        positions: (n,) int64, their positions in the batch of the whole step.
+        share: n over the size of that batch: the weight of this micro-batch's mean losses.
     """
 
     samples: Tensor
@@ -27,11 +28,11 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """Passes over the samples, each in an order of its own; the last batch of a pass may be short.
+    """Epochs over the samples, each in its own random order; the last batch may be short.
 
     Attributes:
         samples: how many there are.
-        batch_size: of a step, over all processes and parts.
+        batch_size: of a step, over all processes and micro-batches.
         seed: of every order.
     """
 
@@ -41,7 +42,7 @@ class BatchSampler:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of a pass."""
+        """Steps of an epoch."""
         return math.ceil(self.samples / self.batch_size)
 
     def size(self, step: int) -> int:
@@ -51,19 +52,17 @@ class BatchSampler:
     def epoch(
         self, step: int, process: int = 0, processes: int = 1, parts: int = 1
     ) -> Iterator[list[MicroBatch]]:
-        """One process's parts of each step, from ``step`` to the end of its pass.
+        """One process's micro-batches of each step, from ``step`` to the end of its epoch.
 
-        A batch is cut into ``parts``, done one after the other, and each goes to the processes in equal runs: so what
-        all of them see at a time does not depend on how many they are.
+        A batch is cut into ``parts`` micro-batches, and each of these into equal slices for the
+        processes. So what all processes see at a time does not depend on their number.
         """
         epoch, done = divmod(step, self.steps_per_epoch)
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = torch.randperm(self.samples, generator=generator)
         for batch in order[done * self.batch_size :].split(self.batch_size):
             positions = [
-                run.tensor_split(processes)[process]
-                for run in torch.arange(len(batch)).tensor_split(parts)
+                part.tensor_split(processes)[process]
+                for part in torch.arange(len(batch)).tensor_split(parts)
             ]
-            yield [
-                MicroBatch(batch[places], places, len(places) / len(batch)) for places in positions
-            ]
+            yield [MicroBatch(batch[rows], rows, len(rows) / len(batch)) for rows in positions]

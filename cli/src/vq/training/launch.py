@@ -1,4 +1,4 @@
-"""From a config to a finished run: what ``vq train`` does once the config is known to be valid."""
+"""From a resolved config to a finished run: what ``vq train`` and the Python API call."""
 
 from __future__ import annotations
 
@@ -6,136 +6,205 @@ import contextlib
 import logging
 import math
 import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
-from rich.console import Console
 
-from vq.cli.tables import figures_table
-from vq.config.run_config import ResolvedConfig
+from vq.checkpoints import checkpoint
+from vq.checkpoints.trainer_state import restore
+from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_threads
+from vq.evaluation.metrics_table import metrics_text
+from vq.files import read_json, write_json, write_yaml
 from vq.interrupt import Interrupt
-from vq.runs.environment import describe_environment
-from vq.runs.files import read_json
+from vq.models.autoencoder import VQModel
+from vq.runs import history
 from vq.runs.folder import RunFolder
+from vq.runs.plugin_rows import plugin_rows
+from vq.runs.provenance import describe_environment
+from vq.training.callbacks.collapse_warning import CollapseWarning
+from vq.training.callbacks.evaluate import Evaluate, held_out_metrics
+from vq.training.callbacks.record_history import RecordHistory
+from vq.training.callbacks.trackers import Trackers, check_trackers
 from vq.training.distributed import make_accelerator, run_on_main
-from vq.training.reporter import Reporter
-from vq.training.trackers import check_trackers
-from vq.training.trainer import Run
-from vqcore.errors import RunError, VQError
+from vq.training.log_file import LOG, log_file, log_level
+from vq.training.loop import Status, train
+from vq.training.trainer import Trainer
+from vqcore.errors import SettingError, UsageError
+from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.registry import Registry
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended without an error.
+
+    Attributes:
+        status: ``done``, or ``interrupted`` by a signal after saving.
+        folder: the run folder.
+        metrics: what summary.json holds.
+        model: in eval mode, on ``device``.
+        signal: the number of the signal that interrupted the run, else None.
+    """
+
+    status: Status
+    folder: RunFolder
+    metrics: dict[str, Any]
+    model: VQModel
+    device: torch.device
+    signal: int | None = None
 
 
 def launch(
     config: ResolvedConfig,
     registry: Registry,
-    plugins: list[dict[str, Any]],
-    run_dir: Path | None,
-    resume: Path | None,
-) -> int:
-    """Train, report, and return the exit code.
+    *,
+    run_dir: Path | None = None,
+    resume: Path | None = None,
+    callbacks: Sequence[object] = (),
+) -> Finished:
+    """Train a run in a new folder, or resume one. Under a launcher every process calls it.
 
     Args:
         config: the resolved config.
         registry: where its components come from.
-        plugins: what plugins.json records.
-        run_dir: the folder of a new run, or None for ``runs/<time>-<names>``.
-        resume: the folder of a run to go on with, or None.
+        run_dir: the folder of a new run; None chooses ``runs/<time>-<names>``.
+        resume: the folder of the run to resume, instead of a new one.
+        callbacks: objects with methods named like life-cycle hooks; called in this order, by the
+            main process alone.
+
+    Raises:
+        SettingError, UsageError, ComponentError: if the config does not fit the data, the model or
+            this machine, or a callback's method does not fit its hook. A mistake that shows with
+            the first batch leaves no folder behind.
+        RunError: if the run fails; status.json records it.
+        MainProcessError: on the other processes, if the main one failed.
     """
     check_trackers(config.settings.trackers)
     accelerator = make_accelerator(config.settings.device, config.settings.precision)
-    if not accelerator.is_main_process:
-        logging.getLogger("vq").setLevel(logging.ERROR)  # what is wrong with the data is told once
-    reporter = Reporter(Console(quiet=not accelerator.is_main_process))
-    earlier = RunFolder.open(resume) if resume is not None else None
-    known = read_json(earlier.data) if earlier else None
-    run = Run(config, registry, reporter, accelerator, known)
-    values = config.settings.batch_size * math.prod(run.source.shape)
-    choose_threads(run.device, values, sum(p.numel() for p in run.model.parameters()))
-    if earlier:
-        folder = earlier
-        run.restore(folder)
-    else:
-        folder = run_on_main(accelerator, lambda: RunFolder.create(run_dir, config.title()))
-    code = _carry_out(run, folder, plugins, resumed=resume is not None)
-    if (
-        dist.is_initialized()
-    ):  # not after an error: the others may be in an exchange that would be waited for
+    hooks = _hooks(registry, callbacks, main=accelerator.is_main_process)
+    with log_level(logging.INFO if accelerator.is_main_process else logging.ERROR):
+        earlier = RunFolder.open(resume) if resume is not None else None
+        recorded = read_json(earlier.data) if earlier else None
+        trainer = Trainer(config, registry, accelerator, recorded)
+        values = config.settings.batch_size * math.prod(trainer.source.shape)
+        choose_threads(trainer.device, values, trainer.model.parameter_count)
+        if earlier:
+            trainer.folder = earlier
+            _restore(trainer)
+        else:
+            title = config.title()
+            trainer.folder = run_on_main(accelerator, lambda: RunFolder.create(run_dir, title))
+        with log_file(trainer.folder.log):
+            finished = _finish(trainer, registry, hooks, resumed=earlier is not None)
+    if dist.is_initialized():  # after an error, the others may still wait in a collective
         dist.destroy_process_group()
-    return code
+    return finished
 
 
-def _carry_out(run: Run, folder: RunFolder, plugins: list[dict[str, Any]], *, resumed: bool) -> int:
-    reporter = run.reporter
-    if run.main:
-        reporter.keep(folder.log)
-    reporter.say(_headline(run))
-    if run.source.credits:
-        reporter.say(run.source.credits)
-    if run_on_main(run.accelerator, lambda: run.step >= run.total_steps and folder.is_done()):
-        reporter.say(
-            f"{folder.path} is complete at step {run.step}: raise --epochs or --max-steps to go on"
-        )
-        return 0
-    status, figures, code = execute(run, folder, plugins, resumed)
-    reporter.say(figures_table(figures))
-    verb = (
-        "interrupted; go on with: vq train --resume" if status == "interrupted" else "run folder:"
-    )
-    reporter.say(f"{verb} {folder.path}")
-    return code
+def _restore(trainer: Trainer) -> None:
+    """Load the latest checkpoint, and drop what was logged after it."""
+    folder = trainer.folder
+    if checkpoint.exists(folder.checkpoints):
+        restore(trainer, checkpoint.latest(folder.checkpoints))
+    else:
+        LOG.info(f"{folder.path} has no checkpoint yet: training starts again")
+    run_on_main(trainer.accelerator, lambda: folder.rewind_metrics(trainer.step))
+    run_on_main(trainer.accelerator, lambda: history.rewind(folder.path, trainer.step))
 
 
-def execute(
-    run: Run, folder: RunFolder, plugins: list[dict[str, Any]], resumed: bool
-) -> tuple[str, dict[str, Any], int]:
-    """Carry a run out in its folder: status, figures and exit code. A failure is recorded in the folder, then raised.
+def _finish(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: bool) -> Finished:
+    """Train what is left, and log how the run started and ended."""
+    folder = trainer.folder
+    LOG.info(_headline(trainer))
+    if trainer.source.credits:
+        LOG.info(trainer.source.credits)
+    at_end = trainer.step >= trainer.total_steps
+    if run_on_main(trainer.accelerator, lambda: at_end and folder.is_done()):
+        fix = "raise --epochs or --max-steps to train further"
+        LOG.info(f"{folder.path} is complete at step {trainer.step}: {fix}")
+        metrics = read_json(folder.summary) or {}
+        return Finished("done", folder, metrics, trainer.model.eval(), trainer.device)
+    finished = _train(trainer, registry, hooks, resumed=resumed)
+    LOG.info(metrics_text(finished.metrics))
+    if finished.status == "interrupted":
+        LOG.info(f"interrupted; resume with: vq train --resume {folder.path}")
+    else:
+        LOG.info(f"run folder: {folder.path}")
+    return finished
 
-    A mistake of the user's that shows only with the first batch leaves no folder behind.
-    """
-    first = run.step
-    run_on_main(run.accelerator, lambda: _describe(run, folder, plugins))
+
+def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: bool) -> Finished:
+    """Train, and record in the folder how the run ended."""
+    first = trainer.step
+    folder = trainer.folder
+    run_on_main(trainer.accelerator, lambda: _describe(trainer, registry))
     try:
         with Interrupt() as interrupt:
-            status = run.train(folder, interrupt)
-            figures = run.finish()
-        run.end(status)
-        return status, figures, interrupt.exit_code if status == "interrupted" else 0
+            status = train(trainer, hooks, interrupt)
+            metrics = _sum_up(trainer)
+            run_on_main(trainer.accelerator, lambda: _end(trainer, hooks, status))
     except BaseException as error:
-        with contextlib.suppress(
-            OSError, RunError
-        ):  # the disk that failed the run may refuse this too
-            run.end("failed")
-        if (
-            run.main
-            and isinstance(error, VQError)
-            and error.exit_code == 2
-            and run.step == first
-            and not resumed
-        ):
+        with contextlib.suppress(Exception):  # what made the run fail may make this fail too
+            hooks.call("vq_run_end", run=trainer, status="failed")
+        refused = isinstance(error, SettingError | UsageError) and trainer.step == first
+        if trainer.main and refused and not resumed:
             shutil.rmtree(folder.path, ignore_errors=True)
-        elif run.main:
-            with contextlib.suppress(RunError):
-                folder.set_status("failed", run.step, error=f"{type(error).__name__}: {error}")
+        elif trainer.main:
+            with contextlib.suppress(Exception):
+                text = f"{type(error).__name__}: {error}"
+                folder.set_status("failed", trainer.step, error=text)
         raise
+    signal = interrupt.number if status == "interrupted" else None
+    return Finished(status, folder, metrics, trainer.model.eval(), trainer.device, signal)
 
 
-def _describe(run: Run, folder: RunFolder, plugins: list[dict[str, Any]]) -> None:
-    """Write what a run is made of, before it starts."""
-    folder.write_yaml(folder.config, run.config.located().dump())
-    folder.write_json(folder.data, run.source.describe())
-    folder.write_json(folder.plugins, plugins)
-    folder.write_json(folder.env, describe_environment(run.device, run.accelerator.num_processes))
-    folder.set_status("running", run.step)
+def _hooks(registry: Registry, callbacks: Sequence[object], *, main: bool) -> HookCaller:
+    """Our callbacks, the given ones and the plugins; on other processes what all must call."""
+    all_callbacks = [Evaluate(), Trackers(), RecordHistory(), CollapseWarning(), *callbacks]
+    if main:
+        return HookCaller(registry, LOG.warning, all_callbacks)
+    shared = [each for each in all_callbacks if getattr(each, "every_process", False)]
+    return HookCaller(None, LOG.warning, shared)
 
 
-def _headline(run: Run) -> str:
-    sides = " x ".join(str(n) for n in run.source.shape)
-    parameters = sum(p.numel() for p in run.model.parameters())
-    processes = f", {n} processes" if (n := run.accelerator.num_processes) > 1 else ""
+def _describe(trainer: Trainer, registry: Registry) -> None:
+    """Write what the run consists of, before its first step."""
+    folder = trainer.folder
+    environment = describe_environment(trainer.device, trainer.accelerator.num_processes)
+    write_yaml(folder.config, trainer.config.located().dump())
+    write_json(folder.data, trainer.source.describe())
+    write_json(folder.plugins, plugin_rows(registry))
+    write_json(folder.env, environment)
+    folder.set_status("running", trainer.step)
+
+
+def _sum_up(trainer: Trainer) -> dict[str, Any]:
+    """Evaluate the final weights and write summary.json."""
+    folder, accumulator = trainer.folder, trainer.accumulator
+    metrics = held_out_metrics(trainer)
+    metrics |= {"steps": trainer.step, "seconds": trainer.seconds}
+    speed = accumulator.total_samples / max(accumulator.total_seconds, 1e-9)
+    metrics["images_per_second"] = speed
+    run_on_main(trainer.accelerator, lambda: write_json(folder.summary, metrics))
+    return metrics
+
+
+def _end(trainer: Trainer, hooks: HookCaller, status: Status) -> None:
+    hooks.call("vq_run_end", run=trainer, status=status)
+    trainer.folder.set_status(status, trainer.step)
+
+
+def _headline(trainer: Trainer) -> str:
+    sides = " x ".join(str(side) for side in trainer.source.shape)
+    processes = trainer.accelerator.num_processes
+    together = f", {processes} processes" if processes > 1 else ""
     return (
-        f"{run.config.title()}: {len(run.train_split)} samples of {sides} ({len(run.test_split)} held out), "
-        f"{run.model.describe_latents()}, {parameters / 1e6:.2f} M parameters, "
-        f"{run.device}{processes}"
+        f"{trainer.config.title()}: {len(trainer.train_split)} samples of {sides} "
+        f"({len(trainer.test_split)} held out), {trainer.model.describe_latents()}, "
+        f"{trainer.model.parameter_count / 1e6:.2f} M parameters, {trainer.device}{together}"
     )

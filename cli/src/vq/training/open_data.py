@@ -1,4 +1,4 @@
-"""The data set of a run, opened by every process and looked through by the first alone."""
+"""The data set of a run, opened by every process and scanned by the main one alone."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Any
 
 from accelerate import Accelerator
 
-from vq.config.run_config import ResolvedConfig
+from vq.config.resolved_config import ResolvedConfig
 from vq.models.autoencoder import build_source
 from vq.training.distributed import run_on_main
 from vqcore.interfaces.dataset import DataSource, Split
 from vqcore.plugin.registry import Registry
 
+OpenData = tuple[DataSource, Split, Split]
+
 
 def open_data(
-    config: ResolvedConfig, registry: Registry, accelerator: Accelerator, known: Mapping[str, Any]
-) -> tuple[DataSource, Split, Split]:
-    """The data set, its training and its held-out split. The first process downloads, the others learn what it found.
+    config: ResolvedConfig,
+    registry: Registry,
+    accelerator: Accelerator,
+    recorded: Mapping[str, Any],
+) -> OpenData:
+    """The data set, its training and its held-out split.
 
-    Args:
-        config: the resolved config.
-        registry: where its components come from.
-        accelerator: this process's place among the others.
-        known: what an earlier part of the run recorded of the data set.
+    The main process downloads and scans it; the others receive what it found. ``recorded`` is the
+    metadata that an earlier part of the run recorded.
 
     Raises:
-        SettingError: if its files are not there.
+        SettingError: if the files are not there.
     """
+    opened: list[OpenData] = []
 
-    def opened(described: Mapping[str, Any]) -> tuple[DataSource, Split, Split]:
+    def open_here(metadata: Mapping[str, Any]) -> dict[str, Any]:
         source = build_source(config, registry)
-        source.restore(described)
-        return source, source.split("train"), source.split("test")
+        source.restore(metadata)
+        opened.append((source, source.split("train"), source.split("test")))
+        return source.describe()
 
-    mine: list[tuple[DataSource, Split, Split]] = []
-
-    def first() -> dict[str, Any]:
-        mine.append(opened(known))
-        return mine[0][0].describe()
-
-    found = run_on_main(accelerator, first)
-    return mine[0] if mine else opened(found)
+    found = run_on_main(accelerator, lambda: open_here(recorded))
+    if not opened:
+        open_here(found)
+    return opened[0]

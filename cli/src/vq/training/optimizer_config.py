@@ -1,4 +1,4 @@
-"""Options of the optimizers that torch brings; their targets are torch's own classes, fused where that exists."""
+"""Options of torch's optimizers; their targets are torch's own classes."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ class AdamWConfig(AdamConfig):
     """Options of AdamW."""
 
     weight_decay: NonNegativeFloat = 0.0
-    """Weight decay, apart from the gradient; it would pull codes to the origin, so the default is none."""
+    """Decoupled weight decay; none by default, since it would pull codes to the origin."""

@@ -1,55 +1,51 @@
-"""``vq decode``: indices as the pictures or arrays that a run's model makes of them."""
+"""``vq decode``: indices as the images or arrays that a run's model decodes them to."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from vq.cli.arguments import RunArgument
+from vq.cli.arguments import Device, RunArgument, argument, option
+from vq.cli.console import say
 
 
 def decode(
     run: RunArgument,
     tokens: Annotated[
-        Path,
-        typer.Argument(
-            help="A folder from vq encode, or a .npz, .safetensors or .npy file.", metavar="TOKENS"
-        ),
+        Path, argument("A folder from vq encode, or a .npz, .safetensors or .npy file.", "TOKENS")
     ],
     output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", help="A folder of PNG files, or a .npy file.", metavar="OUT"
-        ),
+        Path, option("A folder of PNG files, or a .npy file.", "--output", "-o", metavar="OUT")
     ],
     file_format: Annotated[
         Literal["png", "npy"] | None,
-        typer.Option("--format", help="By default what OUT and the samples say."),
+        option("By default, from the name of OUT and the samples.", "--format"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples decoded at a time.")] = 256,
     force: Annotated[
-        bool, typer.Option("--force", help="Decode what another model's weights encoded.")
+        bool, option("Decode indices that another model's weights chose.", "--force")
     ] = False,
-    device: Annotated[str | None, typer.Option(help="Device; the run's own by default.")] = None,
+    device: Device = None,
 ) -> None:
-    """Write the samples that indices stand for, under the names of what was encoded."""
+    """Write the samples that indices stand for.
+
+    Images get the names of what was encoded.
+    """
     from rich.console import Console
 
-    from vq.cli.progress import SampleProgress
-    from vq.runs.trained_run import load_run
-    from vq.tokens.decode import decode as write
-    from vq.tokens.read import read_tokens
+    import vq
+    from vq.progress import SampleProgress
 
     console = Console()
-    trained = load_run(run, device)
-    found = read_tokens(trained, tokens, force=force)
     with SampleProgress(console, "decoding") as progress:
-        count = write(
-            trained,
-            found,
+        count = vq.decode(
+            run,
+            tokens,
             output,
             file_format=file_format,
             batch_size=batch_size,
+            force=force,
+            device=device,
             report=progress.report,
         )
-    console.print(f"{count} samples: {output}", highlight=False, soft_wrap=True)
+    say(f"{count} samples: {output}", console)

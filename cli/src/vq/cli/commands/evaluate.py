@@ -1,52 +1,47 @@
-"""``vq evaluate``: held-out figures of a run, from its latest checkpoint."""
+"""``vq evaluate``: held-out metrics of a run, from its latest checkpoint."""
 
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import typer
-
-from vq.cli.arguments import RunArgument
+from vq.cli.arguments import AsJson, Device, RunArgument, option
+from vq.cli.console import print_json, say
 
 
 def evaluate(
     run: RunArgument,
-    device: Annotated[str | None, typer.Option(help="Device; the run's own by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Device = None,
+    as_json: AsJson = False,
     lpips: Annotated[
         Path | None,
-        typer.Option(
-            help="Also LPIPS, with torchvision's weights from this file.", metavar="WEIGHTS"
-        ),
+        option("Also LPIPS, with torchvision's weights in this file.", metavar="WEIGHTS"),
     ] = None,
     fid: Annotated[
         Path | None,
-        typer.Option(
-            help="Also FID, with torch-fidelity's weights from this file.", metavar="WEIGHTS"
-        ),
+        option("Also FID, with torch-fidelity's weights in this file.", metavar="WEIGHTS"),
     ] = None,
 ) -> None:
     """Evaluate a run on its held-out split. Nothing is downloaded."""
-    from vq.evaluation.evaluate_run import evaluate_run
+    import vq
 
-    figures = evaluate_run(run, device, lpips=lpips, fid=fid)
+    metrics = vq.evaluate(run, device, lpips=lpips, fid=fid)
     if as_json:
-        import json
-
-        sys.stdout.write(json.dumps(figures, indent=2) + "\n")
+        print_json(metrics)
     else:
-        from rich.console import Console
+        _print(metrics)
 
-        from vq.cli.tables import figures_table
 
-        about = {
-            name: figures.pop(name) for name in ("dataset", "shape", "value_range", "versions")
-        }
-        Console().print(figures_table(figures))
-        low, high = about["value_range"]
-        sides, made_by = (
-            " x ".join(map(str, about["shape"])),
-            ", ".join(map(" ".join, about["versions"].items())),
-        )
-        text = f"{about['dataset']['name']}: samples of {sides} in [{low:g}, {high:g}]; {made_by}"
-        Console().print(text, highlight=False, soft_wrap=True, style="dim")
+def _print(metrics: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from vq.evaluation.metrics_table import metrics_table
+
+    dataset, shape, value_range, versions = (
+        metrics.pop(name) for name in ("dataset", "shape", "value_range", "versions")
+    )
+    console = Console()
+    console.print(metrics_table(metrics))
+    low, high = value_range
+    sides = " x ".join(map(str, shape))
+    software = ", ".join(map(" ".join, versions.items()))
+    text = f"{dataset['name']}: samples of {sides} in [{low:g}, {high:g}]; {software}"
+    say(text, console, style="dim")

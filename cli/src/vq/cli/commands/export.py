@@ -1,35 +1,31 @@
-"""``vq export``: a run's encoder and decoder as programs that need none of this code."""
+"""``vq export``: a run's encoder and decoder as programs that run without vq."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
-from vq.cli.arguments import RunArgument
+from vq.cli.arguments import RunArgument, option
+from vq.cli.console import say
 
 
 def export(
     run: RunArgument,
-    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.", metavar="OUT")],
+    output: Annotated[Path, option("A new folder.", "--output", "-o", metavar="OUT")],
     file_format: Annotated[
-        Literal["pt2", "onnx"], typer.Option("--format", help="torch.export or ONNX.")
+        Literal["pt2", "onnx"], option("torch.export or ONNX.", "--format")
     ] = "pt2",
 ) -> None:
-    """Write encoder (samples to indices) and decoder (indices to samples) as two graphs for any number of samples.
+    """Write encoder and decoder as two programs.
 
-    Both are run and compared with the model before the folder appears.
+    They are files of torch.export or ONNX. The encoder turns samples into indices, the decoder
+    indices into samples. Both take any number of samples. They are run and compared with the model
+    before the folder appears.
     """
-    from rich.console import Console
+    import vq
 
-    from vq.exports.write import export_run
-    from vq.runs.trained_run import load_run
-
-    about = export_run(load_run(run, "cpu"), output, file_format)
+    about = vq.export(run, output, file_format)
     checked = about["checked"]
-    text = f"{checked['indices']} indices compared with the model's, {checked['differing_indices']} differ"
+    text = f"{checked['indices']} indices compared with the model's, "
+    text += f"{checked['differing_indices']} differ"
     text += f"; values within {checked['largest_difference']:.1g}"
-    Console().print(
-        f"{text}\n{about['encoder']} and {about['decoder']} in {output}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    text += f"\n{about['encoder']} and {about['decoder']} in {output}"
+    say(text)

@@ -1,55 +1,64 @@
-"""``vq list-plugins``: who provides what, and what is broken and why."""
+"""``vq list-plugins``: the plugins, what they provide, and why a broken one is broken."""
 
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import PluginFiles, plugin_rows
+from vq.cli.arguments import AsJson, PluginFiles, option
+from vq.cli.console import print_json
 from vq.config.plugin_files import registry_for
+from vq.runs.plugin_rows import plugin_rows
 from vqcore.errors import UsageError, did_you_mean
 from vqcore.plugin.component import KINDS
-from vqcore.plugin.registry import Registry
 
-#: Spelt out: Typer would take an option's name from a metavar of the same letters, and call it --KIND.
+#: Named explicitly: from a metavar KIND, Typer would derive an option --KIND.
 _Kind = Annotated[
-    str | None, typer.Option("--kind", help=f"Only this kind: {', '.join(KINDS)}.", metavar="KIND")
+    str | None, option(f"Only this kind: {', '.join(KINDS)}.", "--kind", metavar="KIND")
 ]
 
 
 def list_plugins(
     kind: _Kind = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Build every component; exit 1 if one fails.")
+        bool, option("Build every component; exit 1 if one fails.", "--check")
     ] = False,
     plugin_file: PluginFiles = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """List the plugins, what they provide, and what is broken and why."""
-    if kind is not None and kind not in KINDS:
-        raise UsageError(
-            f"--kind = {kind!r}: {did_you_mean(kind, KINDS) or 'expected one of ' + ', '.join(KINDS)}"
-        )
+    """List the plugins and what they provide.
+
+    The status tells why a broken one is not loaded.
+    """
+    if kind is not None:
+        check_kind("--kind", kind)
     registry = registry_for(plugin_file, tolerant=True)
-    failures = _check(registry, kind) if check else []
+    failures: list[str] = []
+    if check:
+        from vq.cli.component_check import broken_components
+
+        failures = broken_components(registry, kind)
     rows = plugin_rows(registry, kind)
     if as_json:
-        import json
-
-        sys.stdout.write(json.dumps(rows, indent=2) + "\n")
+        print_json(rows)
     else:
         _print_tables(rows)
     for failure in failures:
         print(f"broken: {failure}", file=sys.stderr)
-    unloaded = check and any(plugin.status not in ("ok", "disabled") for plugin in registry.plugins)
-    if failures or unloaded:
+    unloaded = any(plugin.status not in ("ok", "disabled") for plugin in registry.plugins)
+    if failures or (check and unloaded):
         raise typer.Exit(1)
 
 
-def _check(registry: Registry, kind: str | None) -> list[str]:
-    from vq.cli.component_check import broken_components
+def check_kind(option: str, kind: str) -> None:
+    """Refuse what is not a kind of component.
 
-    return broken_components(registry, kind)
+    Raises:
+        UsageError: with the kinds that there are.
+    """
+    if kind not in KINDS:
+        hint = did_you_mean(kind, KINDS) or f"expected one of {', '.join(KINDS)}"
+        raise UsageError(f"{option} = {kind!r}: {hint}")
 
 
 def _print_tables(rows: list[dict[str, Any]]) -> None:
@@ -58,19 +67,20 @@ def _print_tables(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    kinds = list(KINDS)
+    provided = [
+        (kinds.index(item["kind"]), item["kind"], item["name"], row["package"], item["summary"])
+        for row in rows
+        for item in row["provides"]
+    ]
     components = Table("kind", "name", "provided by", "summary", box=SIMPLE_HEAD)
-    provided = [(item, row) for row in rows for item in row["provides"]]
-    for item, row in sorted(
-        provided, key=lambda pair: (list(KINDS).index(pair[0]["kind"]), pair[0]["name"])
-    ):
-        components.add_row(
-            *map(escape, (item["kind"], item["name"], row["package"], item["summary"]))
-        )
+    for _, *cells in sorted(provided):
+        components.add_row(*map(escape, cells))
     plugins = Table("plugin", "package", "version", "status", "why", box=SIMPLE_HEAD)
     for row in rows:
         color = {"ok": "green", "disabled": "yellow"}.get(row["status"], "red")
-        cells = [escape(row[key]) for key in ("plugin", "package", "version")]
-        plugins.add_row(*cells, f"[{color}]{row['status']}[/]", escape(row["error"] or ""))
+        names = [escape(row[key]) for key in ("plugin", "package", "version")]
+        plugins.add_row(*names, f"[{color}]{row['status']}[/]", escape(row["error"] or ""))
     console = Console()
     console.print(components)
     console.print(plugins)

@@ -1,47 +1,27 @@
-"""``vq push``: a run's model as a folder of the hub's layout, uploaded or kept here."""
+"""``vq push``: upload a run's model to the Hugging Face hub, or write its files to a folder."""
 
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from vq.cli.arguments import RunArgument
-from vqcore.errors import UsageError
+from vq.cli.arguments import RunArgument, argument, option
+from vq.cli.console import say
 
 
 def push(
     run: RunArgument,
-    repo: Annotated[
-        str | None, typer.Argument(help="The repository, as in owner/name.", metavar="REPO")
-    ] = None,
+    repo: Annotated[str | None, argument("The repository, as in owner/name.", "REPO")] = None,
     to_folder: Annotated[
-        Path | None,
-        typer.Option(help="Write the folder here instead of uploading it.", metavar="DIR"),
+        Path | None, option("Write this folder instead of uploading.", metavar="DIR")
     ] = None,
-    private: Annotated[
-        bool, typer.Option("--private", help="Make a new repository private.")
-    ] = False,
-    revision: Annotated[
-        str | None, typer.Option(help="Upload to this branch.", metavar="BRANCH")
-    ] = None,
+    private: Annotated[bool, option("Make a new repository private.", "--private")] = False,
+    revision: Annotated[str | None, option("Upload to this branch.", metavar="BRANCH")] = None,
 ) -> None:
-    """Upload a run's model to the Hugging Face hub: weights, config, and a card with its figures.
+    """Upload a run's model to the Hugging Face hub.
 
-    from_pretrained("owner/name") loads it again, and so it does a folder.
+    The upload holds weights, config, and a model card with the metrics.
+    vq.from_pretrained("owner/name") loads it again; it also takes the path of a folder.
     """
-    if (repo is None) == (to_folder is None):
-        raise UsageError(
-            "vq push: expected one of REPO, to upload to, and --to-folder DIR, to write to"
-        )
-    from rich.console import Console
+    import vq
 
-    from vq.hub.folder import write_folder
-    from vq.hub.push import push as upload
-    from vq.runs.trained_run import load_run
-
-    trained = load_run(run, "cpu")
-    if to_folder is not None:
-        where = write_folder(trained, to_folder)
-    else:
-        where = upload(trained, repo, private=private, revision=revision)
-    Console().print(f"model: {where}", highlight=False, soft_wrap=True)
+    where = vq.push(run, repo, to_folder=to_folder, private=private, revision=revision)
+    say(f"model: {where}")

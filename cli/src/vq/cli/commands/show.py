@@ -1,27 +1,24 @@
 """``vq show``: the options of one component."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
-from vq.cli.arguments import PluginFiles
+from vq.cli.arguments import AsJson, PluginFiles, argument
+from vq.cli.commands.list_plugins import check_kind
+from vq.cli.console import print_json
 from vq.config.plugin_files import registry_for
-from vqcore.errors import UsageError, did_you_mean
 from vqcore.plugin.component import KINDS
 
 
 def show(
-    kind: Annotated[str, typer.Argument(help=f"One of {', '.join(KINDS)}.", metavar="KIND")],
+    kind: Annotated[str, argument(f"One of {', '.join(KINDS)}.", "KIND")],
     name: Annotated[str, typer.Argument(help="Its name, or package/name.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_json: AsJson = False,
     plugin_file: PluginFiles = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Show a component's options: types, defaults, what each does."""
-    if kind not in KINDS:
-        raise UsageError(
-            f"KIND = {kind!r}: {did_you_mean(kind, KINDS) or 'expected one of ' + ', '.join(KINDS)}"
-        )
+    check_kind("KIND", kind)
     registry = registry_for(plugin_file)
     plugin, spec = registry.find(kind, name)
     about = {
@@ -34,9 +31,7 @@ def show(
         "options": registry.options(kind, name),
     }
     if as_json:
-        import json
-
-        sys.stdout.write(json.dumps(about, indent=2) + "\n")
+        print_json(about)
     else:
         _print(about)
 
@@ -48,21 +43,18 @@ def _print(about: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    console.print(
-        f"[bold]{about['kind']} {about['name']}[/]: {escape(about['summary'])}", highlight=False
-    )
-    console.print(
-        f"from {escape(about['package'])} ({about['target']})", highlight=False, style="dim"
-    )
+    title = f"[bold]{about['kind']} {about['name']}[/]: {escape(about['summary'])}"
+    console.print(title, highlight=False)
+    origin = f"from {escape(about['package'])} ({about['target']})"
+    console.print(origin, highlight=False, style="dim")
     if not about["options"]:
         console.print("It has no options.")
         return
     table = Table("option", "type", "default", "what it does", box=SIMPLE_HEAD)
     for option in about["options"]:
         default = "required" if option["required"] else _text(option["default"])
-        table.add_row(
-            option["name"], escape(option["type"]), escape(default), escape(option["description"])
-        )
+        cells = (option["name"], option["type"], default, option["description"])
+        table.add_row(*map(escape, cells))
     console.print(table)
 
 

@@ -1,81 +1,85 @@
-"""``vq sweep``: every combination of some settings, each with several seeds, as one run of ``vq train`` each."""
+"""``vq sweep``: every combination of some settings, each with several seeds, as one run each."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vq.cli.settings import FLAGS, base_settings, given_settings
-from vq.config.plugin_files import plugin_files, registry_for
+from vq.cli.arguments import option
+from vq.cli.console import say
+from vq.cli.settings import FLAGS, given_settings
 from vqcore.errors import UsageError
+
+if TYPE_CHECKING:
+    from vq.config.resolved_config import ResolvedConfig
+    from vq.sweeps.folder import SweepFolder
+    from vq.sweeps.grid import Options, Point
 
 
 def sweep(
     context: typer.Context,
-    seeds: Annotated[
-        str | None, typer.Option(help="Seeds of each combination.", metavar="0,1,2")
-    ] = None,
+    seeds: Annotated[str | None, option("Seeds of each combination.", metavar="0,1,2")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     run_dir: Annotated[
-        Path | None,
-        typer.Option(help="The sweep's folder; sweeps/<time>-<names> by default.", metavar="DIR"),
+        Path | None, option("The sweep's folder; sweeps/<time>-<names> by default.", metavar="DIR")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option(help="Go on with an earlier sweep.", metavar="DIR")
-    ] = None,
+    resume: Annotated[Path | None, option("Resume an earlier sweep.", metavar="DIR")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check every config, list the runs and stop.")
+        bool, option("Check every config, list the runs and stop.", "--dry-run")
     ] = False,
 ) -> None:
-    """Train every combination of settings, each with several seeds, and tabulate mean and spread.
+    """Train every combination of settings, with several seeds.
 
-    Takes every option of vq train; one with several values, as in --lr 1e-3,3e-3 or
-    --set quantizer.commitment_weight=0.1,0.25, is swept. Lists in brackets are one value.
+    Prints mean and spread over the seeds. Takes every option of vq train; one with several values,
+    as in --lr 1e-3,3e-3 or --set quantizer.commitment_weight=0.1,0.25, is swept. Lists in brackets
+    are one value.
     """
     from vq.sweeps.folder import SweepFolder
 
     if resume is not None:
         if context.args or seeds or run_dir:
             raise UsageError(
-                "--resume goes on with the runs that the sweep was made of: leave out all but --jobs"
+                "--resume continues a sweep with its own settings: leave out all but --jobs"
             )
         raise typer.Exit(_carry_out(SweepFolder.open(resume), jobs))
     if run_dir is not None:
         SweepFolder.check_new(run_dir)
-    runs, configs, title = _runs(context, seeds)
+    points, configs = _runs(context, seeds)
     if dry_run:
-        print(f"{len(runs)} runs, all configs valid:")
-        print("\n".join(run.name for run in runs))
+        print(f"{len(points)} runs, all configs valid:")
+        print("\n".join(point.name for point in points))
         return
-    raise typer.Exit(_carry_out(SweepFolder.create(run_dir, title, runs, configs), jobs))
+    raise typer.Exit(_carry_out(SweepFolder.create(run_dir, points, configs), jobs))
 
 
-def _runs(context: typer.Context, seeds: str | None) -> tuple[list[Any], list[dict[str, Any]], str]:
-    """Every run with its resolved config, and what the sweep is about."""
-    from vq.config.run_config import merge, resolve_config
-    from vq.sweeps.folder import SweepRun
+def _runs(
+    context: typer.Context, seeds: str | None
+) -> tuple[Sequence[Point], Sequence[ResolvedConfig]]:
+    """The combination and the resolved config of every run."""
+    from vq.composition import base_values, compose
     from vq.sweeps.grid import points, read_axes
 
-    train = context.parent.command.get_command(context.parent, "train")
+    parent: Any = context.parent
+    train = parent.command.get_command(parent, "train")
     words = [*context.args, *(["--seed", seeds] if seeds else [])]
     if seeds and any(word.partition("=")[0] == "--seed" for word in context.args):
         raise UsageError("--seed and --seeds: choose one")
     found = points(read_axes(words, _options(train.params)))
-    runs, configs, title = [], [], ""
+    configs = []
     for point in found:
-        with train.make_context("train", list(point.words), parent=context.parent) as given:
+        with train.make_context("train", list(point.words), parent=parent) as given:
             _refuse(given.params)
-            values = merge(base_settings(given), given_settings(given))
-        config = resolve_config(values, registry_for(plugin_files(values)))
-        runs.append(SweepRun(point.name, point.settings, point.seed))
-        configs.append(config.located().dump())
-        title = title or config.title()
-    return runs, configs, title
+            base = base_values(given.params["preset"], given.params["config"])
+            config, _ = compose(given_settings(given), base=base)
+        configs.append(config)
+    return found, configs
 
 
-def _options(params: Sequence[Any]) -> Any:
-    """What the words of ``vq train`` are read by."""
+def _options(params: Sequence[Any]) -> Options:
+    """How to parse the arguments of ``vq train``."""
     from vq.sweeps.grid import Options
 
     flags = [
@@ -85,50 +89,38 @@ def _options(params: Sequence[Any]) -> Any:
         for name in (*each.opts, *each.secondary_opts)
     ]
     keys = {name: FLAGS[each.name] for each in params if each.name in FLAGS for name in each.opts}
-    return Options(
-        frozenset(flags),
-        frozenset(("--config", "--plugin-file")),
-        {**keys, "--regularizer": "regularizers"},
-    )
+    return Options(frozenset(flags), {**keys, "--regularizer": "regularizers"})
 
 
 def _refuse(params: dict[str, Any]) -> None:
     for name in ("print_config", "resume", "run_dir", "dry_run"):
         if params.get(name):
-            raise UsageError(
-                f"--{name.replace('_', '-')}: not an option of a single run here; see vq sweep --help"
-            )
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option}: not an option of a run in a sweep; see vq sweep --help")
 
 
-def _carry_out(folder: Any, jobs: int) -> int:
-    """Do the runs, write and print what came out; the exit code."""
+def _carry_out(folder: SweepFolder, jobs: int) -> int:
+    """Run the sweep and print the results; returns the exit code."""
     from rich.console import Console
     from rich.markup import escape
 
     from vq.cli.tables import fitting_tables
-    from vq.interrupt import Interrupt
     from vq.sweeps.execute import execute
-    from vq.sweeps.summary import rows, write_summary
+    from vq.sweeps.summary import rows
 
     console = Console()
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
     done = sum(run.status == "done" for run in folder.runs)
     say(f"{len(folder.runs)} runs{f', {done} of them done' if done else ''}: {folder.path}")
-    with Interrupt() as interrupt:
-        execute(folder, jobs, interrupt, say)
-    table = rows(write_summary(folder))
-    cells = [list(map(escape, row)) for row in table]  # a list such as [a,b] is no markup
-    if any(run.status == "done" for run in folder.runs):
+    result = execute(folder, jobs, say)
+    table = rows(result.groups)
+    cells = [list(map(escape, row)) for row in table]  # a list such as [a,b] is not markup
+    if any(run.status == "done" for run in result.runs):
         console.print(*fitting_tables(cells, console.width, keep=table[0].index("runs")))
-    if interrupt.number is not None:
-        say(f"interrupted; go on with: vq sweep --resume {folder.path}")
-        return interrupt.exit_code
-    left = [run for run in folder.runs if run.status != "done"]
+    again = f"vq sweep --resume {folder.path}"
+    if result.signal is not None:
+        say(f"interrupted; resume with: {again}")
+        return 128 + result.signal
+    left = sum(run.status != "done" for run in result.runs)
     if left:
-        say(
-            f"{len(left)} of {len(folder.runs)} runs are not done; try again with: vq sweep --resume {folder.path}"
-        )
+        say(f"{left} of {len(result.runs)} runs are not done; try again with: {again}")
     return 1 if left else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from vq.config.config_file import read_config
 from vqcore.errors import UsageError, did_you_mean
 
 _FOLDER = Path(__file__).parent
@@ -13,14 +14,12 @@ PRESETS: tuple[str, ...] = tuple(sorted(path.stem for path in _FOLDER.glob("*.ya
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """Plain values of a preset, to be laid over the defaults.
+    """Plain values of a preset, to be merged over the defaults.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is no preset of that name.
     """
-    from vq.config.run_config import read_config
-
     if name not in PRESETS:
-        known = f"expected one of {', '.join(PRESETS)}"
-        raise UsageError(f"--preset = {name!r}: {did_you_mean(name, PRESETS) or known}")
+        hint = did_you_mean(name, PRESETS) or f"expected one of {', '.join(PRESETS)}"
+        raise UsageError(f"--preset = {name!r}: {hint}")
     return read_config(_FOLDER / f"{name}.yaml")

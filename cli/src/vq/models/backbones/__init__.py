@@ -1,1 +1,1 @@
-"""Encoders and decoders: what a pair is (``base``), and one file for each family."""
+"""Encoders and decoders, a file each."""

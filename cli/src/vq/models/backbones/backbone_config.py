@@ -1,4 +1,4 @@
-"""Options of the backbones."""
+"""Options of the backbones. Torch-free."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ from vqcore.plugin.component_config import ComponentConfig
 
 
 class ConvConfig(ComponentConfig):
-    """Options of the convolutional backbone."""
+    """Options of ``conv``."""
 
     hidden: PositiveInt = 32
-    """Channels of every layer."""
+    """Channels of each layer."""
     residual_blocks: NonNegativeInt = 2
-    """Residual blocks after the encoder's and before the decoder's strided convolutions."""
+    """Residual blocks in the encoder and in the decoder."""
     residual_hidden: PositiveInt | None = None
-    """Channels inside a residual block; left out, hidden."""
+    """Channels inside a residual block; null: hidden."""
     downsamplings: NonNegativeInt | None = None
-    """Strided convolutions, each halving the sides; by default as many as leave 4 to 8 positions a side."""
+    """Strided convolutions, each halving the sides; null: as many as leave 4 to 8 positions."""
     output: Literal["linear", "tanh"] = "linear"
-    """Last layer of the decoder; tanh keeps pictures in [-1, 1]."""
+    """Last layer of the decoder; tanh keeps images in [-1, 1]."""
 
 
 class HierarchicalConfig(ConvConfig):
-    """Options of the convolutional backbone with several levels of latents."""
+    """Options of ``hierarchical``."""
 
     levels: Annotated[int, Field(ge=2)] = 2
-    """HierarchicalBottleneck of latents, each with a codebook of its own and half the sides of the next finer one."""
+    """Levels of latents, each with its own codebook and half the sides of the next finer level."""
     downsamplings: NonNegativeInt | None = None
-    """Strided convolutions down to the finest level; by default as many as leave it 4 to 8 positions a side."""
+    """Strided convolutions down to the finest level; null: as many as leave 4 to 8 positions."""
 
 
 class PatchesConfig(ComponentConfig):
-    """Options of the blocks of a picture."""
+    """Options of ``patches``."""
 
     size: PositiveInt = 4
-    """Side of a block in pixels; a latent is a block's values, so that dim is channels times size^2."""
+    """Side of a patch in pixels. A latent is a patch's values, so dim is channels times size^2."""
 
 
 class MLPConfig(ComponentConfig):
-    """Options of the fully connected backbone."""
+    """Options of ``mlp``."""
 
     hidden: PositiveInt = 128
-    """Units of every layer."""
+    """Units of each hidden layer."""
     layers: PositiveInt = 2
-    """Hidden layers of the encoder and of the decoder."""
+    """Hidden layers in the encoder and in the decoder."""
     tokens: PositiveInt = 1
-    """Latents of a sample."""
+    """Latents per sample."""
     activation: Literal["tanh", "relu", "silu"] = "tanh"
-    """What follows every hidden layer."""
+    """Activation after each hidden layer."""

@@ -1,7 +1,7 @@
-"""Convolutions with two or more levels of latents, after VQ-VAE-2 (Razavi et al. 2019, arXiv:1906.00446, section 3.1).
+"""Convolutions with several levels of latents (VQ-VAE-2, Razavi et al. 2019, arXiv:1906.00446).
 
-The paper has two levels for pictures of 256x256 and three for 1024x1024. Here one path up through the levels both
-conditions the finer ones and leads into the decoder, where the paper upsamples coarser codes once for each.
+Here one upward path both conditions the finer levels and feeds the decoder. In the paper
+(section 3.1) each coarser code is upsampled separately for the decoder.
 """
 
 from __future__ import annotations
@@ -11,24 +11,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from vq.models.backbones.conv import ResidualBlock, check_sides, default_halvings, picture, strided
+from vq.models.backbones import conv
 from vqcore.interfaces.backbone import LevelBackbone
 
 
 class Hierarchical(LevelBackbone):
-    """Down: features f_l of each level from those of the next finer one, half the sides. Up, coarsest first:
+    """Features f_l go down, each level at half the sides of the next finer one; states s_l go up:
 
         z_l = in_l(f_l, s_(l-1)),   s_l = up_l(q_l, s_(l-1)),   x_hat = decoder(q_L, s_(L-1))
 
-    with q_l what z_l was quantized to, s_l twice the sides of q_l, and s_0 left out.
-
-    Args:
-        shape: (C, H, W).
-        dim: D of every level.
-        hidden, residual_blocks, residual_hidden, downsamplings, output, levels: see ``HierarchicalConfig``.
+    Level 1 is the coarsest, q_l is the quantized z_l, s_l has twice the sides of q_l, and there is
+    no s_0. Each level has latents of D = ``dim``. For the options see ``HierarchicalConfig``.
 
     Raises:
-        SettingError: if samples are no pictures, or their sides cannot be halved so often.
+        SettingError: if samples are not images, or their sides cannot be halved as often.
     """
 
     channel_first = True
@@ -46,43 +42,38 @@ class Hierarchical(LevelBackbone):
         levels: int = 2,
     ) -> None:
         super().__init__()
-        channels, height, width = picture("hierarchical", shape)
-        halvings = default_halvings(min(height, width)) if downsamplings is None else downsamplings
+        channels, height, width = conv.image_shape("hierarchical", shape)
+        halvings = conv.default_halvings(height, width) if downsamplings is None else downsamplings
         deepest = halvings + levels - 1
-        check_sides("levels", levels, height, width, deepest)
-        self.latent_shapes = tuple(
-            (height >> n, width >> n) for n in range(deepest, halvings - 1, -1)
-        )
+        conv.check_sides("levels", levels, height, width, deepest)
+        depths = range(deepest, halvings - 1, -1)
+        self.latent_shapes = tuple((height >> depth, width >> depth) for depth in depths)
 
-        def blocks() -> list[nn.Module]:
-            return [
-                ResidualBlock(hidden, residual_hidden or hidden) for _ in range(residual_blocks)
-            ]
+        def blocks() -> list[conv.ResidualBlock]:
+            inner = residual_hidden or hidden
+            return [conv.ResidualBlock(hidden, inner) for _ in range(residual_blocks)]
 
-        halves = [halvings, *[1] * (levels - 1)]
+        # finest level first
         inputs = [channels, *[hidden] * (levels - 1)]
-        pairs = zip(inputs, halves, strict=True)
+        strides = [halvings, *[1] * (levels - 1)]
         self.down = nn.ModuleList(
-            nn.Sequential(*strided(nn.Conv2d, taken, hidden, n), *blocks(), nn.ReLU())
-            for taken, n in pairs
+            nn.Sequential(*conv.strided(nn.Conv2d, taken, hidden, count), *blocks(), nn.ReLU())
+            for taken, count in zip(inputs, strides, strict=True)
         )
-        above = [0, *[hidden] * (levels - 1)]  # channels that come from the coarser levels
-        self.into = nn.ModuleList(nn.Conv2d(hidden + more, dim, 1) for more in above)
+        # coarsest level first; channels of the state of the coarser levels
+        above = [0, *[hidden] * (levels - 1)]
+        self.into = nn.ModuleList(nn.Conv2d(hidden + state, dim, 1) for state in above)
         self.up = nn.ModuleList(
             nn.Sequential(
-                nn.Conv2d(dim + more, hidden, 3, padding=1),
+                nn.Conv2d(dim + state, hidden, 3, padding=1),
                 *blocks(),
-                *strided(nn.ConvTranspose2d, hidden, hidden, n),
+                *conv.strided(nn.ConvTranspose2d, hidden, hidden, count),
             )
-            for more, n in zip(above, reversed(halves), strict=True)
+            for state, count in zip(above, reversed(strides), strict=True)
         )
-        self.head = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(hidden, channels, 3, padding=1),
-            *([nn.Tanh()] if output == "tanh" else []),
-        )
+        self.head = nn.Sequential(*conv.last_layers(hidden, channels, output))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # as LevelBackbone's
         """(B, C, H, W) to features (B, hidden, h, w) of each level, coarsest first."""
         features = []
         for down in self.down:
@@ -92,15 +83,15 @@ class Hierarchical(LevelBackbone):
 
     def refine(self, level: int, features: Tensor, coarser: Sequence[Tensor]) -> Tensor:
         """See ``LevelBackbone.refine``: (B, D, h, w)."""
-        return self.into[level](torch.cat([features, *self._climb(coarser)], 1))
+        return self.into[level](torch.cat([features, *self._state(coarser)], 1))
 
-    def decode(self, z: Sequence[Tensor]) -> Tensor:
+    def decode(self, z: Sequence[Tensor]) -> Tensor:  # type: ignore[override]  # as LevelBackbone's
         """Vectors (B, D, h, w) of each level to (B, C, H, W)."""
-        (top,) = self._climb(z)
-        return self.head(top)
+        (state,) = self._state(z)
+        return self.head(state)
 
-    def _climb(self, vectors: Sequence[Tensor]) -> list[Tensor]:
-        """s_l of the last of these levels, alone in a list that is empty where there is none."""
+    def _state(self, vectors: Sequence[Tensor]) -> list[Tensor]:
+        """s_l of the last of these levels, in a list that is empty if there are none."""
         state: list[Tensor] = []
         for up, codes in zip(self.up, vectors, strict=False):
             state = [up(torch.cat([codes, *state], 1))]

@@ -1,4 +1,4 @@
-"""Fully connected encoder and decoder, for vectors and for small pictures."""
+"""Fully connected encoder and decoder, for vectors and small images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,7 @@ ACTIVATIONS = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU}
 class MLP(Backbone):
     """Samples of any shape, flattened, to ``tokens`` latents and back.
 
-    Args:
-        shape: of a sample.
-        dim: D.
-        hidden, layers, tokens, activation: see ``MLPConfig``.
+    For the options see ``MLPConfig``.
     """
 
     def __init__(

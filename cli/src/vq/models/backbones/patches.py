@@ -1,38 +1,33 @@
-"""Blocks of a picture as latents, without a network: with ``ema`` codes, classical vector quantization of images."""
+"""Patches of an image as latents, without a network: classical VQ if the quantizer is ``ema``."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from vq.models.backbones.conv import picture
+from vq.models.backbones.conv import image_shape
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone
 
 
 class Patches(Backbone):
-    """Each block of size x size pixels is a latent of its channels times size^2 values, and the other way round.
+    """Each patch of size x size pixels is a latent of channels times size^2 values.
 
-    It has no parameters. ``dim`` is what the block makes it.
-
-    Args:
-        shape: (C, H, W).
-        dim: not used.
-        size: see ``PatchesConfig``.
+    It has no parameters and sets ``dim`` itself. For ``size`` see ``PatchesConfig``.
 
     Attributes:
-        scale: what a latent is multiplied by between ``encode`` and ``decode``, as curved manifolds do: ``decode``
-            divides by it, for there is no network that could learn to.
+        scale: the factor of a latent between ``encode`` and ``decode``, as on curved manifolds.
+            ``decode`` divides by it, since there is no network to learn it.
 
     Raises:
-        SettingError: if samples are no pictures, or their sides are no multiples of the block's.
+        SettingError: if samples are not images, or ``size`` does not divide their sides.
     """
 
     channel_first = True
 
     def __init__(self, *, shape: tuple[int, ...], dim: int, size: int = 4) -> None:
         super().__init__()
-        channels, height, width = picture("patches", shape)
+        channels, height, width = image_shape("patches", shape)
         if height % size or width % size:
             raise SettingError("size", size, f"a divisor of the sides, {height} x {width}")
         self.size, self.scale = size, 1.0

@@ -1,1 +1,1 @@
-"""What stands between encoder and decoder besides vqcore's layer: several levels of it, and baselines without codes."""
+"""What is between encoder and decoder: one or several layers of codes, or a baseline without."""

@@ -1,19 +1,25 @@
-"""The bottleneck that a config describes, as wide and as many levels deep as its backbone."""
+"""Building the bottleneck that a config describes, to fit its backbone."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import TypeAlias
+
 from torch import nn
 
-from vq.config.run_config import ResolvedConfig
-from vq.models.bottlenecks.continuous import Autoencoder, ContinuousBottleneck, unit
+from vq.config.resolved_config import ResolvedConfig
+from vq.models.bottlenecks.continuous import Autoencoder, ContinuousBottleneck, tangent_scale
 from vq.models.bottlenecks.gaussian import Gaussian
-from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck
+from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck, LevelBottleneck
 from vqcore.interfaces.backbone import Backbone, LevelBackbone
 from vqcore.layer import VectorQuantizer
 from vqcore.plugin.registry import Registry
 
-#: Weight of the Gaussian's divergence where the config leaves it open: the evidence lower bound, for a decoder of
-#: variance 0.05 where the likelihood is Gaussian.
+Bottleneck: TypeAlias = LevelBottleneck | HierarchicalBottleneck
+
+#: Default weight of the KL divergence by likelihood: the evidence lower bound, of a decoder of
+#: variance 0.05 for the Gaussian one.
 KL_WEIGHT = {"bernoulli": 1.0, "gaussian": 0.1}
 
 
@@ -24,87 +30,67 @@ def build_bottleneck(
     width: int,
     dim: int,
     likelihood: str,
-) -> VectorQuantizer | HierarchicalBottleneck | ContinuousBottleneck:
-    """A ``VectorQuantizer``, a baseline without codes, or ``HierarchicalBottleneck`` of either.
+) -> Bottleneck:
+    """A ``VectorQuantizer`` or a baseline without codes, or one of these per level.
 
-    Args:
-        config: the resolved config.
-        registry: where its components come from.
-        backbone: what it stands in.
-        width: of what the backbone emits and takes.
-        dim: of a latent.
-        likelihood: of the data.
+    ``width`` is the size of the axis of the backbone's latents, ``dim`` the dimension of a latent.
     """
-    several = isinstance(backbone, LevelBackbone)
-    count = len(backbone.latent_shapes) if several else 1
-    if config.settings.bottleneck == "vq":
-        built = [
-            _codes(config, registry, backbone, width, finest=number == count)
-            for number in range(1, count + 1)
-        ]
-    else:
-        built = [
-            _baseline(config, registry, backbone, width, dim, KL_WEIGHT.get(likelihood, 1.0))
-            for _ in range(count)
-        ]
-    return (
-        HierarchicalBottleneck(built, backbone.latent_shapes, backbone.refine)
-        if several
-        else built[0]
-    )
+
+    def level(*, finest: bool) -> LevelBottleneck:
+        if config.settings.bottleneck == "vq":
+            return _codes(config, registry, width, backbone.channel_first, finest)
+        baseline = _baseline(config, likelihood)
+        return baseline(
+            width=width,
+            dim=config.settings.code_dim or dim,
+            manifold=registry.build(config.components["manifold"]),
+            channel_first=backbone.channel_first,
+        )
+
+    if not isinstance(backbone, LevelBackbone):
+        return level(finest=True)
+    last = len(backbone.latent_shapes) - 1
+    levels = [level(finest=number == last) for number in range(last + 1)]
+    return HierarchicalBottleneck(levels, backbone.latent_shapes, backbone.refine)
+
+
+def scale_of(bottleneck: Bottleneck) -> float:
+    """The factor of a latent before the quantizer, without clipping; 1 if linear maps learn it."""
+    if isinstance(bottleneck, HierarchicalBottleneck):
+        return 1.0
+    if not isinstance(bottleneck.project_in, nn.Identity):
+        return 1.0
+    if isinstance(bottleneck, VectorQuantizer):
+        return tangent_scale(bottleneck.quantizer.tangent, bottleneck.dim)
+    return tangent_scale(bottleneck.manifold.tangent, bottleneck.dim)
 
 
 def _codes(
-    config: ResolvedConfig, registry: Registry, backbone: Backbone, width: int, *, finest: bool
+    config: ResolvedConfig, registry: Registry, width: int, channel_first: bool, finest: bool
 ) -> VectorQuantizer:
-    settings, components = config.settings, config.components
-    acting = [  # only the finest level sees the decoder, as regularizers of the whole model do
-        chosen
-        for chosen in config.regularizers.values()
-        if finest or registry.build(chosen).scope == "codebook"
+    # Regularizers of the whole model act on the finest level, which alone sees the decoder.
+    regularizers = [
+        component
+        for component in config.regularizers.values()
+        if finest or registry.build(component).scope == "codebook"
     ]
     return VectorQuantizer(
         dim=width,
-        codebook_size=settings.codebook_size,
-        manifold=components["manifold"],
-        quantizer=components["quantizer"],
-        estimator=components["estimator"],
-        regularizers=acting,
-        channel_first=backbone.channel_first,
-        code_dim=settings.code_dim,
+        codebook_size=config.settings.codebook_size,
+        manifold=config.components["manifold"],
+        quantizer=config.components["quantizer"],
+        estimator=config.components["estimator"],
+        regularizers=regularizers,
+        channel_first=channel_first,
+        code_dim=config.settings.code_dim,
         registry=registry,
     )
 
 
-def _baseline(
-    config: ResolvedConfig,
-    registry: Registry,
-    backbone: Backbone,
-    width: int,
-    dim: int,
-    kl_weight: float,
-) -> Autoencoder | Gaussian:
-    settings, manifold = config.settings, registry.build(config.components["manifold"])
-    dim = settings.code_dim or dim
-    if settings.bottleneck == "none":
-        return Autoencoder(
-            width=width, dim=dim, manifold=manifold, channel_first=backbone.channel_first
-        )
-    weight = kl_weight if settings.kl_weight is None else settings.kl_weight
-    return Gaussian(
-        width=width,
-        dim=dim,
-        manifold=manifold,
-        kl_weight=weight,
-        channel_first=backbone.channel_first,
-    )
-
-
-def scale_of(bottleneck: VectorQuantizer | ContinuousBottleneck) -> float:
-    """What a latent is multiplied by on its way, clipping apart; 1 where trained maps lead in and out, and learn it."""
-    if not isinstance(bottleneck.project_in, nn.Identity):
-        return 1.0
-    source = (
-        bottleneck.quantizer if isinstance(bottleneck, VectorQuantizer) else bottleneck.manifold
-    )
-    return unit(source.tangent, bottleneck.dim)
+def _baseline(config: ResolvedConfig, likelihood: str) -> Callable[..., ContinuousBottleneck]:
+    if config.settings.bottleneck == "none":
+        return Autoencoder
+    weight = config.settings.kl_weight
+    if weight is None:
+        weight = KL_WEIGHT.get(likelihood, 1.0)
+    return partial(Gaussian, kl_weight=weight)

@@ -1,108 +1,107 @@
-"""Bottlenecks without codes: the autoencoder, and what it shares with the variational one."""
+"""Bottlenecks without codes: their base class and the plain autoencoder."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from vq.models.eval_mode import eval_mode
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
 from vqcore.interfaces.quantizer import Quantized
 
+Decode: TypeAlias = Callable[[Tensor], Tensor]
+
 
 class ContinuousBottleneck(nn.Module, ABC):
-    """A bottleneck that gives vectors and no indices, called as ``VectorQuantizer`` is.
+    """A bottleneck of vectors without indices, with the interface of ``VectorQuantizer``.
+
+    Linear maps lead in and out if the backbone's width does not fit.
 
     Args:
-        name: the value of the setting ``bottleneck`` that chooses it.
-        width: of what the backbone emits and takes.
-        dim: D of the tangent vectors. Linear maps lead in and out where the backbone's width is not what they need.
-        parts: how many vectors of D the encoder's output is made of.
+        width: size of the axis of the backbone's latents.
+        dim: D of the tangent vectors.
         manifold: whose tangent vectors they are.
         channel_first: the width is axis 1 instead of the last.
+
+    Attributes:
+        name: the value of the setting ``bottleneck`` that selects it.
+        parts: number of vectors of D in the encoder's output.
     """
 
-    codebook_size, codebook = 0, None
+    name: str
+    parts = 1
+    codebook_size = 0
+    codebook: None = None
 
     def __init__(
-        self,
-        name: str,
-        *,
-        width: int,
-        dim: int,
-        parts: int,
-        manifold: Manifold,
-        channel_first: bool,
+        self, *, width: int, dim: int, manifold: Manifold, channel_first: bool = False
     ) -> None:
         super().__init__()
-        self.name, self.dim, self.manifold, self.channel_first = name, dim, manifold, channel_first
-        self.project_in = nn.Identity() if width == parts * dim else nn.Linear(width, parts * dim)
+        self.dim, self.manifold, self.channel_first = dim, manifold, channel_first
+        emitted = self.parts * dim
+        self.project_in = nn.Identity() if width == emitted else nn.Linear(width, emitted)
         self.project_out = nn.Identity() if width == dim else nn.Linear(dim, width)
 
     @abstractmethod
     def vectors(self, z: Tensor, values: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Tangent vectors (..., D) of an encoder's output (..., parts D), and losses per value of a sample.
+        """Tangent vectors (..., D) of an encoder's output (..., parts D), and losses by name.
 
         Args:
             z: float32 or float64, width last.
-            values: numbers that a sample holds, over which reconstruction is averaged.
+            values: values per sample, by which losses are divided as reconstruction is.
         """
 
     def forward(
-        self,
-        z: Tensor,
-        *,
-        inputs: Tensor | None = None,
-        decode: Callable[[Tensor], Tensor] | None = None,
+        self, z: Tensor, *, inputs: Tensor | None = None, decode: Decode | None = None
     ) -> Output:
-        """The vectors of latents z and what the decoder makes of them; counts, errors and sizes are of no codebook."""
+        """The vectors of latents z and their reconstruction; counts, errors and sizes are empty."""
         values = 1 if inputs is None else math.prod(inputs.shape[1:])
         u, losses = self._vectors(z, values)
-        out = self._write(u, z)
-        loss = torch.stack(list(losses.values())).sum() if losses else u.sum() * 0
-        none = torch.zeros(0, dtype=torch.int64, device=z.device)
-        reconstruction = None if decode is None else decode(out)
-        indices = none.new_zeros(z.shape[0], 0)
+        quantized = self._write(u, z)
+        empty = torch.zeros(0, dtype=torch.int64, device=z.device)
         return Output(
-            out, indices, loss, losses, {}, none.view(0, 0), none.float(), none, reconstruction
+            quantized=quantized,
+            indices=_no_indices(z),
+            loss=torch.stack(list(losses.values())).sum() if losses else u.sum() * 0,
+            losses=losses,
+            metrics={},
+            counts=empty.view(0, 0),
+            errors=empty.float(),
+            sizes=empty,
+            reconstruction=None if decode is None else decode(quantized),
         )
 
     @torch.no_grad()
     def inspect(self, z: Tensor) -> Quantized:
-        """The vectors (..., D) as in eval, as ``VectorQuantizer.inspect`` gives codes; there is no codebook."""
-        was_training = self.training
-        self.eval()
-        u, _ = self._vectors(z, 1)
-        self.train(was_training)
-        return Quantized(u, torch.zeros(z.shape[0], 0, dtype=torch.int64, device=z.device), {}, ())
+        """The vectors (..., D) as in eval mode, in the form of ``VectorQuantizer.inspect``."""
+        with eval_mode(self):
+            u, _ = self._vectors(z, 1)
+        return Quantized(u, _no_indices(z), {}, ())
 
     def encode(self, z: Tensor) -> Tensor:
-        """Refused.
-
-        Raises:
-            SettingError: there are no indices.
-        """
+        """Always a ``SettingError``, since there are no indices."""
         raise no_codes(self.name)
 
     def decode(self, indices: Tensor) -> Tensor:
-        """Refused, as ``encode``."""
+        """As ``encode``."""
         raise no_codes(self.name)
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Nothing: no code waits for the end of a step."""
+        """Does nothing: there are no codes."""
 
     def _vectors(self, z: Tensor, values: int) -> tuple[Tensor, dict[str, Tensor]]:
-        moved = z.movedim(1, -1) if self.channel_first else z
-        with torch.autocast(
-            z.device.type, enabled=False
-        ):  # half precision cannot tell points of curved spaces apart
-            wide = moved.to(torch.promote_types(moved.dtype, torch.float32))
-            return self.vectors(self.project_in(wide), values)
+        z = z.movedim(1, -1) if self.channel_first else z
+        # half precision cannot resolve points of curved spaces
+        with torch.autocast(z.device.type, enabled=False):
+            z = z.to(torch.promote_types(z.dtype, torch.float32))
+            return self.vectors(self.project_in(z), values)
 
     def _write(self, u: Tensor, like: Tensor) -> Tensor:
         with torch.autocast(u.device.type, enabled=False):
@@ -110,33 +109,31 @@ class ContinuousBottleneck(nn.Module, ABC):
         return (out.movedim(-1, 1) if self.channel_first else out).to(like.dtype)
 
 
-def no_codes(name: str) -> SettingError:
-    """What a command that needs indices says to a run that has none."""
-    return SettingError(
-        "bottleneck", name, "vq: this run has no codes", "train one with bottleneck = vq"
-    )
-
-
 class Autoencoder(ContinuousBottleneck):
-    """No bottleneck but the latents' dimension: what a codebook without end would give.
+    """The latents as they are: an infinite codebook.
 
-    The manifold's scaling and clipping stay, so that a run differs from one with codes by the codes alone.
+    The manifold's scaling and clipping remain, so that only the codes are missing.
     """
 
-    def __init__(
-        self, *, width: int, dim: int, manifold: Manifold, channel_first: bool = False
-    ) -> None:
-        super().__init__(
-            "none", width=width, dim=dim, parts=1, manifold=manifold, channel_first=channel_first
-        )
+    name = "none"
 
     def vectors(self, z: Tensor, values: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """See ``ContinuousBottleneck.vectors``; no loss."""
+        """See ``ContinuousBottleneck.vectors``; no losses."""
         return self.manifold.tangent(z), {}
 
 
-def unit(tangent: Callable[[Tensor], Tensor], dim: int) -> float:
-    """What a manifold's or quantizer's ``tangent`` makes of a coordinate of 1 in D dimensions, without its clip."""
+def no_codes(name: str) -> SettingError:
+    """The error for a run with this bottleneck where indices are needed."""
+    fix = "train one with bottleneck = vq"
+    return SettingError("bottleneck", name, "vq: this run has no codes", fix)
+
+
+def tangent_scale(tangent: Callable[[Tensor], Tensor], dim: int) -> float:
+    """The factor that a manifold's or quantizer's ``tangent`` applies in D dimensions."""
     probe = torch.zeros(1, dim, dtype=torch.float64)
     probe[0, 0] = 1e-3
     return float(tangent(probe)[0, 0].detach() / probe[0, 0])
+
+
+def _no_indices(z: Tensor) -> Tensor:
+    return torch.zeros(z.shape[0], 0, dtype=torch.int64, device=z.device)

@@ -1,4 +1,4 @@
-"""Nodes of a full tree in heap order: 0 is the root, b i + 1 to b i + b are the children of node i."""
+"""Full trees in heap order: 0 is the root, b i + 1 to b i + b are the children of node i."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 
-def levels_of(nodes: Tensor, branching: int) -> Tensor:
-    """How many edges each node (int64, any shape) is away from the root."""
+def node_levels(nodes: Tensor, branching: int) -> Tensor:
+    """Distance in edges of each node (int64, any shape) from the root."""
     level, above = torch.zeros_like(nodes), nodes
     while (above > 0).any():
         level = level + (above > 0)
@@ -16,11 +16,11 @@ def levels_of(nodes: Tensor, branching: int) -> Tensor:
 
 
 def tree_distance(a: Tensor, b: Tensor, branching: int) -> Tensor:
-    """Edges on the way from each node of ``a`` to that of ``b``, int64; the shapes broadcast."""
+    """Distance in edges between the nodes of ``a`` and ``b``, int64; shapes broadcast."""
     a, b = torch.broadcast_tensors(a, b)
     steps = torch.zeros_like(a)
     while (apart := a != b).any():
-        # the larger number is as deep or deeper, so its way to the common ancestor is one edge longer than its parent's
+        # The larger number is at least as deep, so one edge of the path leads to its parent.
         up_a, up_b = apart & (a > b), apart & (b > a)
         a = torch.where(up_a, (a - 1) // branching, a)
         b = torch.where(up_b, (b - 1) // branching, b)

@@ -1,0 +1,143 @@
+"""Reading any files as samples for a trained model, as ``vq encode RUN PATH`` does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vq.data.array_files import Layout, as_samples, extremes, open_arrays
+from vq.data.image_files import KINDS, ImageFiles, find_images, unreadable
+from vqcore.data.dataset_split import DatasetSplit
+from vqcore.data.tensor_split import TensorSplit, rescale
+from vqcore.errors import SettingError
+from vqcore.interfaces.dataset import SampleSpec, Split
+
+_BYTES = (0.0, 255.0)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The samples found at a path.
+
+    Attributes:
+        split: the samples, in the order of ``names`` and in the model's value range.
+        names: of each sample: the file's path relative to the folder, or the row number.
+        skipped: broken files by relative path, with the reason.
+    """
+
+    split: Split
+    names: list[str]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def read_samples(
+    path: Path,
+    samples: SampleSpec,
+    *,
+    key: str | None = None,
+    layout: Layout = "auto",
+    workers: int = 2,
+) -> Inputs:
+    """Samples for a model, from a folder of images, an image, a .npy or a .npz file.
+
+    Images of any size and mode are centre-cropped to the model's proportions, resized, and
+    converted to grey or RGB. Rows of arrays must have the model's shape. uint8 and bool are mapped
+    to the model's value range; floats are read in the units in which its own data was stored.
+
+    Args:
+        path: of the file or folder.
+        samples: what the model takes.
+        key: of the array in a .npz file; None: ``x`` or the only one.
+        layout: of images in arrays.
+        workers: processes that read images ahead.
+
+    Raises:
+        SettingError: if nothing can be read or it does not fit the model. A broken image in a
+            folder is skipped; a single broken image is an error.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        expected = "a folder of images, an image, a .npy or a .npz file, but nothing is there"
+        raise _error(path, expected)
+    if path.suffix.lower() in (".npy", ".npz") and path.is_file():
+        return _rows(path, samples, key, layout)
+    return _images(path, samples, workers)
+
+
+def _images(path: Path, samples: SampleSpec, workers: int) -> Inputs:
+    if len(samples.shape) != 3 or samples.shape[0] not in (1, 3):
+        takes = f"since the model takes samples of shape {samples.shape}, not images"
+        raise _error(path, f"a .npy or .npz file, {takes}")
+    root = path if path.is_dir() else path.parent
+    try:
+        found = find_images(path) if path.is_dir() else [path]
+    except OSError as error:
+        raise _error(path, f"a folder that can be listed ({error})") from error
+    broken = unreadable(found)
+    if len(broken) == len(found):
+        problem = "there are none"
+        if broken:
+            problem = f"none of {len(found)} can be read ({next(iter(broken.values()))})"
+        raise _error(path, f"images ({KINDS}), or a .npy or .npz file, but {problem}")
+    good = [file for file in found if file not in broken]
+    convert = _from(_BYTES, samples)
+    split = DatasetSplit(ImageFiles(good, samples.shape), workers, convert=convert)
+    skipped = {file.relative_to(root).as_posix(): reason for file, reason in broken.items()}
+    return Inputs(split, [file.relative_to(root).as_posix() for file in good], skipped)
+
+
+def _rows(path: Path, samples: SampleSpec, key: str | None, layout: Layout) -> Inputs:
+    try:
+        arrays = open_arrays(path)
+        rows = as_samples(arrays[_key(list(arrays), key)](), layout)
+        shape = tuple(rows.shape[1:])
+        if shape != samples.shape:
+            raise ValueError(f"rows of shape {samples.shape} expected, {shape} found")
+        stored = _stored_range(rows, samples)
+    except ValueError as error:
+        raise _error(path, f"samples that the model takes: {error}") from error
+    split = TensorSplit(rows, convert=_from(stored, samples))
+    return Inputs(split, [str(row) for row in range(len(rows))])
+
+
+def _key(names: list[str], key: str | None) -> str:
+    if key is None and len(names) == 1:
+        return names[0]
+    key = key or "x"
+    if key not in names:
+        found = ", ".join(names) or "none"
+        raise ValueError(f"an array named {key} expected, found: {found}")
+    return key
+
+
+def _stored_range(rows: Tensor, samples: SampleSpec) -> tuple[float, float]:
+    """The stored values that are mapped to the ends of the model's range."""
+    if rows.dtype == torch.uint8:
+        return _BYTES
+    if rows.dtype == torch.bool:
+        return 0.0, 1.0
+    low, high = samples.stored_range or samples.value_range
+    smallest, largest = extremes(rows)
+    slack = 0.5 * (high - low)  # held-out data may exceed the range of the training data a little
+    if smallest < low - slack or largest > high + slack:
+        found = f"{smallest:g} to {largest:g} found"
+        raise ValueError(f"values between {low:g} and {high:g} expected, {found}")
+    if low < 0 <= smallest and largest <= 1 < high - low:
+        text = "values from %g to %g: the model was trained on %g to %g"
+        _log.warning(text, smallest, largest, low, high)
+    return low, high
+
+
+def _from(stored: tuple[float, float], samples: SampleSpec) -> Callable[[Tensor], Tensor]:
+    return partial(rescale, stored=stored, served=samples.value_range)
+
+
+def _error(path: Path, expected: str) -> SettingError:
+    return SettingError("PATH", str(path), expected)

@@ -1,0 +1,141 @@
+"""A data set or a backbone given as a Python object where a config has a name."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vq.config.plugin_files import plugin_files, registry_for
+from vq.config.resolved_config import ResolvedConfig, resolve_config
+from vqcore.errors import SettingError, UsageError
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component_config import ComponentConfig, ComponentRef
+from vqcore.plugin.loader import Plugin
+from vqcore.plugin.registry import Component, Registry
+
+if TYPE_CHECKING:
+    from vqcore.interfaces.backbone import Backbone
+    from vqcore.interfaces.dataset import DataSource
+
+#: The name that config.yaml has in place of an object.
+NAME = "python-object"
+KINDS = ("dataset", "backbone")
+
+
+class PythonObjectConfig(ComponentConfig):
+    """What a config records of an object."""
+
+    type: str
+    """Its class; of a tensor also shape and dtype."""
+
+
+_SPEC = ComponentSpec(
+    name=NAME,
+    target="vq.objects:ObjectRegistry",
+    config="vq.objects:PythonObjectConfig",
+    summary="an object given in Python",
+)
+
+
+class ObjectRegistry(Registry):
+    """The components of another registry, and objects given in Python, by kind.
+
+    Runs share a ``DataSource``, and each run copies a module.
+    """
+
+    def __init__(self, base: Registry, objects: Mapping[str, Any]) -> None:
+        self.base: Registry = base
+        self.objects: dict[str, Any] = dict(objects)
+        if isinstance(base, ObjectRegistry):
+            self.base = base.base
+            self.objects = base.objects | self.objects
+        self.manager = self.base.manager
+        provides: dict[str, tuple[ComponentSpec, ...]] = dict.fromkeys(KINDS, (_SPEC,))
+        self.plugins = [*self.base.plugins, Plugin("python", "python", "object", provides=provides)]
+
+    def build(self, component: Component, **injected: Any) -> Any:
+        """See ``Registry.build``.
+
+        Raises:
+            SettingError: if the component is an object that was not given.
+        """
+        if component.spec is not _SPEC:
+            return super().build(component, **injected)
+        kind = component.kind
+        if kind not in self.objects:
+            recorded = component.dump()["type"]
+            expected = "the Python object that the run was trained with"
+            fix = f"give it again as {kind}=..., for example to vq.load_run"
+            raise SettingError(kind, recorded, expected, fix)
+        given = self.objects[kind]
+        return given if kind == "dataset" else _backbone(given, **injected)
+
+
+def split_objects(
+    values: Mapping[str, Any],
+    test_dataset: Any = None,
+    value_range: tuple[float, float] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings as a config file has them, and the objects among them, by kind.
+
+    ``test_dataset`` and ``value_range`` belong to a ``dataset`` that is an object.
+
+    Raises:
+        SettingError: if an object cannot be used.
+        UsageError: if ``test_dataset`` or ``value_range`` is given without such a ``dataset``.
+    """
+    objects = {kind: values[kind] for kind in KINDS if _is_object(values.get(kind))}
+    source = _source(objects.get("dataset"), test_dataset, value_range)
+    if source is not None:
+        objects["dataset"] = source
+    recorded = {kind: {"name": NAME, "type": _type_of(each)} for kind, each in objects.items()}
+    return {**values, **recorded}, objects
+
+
+def resolve_with_objects(
+    values: Mapping[str, Any], objects: Mapping[str, Any], registry: Registry | None = None
+) -> tuple[ResolvedConfig, Registry]:
+    """Resolve plain settings, and find the registry of their components and objects.
+
+    By default it has the installed plugins and ``plugin_files``.
+    """
+    registry = registry or registry_for(plugin_files(values))
+    chosen = [values.get(kind) for kind in KINDS]
+    names = [each.get("name") if isinstance(each, Mapping) else each for each in chosen]
+    if NAME in names:
+        registry = ObjectRegistry(registry, objects)
+    return resolve_config(values, registry), registry
+
+
+def _is_object(value: Any) -> bool:
+    return not (value is None or isinstance(value, str | Mapping | ComponentRef))
+
+
+def _type_of(value: Any) -> str:
+    default = f"{type(value).__module__}.{type(value).__qualname__}"
+    return str(getattr(value, "described", default))  # an in-memory data set says what is in it
+
+
+def _source(dataset: Any, test_dataset: Any, value_range: Any) -> DataSource | None:
+    whole = dataset is None  # or a data source, which has a split and a range of its own
+    if not whole:
+        from vqcore.interfaces.dataset import DataSource
+
+        whole = isinstance(dataset, DataSource)
+    if whole:
+        if test_dataset is not None or value_range is not None:
+            option = "value_range" if test_dataset is None else "test_dataset"
+            raise UsageError(f"{option}: expected a dataset that is a tensor or a torch Dataset")
+        return dataset
+    from vq.data.in_memory import InMemoryDataset
+
+    return InMemoryDataset(dataset, test_dataset, value_range=value_range)
+
+
+def _backbone(module: Any, *, shape: tuple[int, ...], dim: int) -> Backbone:
+    from vq.models.backbones.module import ModuleBackbone
+    from vqcore.interfaces.backbone import Backbone
+
+    module = copy.deepcopy(module)
+    return module if isinstance(module, Backbone) else ModuleBackbone(module, shape=shape)

@@ -1,0 +1,44 @@
+"""The training loop: a step, then the hooks, the vote to stop, the log line and the checkpoint."""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from vq.interrupt import Interrupt
+from vq.training.callbacks.log_metrics import LogMetrics
+from vq.training.callbacks.save_checkpoints import SaveCheckpoints
+from vq.training.distributed import StopVote, run_on_main
+from vq.training.trainer import Trainer
+from vqcore.plugin.hook_caller import HookCaller
+
+Status = Literal["done", "interrupted"]
+
+
+def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
+    """Train to the end of the run, or until any process receives a signal.
+
+    Logging and saving come after every other callback and every plugin, so that a checkpoint
+    holds what those did in its step: that is what makes resuming exact. On return ``interrupt``
+    holds the signal that ended the run, if any.
+    """
+    run_on_main(trainer.accelerator, lambda: hooks.call("vq_run_start", run=trainer))
+    log, save = LogMetrics(hooks), SaveCheckpoints()
+    vote = StopVote(trainer.accelerator)
+    began = time.perf_counter() - trainer.seconds
+    batches = trainer.batches()
+    while trainer.step < trainer.total_steps and not trainer.stop_signal:
+        losses = trainer.train_step(next(batches))
+        trainer.seconds = time.perf_counter() - began
+        if log.is_due(trainer):
+            trainer.accumulator.stop()  # the speed leaves out what follows
+        hooks.call("vq_step_end", run=trainer, step=trainer.step, losses=losses)
+        trainer.stop_signal = vote(interrupt.number or 0)
+        log.vq_step_end(trainer)
+        save.vq_step_end(trainer)
+        if trainer.accumulator.steps == 0:
+            trainer.accumulator.restart()
+    vote.close()
+    # another process may have received the signal
+    interrupt.number = trainer.stop_signal or interrupt.number
+    return "interrupted" if trainer.stop_signal else "done"

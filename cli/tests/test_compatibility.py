@@ -1,0 +1,86 @@
+"""What version 0.1 left behind still loads: a run with a prior, token shards, a sweep."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+FIXTURES = Path(__file__).parent / "fixtures"
+#: Rounding differs between processors.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """A copy of the run folder."""
+    return shutil.copytree(FIXTURES / "run-v0.1", tmp_path / "old")
+
+
+def weights(run, step):
+    return load_file(run / "checkpoints" / f"step-{step:08d}" / "model.safetensors")
+
+
+def test_a_config_file_is_still_valid(vq):
+    config = FIXTURES / "run-v0.1" / "config.yaml"
+    result = vq("train", "--config", config, "--print-config")
+    assert result.code == 0, result.err
+    before, now = yaml.safe_load(config.read_text()), yaml.safe_load(result.out)
+    assert {key: now[key] for key in before} == before
+
+
+def test_a_run_is_evaluated_to_the_metrics_that_it_ended_with(vq, old_run):
+    result = vq("evaluate", old_run, "--json")
+    assert result.code == 0, result.err
+    before, now = json.loads((old_run / "summary.json").read_text()), json.loads(result.out)
+    for name in ("psnr", "mse", "perplexity", "codes_used", "quantization_error"):
+        assert now[name] == pytest.approx(before[name], rel=1e-4), name
+
+
+def test_a_checkpoint_is_resumed_to_the_weights_of_an_unbroken_run(vq, old_run):
+    unbroken = weights(old_run, 20)
+    shutil.rmtree(old_run / "checkpoints" / "step-00000020")
+    (old_run / "checkpoints" / "latest").write_text("step-00000010\n")
+    lines = (old_run / "metrics.jsonl").read_text().splitlines()
+    result = vq("train", "--resume", old_run)
+    assert result.code == 0, result.err
+    resumed = weights(old_run, 20)
+    assert resumed.keys() == unbroken.keys()
+    for name, value in unbroken.items():
+        torch.testing.assert_close(resumed[name], value, **CLOSE, msg=name)
+    again = (old_run / "metrics.jsonl").read_text().splitlines()
+    for before, now in zip(lines, again, strict=True):
+        assert json.loads(now)["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-4)
+
+
+def test_token_shards_decode_and_encoding_again_gives_the_same(vq, old_run, tmp_path):
+    tokens = FIXTURES / "tokens-v0.1"
+    assert vq("decode", old_run, tokens, "-o", tmp_path / "decoded").code == 0
+    assert any((tmp_path / "decoded").iterdir())
+    assert vq("encode", old_run, "test", "-o", tmp_path / "now", "--shard-size", 200).code == 0
+    folders = (tokens, tmp_path / "now")
+    before, now = (json.loads((folder / "manifest.json").read_text()) for folder in folders)
+    assert now["shards"] == before["shards"]
+
+
+def test_a_prior_is_sampled_from(vq, old_run, tmp_path):
+    result = vq("sample", old_run, "-o", tmp_path / "new.png")
+    assert result.code == 0, result.err
+    assert (tmp_path / "new.png").stat().st_size > 0
+
+
+def test_a_report_is_written(vq, old_run):
+    result = vq("report", old_run)
+    assert result.code == 0, result.err
+    assert "digits-poincare-residual-rotation-homology" in (old_run / "report.html").read_text()
+
+
+def test_a_finished_sweep_is_read(vq, tmp_path):
+    sweep = shutil.copytree(FIXTURES / "sweep-v0.1", tmp_path / "sweep")
+    result = vq("sweep", "--resume", sweep)
+    assert result.code == 0, result.err
+    assert "2 runs, 2 of them done" in result.out
+    assert "1e-3" in (sweep / "sweep.md").read_text()
