@@ -1,10 +1,12 @@
-"""The prior over codes: a proper causal distribution, trained and stopped on the right data, kept whole, sampled."""
+"""The prior over codes: a causal distribution, trained, stopped early, stored and sampled from."""
 
 import json
 import math
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +14,35 @@ import pytest
 import torch
 from PIL import Image
 
-from vq.data.splits import ArraySplit
+import vq_prior
 from vq.interrupt import Interrupt
 from vq.runs.trained_run import load_run
-from vq.tokens.codes import books_of, codes_of
-from vq_prior import train as training
-from vq_prior.codes import Sequences, read_codes
-from vq_prior.files import build_prior, load_prior
-from vq_prior.model import Cache, CodePrior
+from vq.tokens.codes import codebook_numbers, encode_split
+from vq_prior import metrics, training
 from vq_prior.prior_config import PriorConfig
-from vq_prior.sample import draw, narrowed, pick
-from vq_prior.write import Wanted, _columns
-from vqcore.errors import SettingError
+from vq_prior.prior_folder import build_prior, load_prior
+from vq_prior.sampling import draw, grid_columns, pick, truncate
+from vq_prior.sequences import CodeSequences, read_sequences
+from vq_prior.transformer import CodePrior, KeyValueCache
+from vqcore.data.tensor_split import TensorSplit
+from vqcore.errors import SettingError, UsageError
 from vqcore.numerics import counter_rng
 
 SMALL = ("--layers", 1, "--width", 16, "--heads", 2, "--epochs", 1)
-K, BOOKS = 5, [0, 1, 0, 1, 2, 2]
+K, CODEBOOKS = 5, [0, 1, 0, 1, 2, 2]
 
 
-def random_prior(classes=0, tied=False, books=BOOKS):
+def random_prior(classes=0, tied=False, codebooks=CODEBOOKS):
     """A prior whose every weight matters."""
     torch.manual_seed(0)
     prior = CodePrior(
-        books=books, codebook_size=K, layers=2, width=16, heads=4, classes=classes, tied=tied
+        codebooks=codebooks,
+        codebook_size=K,
+        layers=2,
+        width=16,
+        heads=4,
+        classes=classes,
+        tied=tied,
     ).eval()
     for value in prior.parameters():
         torch.nn.init.normal_(value, std=0.5)
@@ -43,7 +51,7 @@ def random_prior(classes=0, tied=False, books=BOOKS):
 
 @pytest.fixture(scope="module")
 def tokens():
-    return torch.randint(K, (7, len(BOOKS)), generator=torch.Generator().manual_seed(1))
+    return torch.randint(K, (7, len(CODEBOOKS)), generator=torch.Generator().manual_seed(1))
 
 
 def load(run):
@@ -58,45 +66,47 @@ def load(run):
 def test_a_later_token_never_changes_earlier_logits(tokens, tied):
     prior = random_prior(tied=tied)
     before = prior(tokens)
-    for t in range(len(BOOKS)):
+    for t in range(len(CODEBOOKS)):
         changed = tokens.clone()
         changed[:, t] = (changed[:, t] + 1) % K
         after = prior(changed)
         assert torch.equal(after[:, : t + 1], before[:, : t + 1])
-        if t + 1 < len(BOOKS):
+        if t + 1 < len(CODEBOOKS):
             assert (after[:, t + 1 :] - before[:, t + 1 :]).abs().amin(0).amax() > 1e-4
 
 
 @torch.no_grad()
-def test_the_chances_of_all_sequences_add_up_to_one():
-    prior = random_prior(books=[0, 1, 1])
+def test_probabilities_of_all_sequences_sum_to_one():
+    prior = random_prior(codebooks=[0, 1, 1])
     every = torch.cartesian_prod(*[torch.arange(K)] * 3)
     assert torch.exp2(-prior.bits(every).double().sum(1)).sum().item() == pytest.approx(1, abs=1e-5)
 
 
 @torch.no_grad()
-def test_before_training_every_code_is_as_likely(tokens):
-    prior = CodePrior(books=BOOKS, codebook_size=K, layers=2, width=16, heads=4).eval()
+def test_an_untrained_prior_is_uniform(tokens):
+    prior = CodePrior(codebooks=CODEBOOKS, codebook_size=K, layers=2, width=16, heads=4).eval()
     assert torch.allclose(prior.bits(tokens), torch.full(tokens.shape, math.log2(K)))
 
 
 @pytest.mark.parametrize("classes", [0, 3])
 @torch.no_grad()
-def test_one_position_at_a_time_gives_the_same_logits(tokens, classes):
+def test_step_by_step_logits_equal_those_of_forward(tokens, classes):
     prior = random_prior(classes)
     labels = torch.arange(len(tokens)) % 3 if classes else None
-    whole, cache = prior(tokens, labels), Cache(prior, len(tokens))
+    whole, cache = prior(tokens, labels), KeyValueCache(prior, len(tokens))
     for t in range(prior.length):
         logits = prior.step(tokens[:, t - 1] if t else None, labels, cache)
         assert torch.allclose(logits, whole[:, t], atol=1e-5)
 
 
-def test_labels_where_there_are_classes_and_only_there(tokens):
+def test_labels_are_required_with_classes_and_refused_without(tokens):
     with pytest.raises(
         SettingError, match="labels = None: expected a class of each sequence, below 3"
     ):
         random_prior(classes=3)(tokens)
-    with pytest.raises(SettingError, match="labels = 'given': expected None: no class was learned"):
+    with pytest.raises(
+        SettingError, match="labels = 'given': expected None: the prior was trained"
+    ):
         random_prior()(tokens, torch.zeros(len(tokens), dtype=torch.int64))
 
 
@@ -104,7 +114,7 @@ def test_labels_where_there_are_classes_and_only_there(tokens):
 
 
 @torch.no_grad()
-def test_draws_equal_those_that_compute_everything_anew():
+def test_sampling_with_the_cache_equals_sampling_without():
     prior, count, seed = random_prior(), 40, 3
     numbers = counter_rng.uniform(counter_rng.key_of(seed), count, prior.length)
     found = torch.zeros(count, prior.length, dtype=torch.int64)
@@ -113,15 +123,15 @@ def test_draws_equal_those_that_compute_everything_anew():
     assert torch.equal(draw(prior, count, seed=seed), found)
 
 
-def test_draws_depend_on_the_seed_and_their_number_alone():
+def test_a_draw_depends_on_the_seed_and_its_number_alone():
     prior = random_prior()
     assert torch.equal(draw(prior, 300, seed=1)[:20], draw(prior, 20, seed=1))
     assert not torch.equal(draw(prior, 20, seed=2), draw(prior, 20, seed=1))
 
 
 @torch.no_grad()
-def test_draws_come_as_often_as_they_are_likely():
-    prior = random_prior(books=[0, 0])
+def test_sample_frequencies_match_probabilities():
+    prior = random_prior(codebooks=[0, 0])
     found = draw(prior, 20_000)
     shares = torch.bincount(found[:, 0] * K + found[:, 1], minlength=K * K) / len(found)
     expected = torch.exp2(
@@ -132,24 +142,24 @@ def test_draws_come_as_often_as_they_are_likely():
     )  # four standard deviations of a share of one half
 
 
-def test_narrowed_distributions():
+def test_truncated_distributions():
     logits = torch.tensor([[0.5, 0.2, 0.2, 0.1]]).log()
-    assert torch.allclose(narrowed(logits, 1, None, None), logits.double().exp())
+    assert torch.allclose(truncate(logits, 1, None, None), logits.double().exp())
     assert (
-        narrowed(logits, 1, 1, None).tolist()
-        == narrowed(logits, 0, None, None).tolist()
+        truncate(logits, 1, 1, None).tolist()
+        == truncate(logits, 0, None, None).tolist()
         == [[1, 0, 0, 0]]
     )
-    assert torch.allclose(narrowed(logits, 0.5, None, None), (logits.double() * 2).softmax(1))
+    assert torch.allclose(truncate(logits, 0.5, None, None), (logits.double() * 2).softmax(1))
     assert torch.allclose(
-        narrowed(logits, 1, None, 0.69)[0, 0], torch.tensor(5 / 7).double()
+        truncate(logits, 1, None, 0.69)[0, 0], torch.tensor(5 / 7).double()
     )  # 0.5 and one 0.2
-    assert (narrowed(logits, 1, None, 0.71) > 0).sum() == 3
-    assert (narrowed(logits, 1, 2, 0.4) > 0).sum() == 1
-    assert torch.equal(narrowed(logits, 1, 9, 1.0), narrowed(logits, 1, None, None))
+    assert (truncate(logits, 1, None, 0.71) > 0).sum() == 3
+    assert (truncate(logits, 1, 2, 0.4) > 0).sum() == 1
+    assert torch.equal(truncate(logits, 1, 9, 1.0), truncate(logits, 1, None, None))
 
 
-def test_a_number_falls_on_the_code_below_it():
+def test_pick_inverts_the_cumulative_probabilities():
     chances = torch.tensor([[0.25, 0.0, 0.75]]).double().expand(5, 3)
     numbers = torch.tensor([0.0, 0.2499, 0.25, 0.9, 1 - 2**-53]).double()
     assert pick(chances, numbers).tolist() == [0, 0, 2, 2, 2]
@@ -158,7 +168,7 @@ def test_a_number_falls_on_the_code_below_it():
 @pytest.mark.parametrize(
     "wrong", [{"temperature": -1}, {"temperature": math.nan}, {"top_k": 0}, {"top_p": 0.0}]
 )
-def test_what_cannot_be_drawn(wrong):
+def test_invalid_sampling_options_are_refused(wrong):
     with pytest.raises(SettingError, match=next(iter(wrong))):
         draw(random_prior(), 1, **wrong)
 
@@ -167,9 +177,9 @@ def test_what_cannot_be_drawn(wrong):
 
 
 def counting(count, length=6):
-    """Sequences that count up from a first token which says everything; it is their label too."""
+    """Sequences that count up from their first token, which is their label too."""
     first = torch.arange(count) % K
-    return Sequences((first.unsqueeze(1) + torch.arange(length)) % K, first)
+    return CodeSequences((first.unsqueeze(1) + torch.arange(length)) % K, first)
 
 
 def fit(classes=0, **options):
@@ -177,36 +187,42 @@ def fit(classes=0, **options):
         **{"layers": 1, "width": 32, "heads": 4, "epochs": 12, "lr": 3e-3, **options}
     ).filled(500, 6)
     data = counting(500)
-    data = data if classes else Sequences(data.tokens, None)
+    data = data if classes else CodeSequences(data.tokens, None)
     prior = CodePrior(
-        books=[0] * 6, codebook_size=K, layers=1, width=32, heads=4, dropout=0.0, classes=classes
+        codebooks=[0] * 6,
+        codebook_size=K,
+        layers=1,
+        width=32,
+        heads=4,
+        dropout=0.0,
+        classes=classes,
     )
     lines = training.train_prior(
-        prior, data, Sequences(*data.at(torch.arange(100))), config, Interrupt(), print
+        prior, data, CodeSequences(*data.select(torch.arange(100))), config, Interrupt(), print
     )
     return prior, lines, data
 
 
-def test_it_learns_what_follows_from_the_tokens_before():
+def test_training_learns_to_predict_from_previous_tokens():
     prior, lines, data = fit()
-    assert training.mean_bits(prior, data) == pytest.approx(
+    assert metrics.mean_bits(prior, data) == pytest.approx(
         math.log2(K) / 6, abs=0.03
     )  # only the first is uncertain
     assert [line["epoch"] for line in lines] == list(range(len(lines)))
 
 
-def test_it_learns_what_follows_from_the_class():
+def test_training_learns_to_predict_from_the_class():
     prior, _, data = fit(classes=K)
-    assert training.mean_bits(prior, data) < 0.05
+    assert metrics.mean_bits(prior, data) < 0.05
     assert draw(prior, 5, labels=torch.arange(5))[:, 0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_it_keeps_the_best_and_stops_when_there_is_no_progress(monkeypatch):
-    judged, weights = iter([3.0, 1.0, 2.0, 2.5, 0.5]), []
+def test_early_stopping_keeps_the_best_weights(monkeypatch):
+    losses, weights = iter([3.0, 1.0, 2.0, 2.5, 0.5]), []
 
     def mean_bits(prior, _sequences):
         weights.append(prior.token.detach().clone())
-        return next(judged)
+        return next(losses)
 
     monkeypatch.setattr(training, "mean_bits", mean_bits)
     prior, lines, _ = fit(patience=2)
@@ -219,28 +235,31 @@ def test_training_repeats_to_the_bit():
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_the_seed_alone_decides_the_first_weights(complete_run):
-    run, config = load(complete_run), PriorConfig(layers=1, width=8, heads=2, dropout=0)
+def test_the_seed_alone_decides_the_initial_weights(complete_run):
+    run, config = (
+        load(complete_run),
+        PriorConfig(layers=1, width=8, heads=2, dropout=0).filled(100, 16),
+    )
     first = build_prior(run, config, 0).token
     torch.rand(3)
     assert torch.equal(build_prior(run, config, 0).token, first)
     assert not torch.equal(build_prior(run, config.model_copy(update={"seed": 1}), 0).token, first)
 
 
-def test_the_same_bits_however_many_are_judged_at_a_time(tokens, monkeypatch):
-    prior, data = random_prior(), Sequences(tokens, None)
-    whole = training.mean_bits(prior, data)
-    monkeypatch.setattr(training, "_PROBABILITIES", 2 * len(BOOKS) * K)
-    assert training.mean_bits(prior, data) == pytest.approx(whole, rel=1e-6)
+def test_mean_bits_do_not_depend_on_the_batch_size(tokens, monkeypatch):
+    prior, data = random_prior(), CodeSequences(tokens, None)
+    whole = metrics.mean_bits(prior, data)
+    monkeypatch.setattr(metrics, "_PROBABILITIES", 2 * len(CODEBOOKS) * K)
+    assert metrics.mean_bits(prior, data) == pytest.approx(whole, rel=1e-6)
 
 
 def test_unigram_bits_by_hand():
     train, test = (
-        Sequences(torch.tensor([[0, 1], [0, 1], [1, 0]]), None),
-        Sequences(torch.tensor([[0, 0]]), None),
+        CodeSequences(torch.tensor([[0, 1], [0, 1], [1, 0]]), None),
+        CodeSequences(torch.tensor([[0, 0]]), None),
     )
-    # book 0 counts 2, 1 and book 1 counts 1, 2, each raised by one: 3/5 and 2/5
-    assert training.unigram_bits(train, test, [0, 1], 2) == pytest.approx(
+    # counts 2, 1 in codebook 0 and 1, 2 in codebook 1, each raised by one: 3/5 and 2/5
+    assert metrics.unigram_bits(train, test, [0, 1], 2) == pytest.approx(
         -(math.log2(3 / 5) + math.log2(2 / 5)) / 2
     )
 
@@ -258,26 +277,26 @@ def test_defaults_grow_with_the_data():
         PriorConfig(width=48, heads=5).filled(1295, 16)
 
 
-def test_what_it_is_trained_stopped_and_judged_on(complete_run):
+def test_training_validation_and_test_sequences(complete_run):
     run = load(complete_run)
-    data = read_codes(run, classes=True, seed=0)
-    assert [len(each) for each in (data.train, data.aside, data.test)] == [1295, 143, 359]
+    data = read_sequences(run, with_labels=True, seed=0)
+    assert [len(each) for each in (data.train, data.validation, data.test)] == [1295, 143, 359]
     assert data.classes == 10
-    whole = codes_of(run, "train").flatten(1)
+    whole = encode_split(run, "train").flatten(1)
     labels = run.source.split("train").labels
     both = (
-        torch.cat([data.aside.tokens, data.train.tokens]),
-        torch.cat([data.aside.labels, data.train.labels]),
+        torch.cat([data.validation.tokens, data.train.tokens]),
+        torch.cat([data.validation.labels, data.train.labels]),
     )
     rows = {(*tokens.tolist(), int(label)) for tokens, label in zip(*both, strict=True)}
     assert rows == {
         (*tokens.tolist(), int(label)) for tokens, label in zip(whole, labels, strict=True)
     }
-    assert torch.equal(data.test.tokens, codes_of(run, "test").flatten(1))
+    assert torch.equal(data.test.tokens, encode_split(run, "test").flatten(1))
 
 
 @pytest.mark.parametrize(
-    ("options", "books"),
+    ("options", "codebooks"),
     {
         (): [0] * 16,
         ("--quantizer", "grouped", "--set", "quantizer.groups=2"): [0, 1] * 16,
@@ -291,16 +310,16 @@ def test_what_it_is_trained_stopped_and_judged_on(complete_run):
         ): None,
     }.items(),
 )
-def test_each_codebook_has_a_table_of_its_own(train, vq, options, books):
+def test_each_codebook_has_its_own_table(train, vq, options, codebooks):
     options = (*options, "--max-steps", 2)
     run = train(*options)
     model = load(run).model
-    found = books_of(model)
+    found = codebook_numbers(model)
     assert len(found) == math.prod(model.index_shape)
-    if books is None:
+    if codebooks is None:
         first = 2 * math.prod(model.latent_shapes[0])
-        books = [0, 1] * (first // 2) + [2, 3] * ((len(found) - first) // 2)
-    assert found == books
+        codebooks = [0, 1] * (first // 2) + [2, 3] * ((len(found) - first) // 2)
+    assert found == codebooks
     assert vq("prior", run.path, *SMALL).code == 0
     assert vq("sample", run.path, "-n", 3).code == 0
 
@@ -308,7 +327,7 @@ def test_each_codebook_has_a_table_of_its_own(train, vq, options, books):
 # -- the commands -----------------------------------------------------------
 
 
-def test_what_vq_prior_leaves_behind(run_with_prior):
+def test_contents_of_the_prior_folder(run_with_prior):
     folder = run_with_prior.path / "prior"
     assert sorted(path.name for path in folder.iterdir()) == [
         "config.json",
@@ -316,10 +335,10 @@ def test_what_vq_prior_leaves_behind(run_with_prior):
         "model.safetensors",
     ]
     about = json.loads((folder / "config.json").read_text())
-    figures = about["figures"]
-    assert figures["uniform_bits_per_token"] == 4
-    assert figures["bits_per_token"] < figures["unigram_bits_per_token"] < 4
-    assert figures["bits_per_pixel"] == pytest.approx(figures["bits_per_token"] * 16 / 64)
+    bits = about["figures"]
+    assert bits["uniform_bits_per_token"] == 4
+    assert bits["bits_per_token"] < bits["unigram_bits_per_token"] < 4
+    assert bits["bits_per_pixel"] == pytest.approx(bits["bits_per_token"] * 16 / 64)
     assert about["training"] == about["training"] | {
         "layers": 1,
         "width": 16,
@@ -327,16 +346,16 @@ def test_what_vq_prior_leaves_behind(run_with_prior):
         "epochs": 1,
     }
     assert about["model"]["checkpoint"] == run_with_prior.checkpoint.name
-    assert f"{figures['bits_per_token']:.3f}" in run_with_prior.result.out
+    assert f"{bits['bits_per_token']:.3f}" in run_with_prior.result.out
     prior, classes = load_prior(load(run_with_prior))
     assert classes == []
     assert (
-        training.mean_bits(prior, read_codes(load(run_with_prior), False, 0).test)
-        == figures["bits_per_token"]
+        metrics.mean_bits(prior, read_sequences(load(run_with_prior), False, 0).test)
+        == bits["bits_per_token"]
     )
 
 
-def test_another_prior_is_asked_for(run_with_prior, vq, tmp_path):
+def test_replacing_a_prior_needs_overwrite(run_with_prior, vq, tmp_path):
     path = shutil.copytree(run_with_prior.path, tmp_path / "run")
     result = vq("prior", path, *SMALL)
     assert result.code == 2
@@ -349,9 +368,12 @@ def test_another_prior_is_asked_for(run_with_prior, vq, tmp_path):
         10 * 34 + 2,
         2 * 34 + 2,
     )  # a column a class
-    assert [
-        _columns(Wanted(64), names) for names in ([], ["a", "b", "c"], ["a"] * 10, ["a"] * 30)
-    ] == [8, 9, 10, 8]
+    assert [grid_columns(64, names) for names in ([], ["a", "b", "c"], ["a"] * 10, ["a"] * 30)] == [
+        8,
+        9,
+        10,
+        8,
+    ]
     assert vq("sample", path, "-n", 4, "--class", "7").code == 0
     wrong = vq("sample", path, "--class", "ten")
     assert (wrong.code, "--class = 'ten': expected one of 0, 1, 2" in wrong.err) == (2, True)
@@ -365,7 +387,7 @@ def test_a_prior_of_an_older_checkpoint_is_refused_and_replaced(
     result = vq("sample", run.path)
     assert result.code == 2
     assert (
-        f"was trained on codes of other weights than {run.checkpoint}: vq prior {run.path} trains anew"
+        f"was trained on codes of other weights than {run.checkpoint}: vq prior {run.path} trains"
         in result.err
     )
     assert vq("prior", run.path, *SMALL).code == 0
@@ -389,20 +411,20 @@ def test_samples(run_with_prior, vq, tmp_path):
     again = vq("sample", path, "-n", 9, "-o", "b.png")
     assert (again.code, Path("b.png").read_bytes()) == (0, first)
     for arguments, message in {
-        ("-o", "b.png"): "--output = 'b.png': expected a place where nothing is yet",
+        ("-o", "b.png"): "--output = 'b.png': expected a path where nothing exists yet",
         (
             "--indices",
             "codes.npy",
-        ): "--indices = 'codes.npy': expected a place where nothing is yet",
+        ): "--indices = 'codes.npy': expected a path where nothing exists yet",
         ("-o", "a.jpg"): "--output = 'a.jpg': expected a name that ends in .png or .npy",
         ("--top-p", 2): "top_p = 2.0: expected more than 0 and at most 1",
-        ("--class", "1"): "a prior that knows classes",
+        ("--class", "1"): "a prior that was trained with classes",
     }.items():
         result = vq("sample", path, *arguments)
         assert (result.code, message in result.err) == (2, True), result
 
 
-def test_samples_that_are_no_pictures(train, vq):
+def test_samples_that_are_not_images(train, vq):
     run = train(
         "--dataset",
         "trees",
@@ -424,7 +446,7 @@ def test_samples_that_are_no_pictures(train, vq):
     assert ((samples > 0) & (samples < 1)).all()
     refused = vq("sample", run.path, "-o", "a.png")
     assert refused.code == 2
-    assert "samples of shape (15,) are no pictures" in refused.err
+    assert "a name that ends in .npy for samples of shape (15,)" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -432,29 +454,27 @@ def test_samples_that_are_no_pictures(train, vq):
     [
         (
             ("prior", "--classes"),
-            "classes = True: expected a data set with labels, and digits has none; leave out",
+            "dataset = 'digits': expected a data set with labels, and this one has none",
         ),
-        (
-            ("probe",),
-            "dataset = 'digits': expected a run on a data set with labels, and this one's has none",
-        ),
+        (("probe",), "dataset = 'digits': expected a data set with labels, and this one has none"),
     ],
 )
 def test_data_without_labels(complete_run, vq, monkeypatch, arguments, message):
-    monkeypatch.setattr(ArraySplit, "labels", None)
+    never = property(lambda split: None, lambda split, labels: None)
+    monkeypatch.setattr(TensorSplit, "labels", never, raising=False)
     command, *options = arguments
     result = vq(command, complete_run.path, *options)
     assert (result.code, message in result.err) == (2, True), result
 
 
-def test_ctrl_c_keeps_the_best_so_far(copied_run, vq, monkeypatch):
-    judge = training.mean_bits
+def test_ctrl_c_keeps_the_best_weights_so_far(copied_run, vq, monkeypatch):
+    mean_bits = training.mean_bits
 
     def interrupted(*arguments):
         if not (copied_run.path / "sent").exists():
             (copied_run.path / "sent").touch()
             os.kill(os.getpid(), signal.SIGINT)
-        return judge(*arguments)
+        return mean_bits(*arguments)
 
     monkeypatch.setattr(training, "mean_bits", interrupted)
     result = vq("prior", copied_run.path, *SMALL[:-1], 500)
@@ -464,7 +484,7 @@ def test_ctrl_c_keeps_the_best_so_far(copied_run, vq, monkeypatch):
     assert vq("sample", copied_run.path).code == 0
 
 
-def test_a_prior_is_written_whole_or_not_at_all(run_with_prior, vq, monkeypatch, tmp_path):
+def test_a_prior_is_written_atomically(run_with_prior, vq, monkeypatch, tmp_path):
     path = shutil.copytree(run_with_prior.path, tmp_path / "run")
     before = {file.name: file.read_bytes() for file in (path / "prior").iterdir()}
 
@@ -472,7 +492,7 @@ def test_a_prior_is_written_whole_or_not_at_all(run_with_prior, vq, monkeypatch,
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vq_prior.files.save_file", full)
+        patch.setattr("vq_prior.prior_folder.save_file", full)
         result = vq("prior", path, *SMALL, "--overwrite")
     assert result.code == 1
     assert "cannot be written: No space left on device" in result.err
@@ -484,7 +504,7 @@ def test_a_prior_is_written_whole_or_not_at_all(run_with_prior, vq, monkeypatch,
     assert "--overwrite" in damaged.err
 
 
-def test_what_has_no_codes_has_no_prior(train, vq):
+def test_runs_without_codes_are_refused(train, vq):
     run = train("--bottleneck", "none")
     for command in ("prior", "sample", "probe"):
         result = vq(command, run.path)
@@ -506,8 +526,40 @@ def test_wrong_options(complete_run, vq, arguments, message):
     assert (result.code, message in result.err) == (2, True), result
 
 
-def test_a_loss_that_is_no_number_ends_it(copied_run, vq):
+def test_a_nan_loss_ends_training(copied_run, vq):
     result = vq("prior", copied_run.path, *SMALL, "--lr", 1e30)
     assert result.code == 1
     assert "the prior's loss is NaN or inf in epoch 0: lower --lr" in result.err
     assert not (copied_run.path / "prior").exists()
+
+
+# -- from Python ------------------------------------------------------------
+
+
+def test_the_python_functions_return_results_and_print_nothing(copied_run, tmp_path, capsys):
+    lines = []
+    options = {"layers": 1, "width": 16, "heads": 2, "epochs": 2, "classes": True}
+    trained = vq_prior.prior(copied_run.path, log=lines.append, **options)
+    assert trained.folder == copied_run.path / "prior"
+    assert trained.metrics["bits_per_token"] < 4
+    assert (trained.config.layers, len(trained.history), trained.exit_code) == (1, 2, 0)
+    assert len(lines) == 3  # the setup and two epochs
+    run = load(copied_run)
+    samples = vq_prior.sample(run, 3, class_name="7", seed=1)
+    assert (samples.values.shape, samples.codes.shape) == ((3, 1, 8, 8), (3, 4, 4))
+    assert samples.classes == ["7"]
+    samples.save(tmp_path / "new" / "sevens.png", indices=tmp_path / "sevens.npy")
+    assert Image.open(tmp_path / "new" / "sevens.png").size == (2 * 34 + 2, 2 * 34 + 2)
+    assert np.array_equal(np.load(tmp_path / "sevens.npy"), samples.codes)
+    of_path = vq_prior.sample(str(copied_run.path), 3, class_name="7", seed=1)
+    assert torch.equal(of_path.codes, samples.codes)
+    with pytest.raises(UsageError, match="has a prior for step-00000012"):
+        vq_prior.prior(run, **options)
+    with pytest.raises(UsageError, match="layerz"):
+        vq_prior.prior(run, layerz=1)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_importing_the_package_does_not_import_torch():
+    code = "import sys, vq_prior, vq_prior.plugin; assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Runs side by side: what differs, what is best, and what is said of runs that are not finished."""
+"""vq compare: settings that differ, the best metrics, and runs that are not finished."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from vq.cli.tables import fitting_tables
-from vq_report.comparison import compare, flat
+from vq_report.comparison import compare, settings_by_path
 
 
 def copy(run, path, summary=None, status=None, config=None):
@@ -41,7 +41,7 @@ def runs(complete_run, tmp_path):
     ]
 
 
-def test_what_differs_and_what_is_best(runs):
+def test_differing_settings_and_best_metrics(runs):
     found = compare(runs)
     assert found.settings == ["quantizer.decay", "seed"]
     assert [run.settings["seed"] for run in found.runs] == [0, 7, 0]
@@ -50,14 +50,14 @@ def test_what_differs_and_what_is_best(runs):
     assert "codebook_size" not in found.best
 
 
-def test_an_unfinished_run_shows_what_it_logged_last_and_is_never_best(runs, complete_run):
+def test_an_unfinished_run_shows_its_last_metrics_and_is_never_best(runs, complete_run):
     unfinished = compare(runs).runs[2]
     assert (unfinished.status, unfinished.step) == ("running", 5)
-    assert unfinished.figures["psnr"] == complete_run.metrics[-1]["test_psnr"]
+    assert unfinished.metrics["psnr"] == complete_run.metrics[-1]["test_psnr"]
     (runs[2] / "metrics.jsonl").unlink()
     (runs[2] / "status.json").unlink()
     unfinished = compare(runs).runs[2]
-    assert (unfinished.status, unfinished.figures) == ("unknown", {})
+    assert (unfinished.status, unfinished.metrics) == ("unknown", {})
 
 
 def test_no_best_on_different_data(runs, tmp_path, complete_run, vq):
@@ -68,7 +68,7 @@ def test_no_best_on_different_data(runs, tmp_path, complete_run, vq):
     assert (found.same_data, found.best) == (False, {})
     assert "dataset" in found.settings
     assert (
-        "no best is marked: these runs were judged on different data"
+        "no best is marked: these runs were evaluated on different data"
         in vq("compare", runs[0], other).out
     )
 
@@ -88,9 +88,9 @@ def test_settings_by_their_key_paths():
         "quantizer.inner": "ema",
         "quantizer.inner.decay": 0.9,
     }
-    assert flat(values) == found
-    assert flat({"regularizers": {}}) == {"regularizers": "none"}
-    assert flat({"regularizers": {"a": {"weight": 1}, "b": {}}}) == {
+    assert settings_by_path(values) == found
+    assert settings_by_path({"regularizers": {}}) == {"regularizers": "none"}
+    assert settings_by_path({"regularizers": {"a": {"weight": 1}, "b": {}}}) == {
         "regularizers": "a, b",
         "regularizers.a.weight": 1,
     }
@@ -114,7 +114,7 @@ def test_the_table(runs, vq):
     ]
 
 
-def test_many_runs_stand_below_each_other(runs, tmp_path, vq):
+def test_many_runs_are_rows(runs, tmp_path, vq):
     more = [shutil.copytree(runs[0], tmp_path / f"run{i}") for i in range(5)]
     lines = vq("compare", runs[1], *more).out.splitlines()
     assert [line.split()[0] for line in lines[3:9]] == [
@@ -130,7 +130,7 @@ def test_many_runs_stand_below_each_other(runs, tmp_path, vq):
 
 
 @pytest.mark.parametrize(("width", "parts"), [(80, 1), (37, 1), (36, 2), (23, 2), (21, 3)])
-def test_a_table_wider_than_the_terminal_is_parted(width, parts):
+def test_a_table_wider_than_the_terminal_is_split(width, parts):
     """Rich would squeeze the columns, of many all to nothing."""
     rows = [["run", "optimizer.lr", "psnr", "seed"], ["long", "1", "[bold]40 *[/]", "\\[x]"]]
     tables = fitting_tables(rows, width)
@@ -172,17 +172,17 @@ def test_json_and_csv(runs, vq):
     assert rows[2]["status"] == "running"
 
 
-def test_two_of_the_same_name_go_by_their_paths(complete_run, tmp_path):
+def test_runs_of_the_same_name_are_named_by_their_paths(complete_run, tmp_path):
     first, second = (copy(complete_run, tmp_path / name / "run") for name in ("a", "b"))
     assert [run.name for run in compare([first, second]).runs] == [str(first), str(second)]
 
 
-def test_curves_in_one_picture(runs, vq):
+def test_curves_in_one_plot(runs, vq):
     result = vq("compare", *runs, "-o", "curves.png")
     assert result.code == 0, result
     assert Image.open("curves.png").width > 1000
     again = vq("compare", *runs, "-o", "curves.png")
-    assert (again.code, "expected a place where nothing is yet" in again.err) == (2, True)
+    assert (again.code, "expected a path where nothing exists yet" in again.err) == (2, True)
 
 
 @pytest.mark.parametrize(

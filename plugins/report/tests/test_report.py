@@ -1,4 +1,4 @@
-"""vq report: what each section says, what it says where something is missing, and that the page needs nothing else."""
+"""vq report: the content of each section, with and without its data, on a self-contained page."""
 
 import json
 import re
@@ -11,17 +11,16 @@ import torch
 
 from vq.runs import history
 from vq_report.comparison import compare
-from vq_report.encoded_split import space_of
+from vq_report.encoded_split import manifold_of
 from vq_report.reported_run import ReportedRun
 from vq_report.sections import patches
 from vq_report.write import MARK
-from vqcore.plugin.registry import Registry, default_registry
 
 VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect"}
 
 
 class Page(HTMLParser):
-    """A report taken apart: its tags, and the text of each section by its heading."""
+    """A parsed report: its tags, and the text of each section by its heading."""
 
     def __init__(self, path):
         super().__init__()
@@ -77,19 +76,17 @@ def page(complete_run, tmp_path_factory):
     from vq_report.write import write_report
 
     run = shutil.copytree(complete_run.path, tmp_path_factory.mktemp("report") / "run")
-    return Page(
-        write_report([run], lambda files: Registry(files=files) if files else default_registry())
-    )
+    return Page(write_report(run))
 
 
 def reported(path):
-    return ReportedRun(compare([path]).runs[0], lambda files: default_registry(), "cpu")
+    return ReportedRun(compare(path).runs[0], "cpu")
 
 
 # -- the page ---------------------------------------------------------------
 
 
-def test_the_page_needs_nothing_but_itself(page):
+def test_the_page_is_self_contained(page):
     assert not page.stack
     assert "default-src 'none'" in page.all("meta")[1]["content"]
     plain = re.sub(r'"data:image/\w+;base64,[\w+/=]+"', '""', page.html)
@@ -127,11 +124,11 @@ def test_everything_on_the_page_has_a_name(page):
 
 def test_it_has_every_section(page):
     assert list(page.sections) == [
-        "Held-out figures",
+        "Held-out metrics",
         "Settings",
         "Curves",
         "Reconstructions over training",
-        "Usage of the codes",
+        "Codebook usage",
         "The codebook over training",
         "Codes and latents",
         "What the codes stand for",
@@ -140,18 +137,18 @@ def test_it_has_every_section(page):
     ]
 
 
-# -- what the sections say --------------------------------------------------
+# -- the sections -----------------------------------------------------------
 
 
-def test_figures_are_those_of_the_summary(page, complete_run):
-    figures = complete_run.json("summary")
-    text = page.sections["Held-out figures"]
-    assert f"PSNR {figures['psnr']:.2f} dB" in text
-    assert f"Perplexity {figures['perplexity']:.1f} of 16" in text
+def test_metrics_are_those_of_the_summary(page, complete_run):
+    metrics = complete_run.json("summary")
+    text = page.sections["Held-out metrics"]
+    assert f"PSNR {metrics['psnr']:.2f} dB" in text
+    assert f"Perplexity {metrics['perplexity']:.1f} of 16" in text
     assert "Steps 12" in text
 
 
-def test_settings_mark_what_is_not_the_default(page):
+def test_settings_highlight_changes_from_the_defaults(page):
     told, _, folded = page.part("Settings").partition("<details>")
     marked = dict(re.findall(r'<th scope="row">([\w.]+)</th><td><strong>(.*?)</strong></td>', told))
     expected = {
@@ -170,7 +167,7 @@ def test_settings_mark_what_is_not_the_default(page):
     )
 
 
-def test_curves_go_through_the_lines_of_the_metrics(page, complete_run):
+def test_curves_show_every_line_of_the_metrics(page, complete_run):
     drawn = page.part("Curves")
     for line in complete_run.metrics:
         assert (
@@ -185,7 +182,7 @@ def test_curves_go_through_the_lines_of_the_metrics(page, complete_run):
         assert f"{name}: 3 points from" in page.sections["Curves"]
 
 
-def test_films_have_a_frame_a_moment(page):
+def test_there_is_a_frame_per_snapshot(page):
     labels = re.findall(
         r"<label [^>]*>([\d,]+)</label>", page.part("Reconstructions over training")
     )
@@ -198,13 +195,13 @@ def test_films_have_a_frame_a_moment(page):
 
 
 def test_usage_counts_the_held_out_tokens(page, complete_run):
-    look = reported(complete_run.path).encoded
-    (book,) = look.books
-    assert int(book.counts.sum()) == 359 * 16
-    text = page.sections["Usage of the codes"]
+    encoded = reported(complete_run.path).encoded
+    (stats,) = encoded.codebooks
+    assert int(stats.counts.sum()) == 359 * 16
+    text = page.sections["Codebook usage"]
     used = complete_run.json("summary")["codes_used"]
     assert f"{int(used)} of 16 codes used" in text
-    unused = [str(code) for code in range(16) if book.counts[code] == 0]
+    unused = [str(code) for code in range(16) if stats.counts[code] == 0]
     assert ("dead codes" in text.lower()) == bool(unused)
     assert ", ".join(unused) in text
 
@@ -220,26 +217,26 @@ def test_codes_lie_on_the_disk_among_latents(page):
 
 
 def test_codes_are_shown_with_their_patches(page, complete_run):
-    look = reported(complete_run.path).encoded
-    used = int((torch.bincount(look.books[0].indices.flatten(), minlength=16) > 0).sum())
+    encoded = reported(complete_run.path).encoded
+    used = int((torch.bincount(encoded.codebooks[0].indices.flatten(), minlength=16) > 0).sum())
     assert (
         len(re.findall(r"code \d+, [\d.e-]+ %", page.sections["What the codes stand for"])) == used
     )
     assert page.part("What the codes stand for").count("data:image/png") == used
 
 
-def test_blocks_are_what_a_position_covers():
-    pictures = torch.arange(2 * 3 * 4 * 6).view(2, 3, 4, 6).float()
-    blocks = patches._blocks(pictures, (2, 3))
-    assert blocks.shape == (2, 6, 3, 2, 2)
-    assert torch.equal(blocks[1, 4], pictures[1, :, 2:4, 2:4])
-    assert torch.equal(patches._blocks(pictures, ())[:, 0], pictures)
-    assert patches._blocks(pictures, (3, 3)) is None
-    assert patches._blocks(pictures, (6,)) is None
+def test_patches_are_what_a_position_covers():
+    images = torch.arange(2 * 3 * 4 * 6).view(2, 3, 4, 6).float()
+    cut = patches.cut(images, (2, 3))
+    assert cut.shape == (2, 6, 3, 2, 2)
+    assert torch.equal(cut[1, 4], images[1, :, 2:4, 2:4])
+    assert torch.equal(patches.cut(images, ())[:, 0], images)
+    assert patches.cut(images, (3, 3)) is None
+    assert patches.cut(images, (6,)) is None
 
 
 @pytest.mark.parametrize(
-    ("choices", "books"),
+    ("choices", "codebooks"),
     [
         ((), 1),
         (("--quantizer", "residual", "--set", "quantizer.stages=2"), 2),
@@ -247,15 +244,16 @@ def test_blocks_are_what_a_position_covers():
         (("--backbone", "hierarchical"), 2),
     ],
 )
-def test_a_code_is_decoded_alone(train, choices, books):
+def test_a_code_is_decoded_alone(train, choices, codebooks):
     run = reported(train(*choices, "--max-steps", 2).path)
-    look, model = run.encoded, run.trained.model
-    assert len(look.books) == books
-    last = look.books[-1]
-    both, alone = patches._decoded(run, look, last, [3, 5]), patches._decoded(run, look, last, [5])
+    encoded, model = run.encoded, run.trained.model
+    assert len(encoded.codebooks) == codebooks
+    last = encoded.codebooks[-1]
+    both = patches.decode_alone(run, encoded, last, [3, 5])
+    alone = patches.decode_alone(run, encoded, last, [5])
     assert torch.allclose(both[1:], alone, atol=1e-6)
     indices = torch.full((1, *model.index_shape), -1)
-    if books == 1:
+    if codebooks == 1:
         indices.fill_(5)
     elif len(model.latent_shapes) == 1:
         indices[..., 1] = 5
@@ -265,33 +263,15 @@ def test_a_code_is_decoded_alone(train, choices, books):
         assert torch.allclose(alone, model.decode(indices), atol=1e-6)
 
 
-def test_codes_of_a_level_are_those_of_its_own_curvature(train):
+def test_each_level_uses_its_own_curvature(train):
     curved = ("--manifold", "poincare", "--set", "manifold.learn_curvature=true")
     run = reported(train("--backbone", "hierarchical", *curved, "--max-steps", 1).path)
     level = run.trained.model.bottleneck.levels[1]
     with torch.no_grad():
         level.manifold.curve.theta += 1
-        assert torch.equal(run.encoded.books[1].codes, level.manifold.logmap0(level.codebook))
-    curvatures = [space_of(run.trained, place, 2).curve.theta.item() for place in (0, 1)]
+        assert torch.equal(run.encoded.codebooks[1].codes, level.manifold.logmap0(level.codebook))
+    curvatures = [manifold_of(run.trained.model, number, 2).curve.theta.item() for number in (0, 1)]
     assert curvatures[1] > curvatures[0] + 0.5
-
-
-def test_a_prior_is_shown_with_its_samples(copied_run, report):
-    folder = copied_run.path / "prior"
-    folder.mkdir()
-    (folder / "config.json").write_text(
-        '{"figures": {"bits_per_token": 3.25, "uniform_bits_per_token": 4.0}}'
-    )
-    (folder / "metrics.jsonl").write_text(
-        '{"step": 9, "train_bits": 3.5, "aside_bits": 3.75}\n{"st'
-    )
-    shutil.copy(next((copied_run.path / "samples").iterdir()), folder / "samples.png")
-    page = report(copied_run)
-    text = page.sections["Samples of the prior"]
-    assert "Prior, held out 3.25 bits/token" in text
-    assert "All codes alike 4.00" in text
-    assert "set aside, step 9: 3.75" in text
-    assert page.part("Samples of the prior").count("<img") == 1
 
 
 # -- several runs -----------------------------------------------------------
@@ -307,7 +287,7 @@ def test_runs_are_shown_side_by_side(vq, report, train, tmp_path, monkeypatch):
         ("manifold", "poincare", "euclidean"),
         ("optimizer.lr", "0.004", "0.0001"),
     ]
-    best = re.search(r"PSNR, dB</th>(.*)</tr>", page.part("Held-out figures"))[1]
+    best = re.search(r"PSNR, dB</th>(.*)</tr>", page.part("Held-out metrics"))[1]
     psnr = [run.json("summary")["psnr"] for run in (first, second)]
     assert f"<strong>{max(psnr):.2f}</strong>" in best
     assert f"<td>{min(psnr):.2f}</td>" in best
@@ -317,7 +297,7 @@ def test_runs_are_shown_side_by_side(vq, report, train, tmp_path, monkeypatch):
     assert vq("report", first.path, second.path).out.startswith("report.html (")
 
 
-# -- what is missing --------------------------------------------------------
+# -- missing data -----------------------------------------------------------
 
 
 def without(*names):
@@ -351,32 +331,32 @@ MISSING = {
             p.unlink() for p in folder.rglob("*") if p.is_file() and p.name != "config.yaml"
         ],
         {
-            "Held-out figures": "Nothing has been evaluated yet.",
+            "Held-out metrics": "Nothing has been evaluated yet.",
             "Curves": "Nothing has been logged yet.",
-            "Reconstructions over training": "No picture of reconstructions was saved.",
-            "Usage of the codes": "The model cannot be loaded",
+            "Reconstructions over training": "No image of reconstructions was saved.",
+            "Codebook usage": "The model cannot be loaded",
             "The codebook over training": "No codebook was recorded",
         },
     ),
     "the end": (
         without("summary.json", "status.json"),
-        {"Held-out figures": "The run did not come to its end", "Status": "unknown at step 12"},
+        {"Held-out metrics": "The run is not finished", "Status": "unknown at step 12"},
     ),
     "a checkpoint": (without("checkpoints"), {"Codes and latents": "no checkpoint"}),
     "a plugin": (
         rename_manifold,
         {"Settings": "did you mean 'poincare'?", "What the codes stand for": "poincar"},
     ),
-    "the data": (move_data, {"Usage of the codes": "The held-out samples cannot be looked at"}),
+    "the data": (move_data, {"Codebook usage": "The held-out samples cannot be read"}),
     "half of each file": (
         damage,
-        {"Reconstructions over training": "No picture", "Usage of the codes": "damaged"},
+        {"Reconstructions over training": "No image", "Codebook usage": "damaged"},
     ),
 }
 
 
 @pytest.mark.parametrize("missing", MISSING)
-def test_a_section_says_what_is_missing(copied_run, report, missing):
+def test_a_section_names_the_missing_data(copied_run, report, missing):
     remove, told = MISSING[missing]
     remove(copied_run.path)
     page = report(copied_run)
@@ -392,19 +372,19 @@ def test_a_section_says_what_is_missing(copied_run, report, missing):
     [
         (
             ("--set", "bottleneck=none"),
-            {"Usage of the codes": "has no codes", "Codes and latents": "has no codes"},
+            {"Codebook usage": "has no codes", "Codes and latents": "has no codes"},
         ),
         (("--quantizer", "fsq"), {"The codebook over training": "there is no table of codes"}),
         (
             ("--dataset", "trees", "--backbone", "mlp", "--dim", 2, "--set", "dataset.depth=4"),
             {
-                "What the codes stand for": "no pictures",
-                "The codebook over training": "Places after step 4",
+                "What the codes stand for": "not images",
+                "The codebook over training": "Positions after step 4",
             },
         ),
         (
             ("--backbone", "mlp", "--backbone.tokens", 3),
-            {"What the codes stand for": "no place of their own"},
+            {"What the codes stand for": "no position in the image"},
         ),
     ],
 )
@@ -414,13 +394,13 @@ def test_every_kind_of_model_has_a_report(train, report, choices, told):
         assert text in page.sections[heading]
 
 
-def test_only_run_folders_are_reported_on(vq, tmp_path):
+def test_only_run_folders_can_be_reported(vq, tmp_path):
     result = vq("report", tmp_path / "nowhere")
     assert (result.code, result.out) == (2, "")
     assert "expected a run folder with a config.yaml in it" in result.err
 
 
-def test_a_file_of_somebody_else_is_left_alone(vq, complete_run, copied_run, tmp_path, monkeypatch):
+def test_a_file_that_is_not_a_report_is_kept(vq, complete_run, copied_run, tmp_path, monkeypatch):
     mine = tmp_path / "mine.html"
     mine.write_text("<p>mine")
     result = vq("report", copied_run.path, "-o", mine)
@@ -433,7 +413,7 @@ def test_a_file_of_somebody_else_is_left_alone(vq, complete_run, copied_run, tmp
     assert vq("report", copied_run.path, "-o", tmp_path).code == 2
 
 
-def test_names_are_no_markup(copied_run, report, tmp_path):
+def test_names_are_escaped(copied_run, report, tmp_path):
     strange = copied_run.path.rename(tmp_path / "<script>alert(1)<")
     status = json.loads((strange / "status.json").read_text()) | {
         "error": "<img src=x onerror=alert(2)>"
@@ -453,7 +433,7 @@ from vqcore.plugin.report_section import Chart, Section, Series, Text
 def vq_report(run):
     steps = [line["step"] for line in run.metrics]
     chart = Chart("A chart of mine", [Series("steps", [(step, run.step) for step in steps])])
-    text = Text(f"<b>{run.folder.path.name}</b>, {run.config.config.dim} dimensions")
+    text = Text(f"<b>{run.folder.path.name}</b>, {run.config.settings.dim} dimensions")
     yield Section("A section of mine", [text, chart])
 """
 
@@ -481,17 +461,18 @@ def test_hook_vq_report(train, report, plugin_file, tmp_path):
         ),
         ("return [Section('x', ['text'])]", "TypeError: a report cannot show a str"),
         (
-            "return [Section('x', [Picture('p', b'GIF89a', 'a')])]",
-            "ValueError: picture 'p': expected a PNG",
+            "return [Section('x', [Image('p', b'GIF89a', 'a')])]",
+            "ValueError: image 'p': expected a PNG",
         ),
         (
             "return [Section('x', [Frames('f', [])])]",
-            "ValueError: film 'f': expected 1 to 12 frames, found 0",
+            "ValueError: frames 'f': expected 1 to 12 frames, found 0",
         ),
     ],
 )
-def test_a_plugin_that_fails_costs_its_own_section_alone(train, vq, plugin_file, body, cause):
-    source = f"from vqcore.plugin.report_section import Frames, Picture, Section\n@hookimpl\ndef vq_report(run):\n    {body}\n"
+def test_a_plugin_that_fails_loses_only_its_own_section(train, vq, plugin_file, body, cause):
+    blocks = "from vqcore.plugin.report_section import Frames, Image, Section\n"
+    source = f"{blocks}@hookimpl\ndef vq_report(run):\n    {body}\n"
     path = plugin_file(f"a_failure_{abs(hash(body))}", source)
     run = train("--plugin-file", path, "--max-steps", 1)
     result = vq("report", run.path)
@@ -503,7 +484,7 @@ def test_a_plugin_that_fails_costs_its_own_section_alone(train, vq, plugin_file,
 # -- the history that training keeps ----------------------------------------
 
 
-def test_training_records_its_codebook_and_a_resumed_run_goes_on(train, resume):
+def test_training_records_its_codebook_and_a_resumed_run_continues(train, resume):
     run = train("--max-steps", 8, "--set", "eval_every=4", "--set", "checkpoint_every=4")
     assert [snapshot.step for snapshot in history.read(run.path)] == [4, 8]
     resume(run, "--max-steps", 10)

@@ -1,16 +1,22 @@
-"""Charts: round numbers beside the axes, every point where its values say, and the same in words."""
+"""Charts: round ticks, every point at its position, and a text description."""
 
+import base64
+import io
 import math
 import re
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from vq_report import svg
+from vq_report.charts import svg
+from vq_report.charts.palette import COLORS
+from vq_report.charts.png import charts_png
+from vq_report.charts.scale import Scale, fit, short
 from vq_report.embedding import embed
-from vq_report.render import render
-from vq_report.scale import Scale, fit, short
-from vqcore.plugin.report_section import Chart, Section, Series, Strong, Table
+from vq_report.page import render as page
+from vq_report.page.render import render
+from vqcore.plugin.report_section import Chart, Image, Section, Series, Strong, Table
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,7 @@ def test_numbers_are_short(value, text):
     "values", [[], [math.nan], [3.0], [0.0, 0.0], [1.0, 2.0, math.inf], [-5.0, 5.0]]
 )
 @pytest.mark.parametrize("options", [{}, {"zero": True}, {"log": True}])
-def test_an_axis_holds_all_that_can_be_shown(values, options):
+def test_an_axis_holds_every_value_it_can_show(values, options):
     scale = fit(values, 10, 90, **options)
     for value in values:
         if scale.shows(value):
@@ -64,7 +70,7 @@ def drawn(*series, **options):
     return svg.draw(Chart("A chart", series, **options), "x")
 
 
-def test_a_line_goes_through_its_points_and_stops_where_there_is_none():
+def test_a_line_joins_its_points_and_stops_at_a_gap():
     line = drawn(
         Series("s", [(0, 1.0), (1, 2.0), (2, math.nan), (3, 1.0), (4, math.inf), (5, 2.0)]),
         x="step",
@@ -77,11 +83,11 @@ def test_a_line_goes_through_its_points_and_stops_where_there_is_none():
         [44, 104.8, 226.4, 348], abs=0.1
     )
     assert points[0].split()[1] == points[2].split()[1]
-    assert line.count('r="2.5"') == 2  # those that stand alone
+    assert line.count('r="2.5"') == 2  # points between two gaps
     assert "<title>s, step 3: 1</title>" in line
 
 
-def test_a_logarithmic_axis_leaves_out_what_is_not_positive():
+def test_a_logarithmic_axis_leaves_out_values_that_are_not_positive():
     path = re.search(
         r'class="line c0"><path d="(.*?)"',
         drawn(Series("", [(0, 1), (1, 0), (2, -1), (3, 10)]), log=True),
@@ -89,13 +95,13 @@ def test_a_logarithmic_axis_leaves_out_what_is_not_positive():
     assert path[1].count("M") == 2
 
 
-def test_series_keep_their_colours_and_say_what_they_are():
+def test_series_keep_their_colors_and_kinds():
     some = [Series("a", [], color=-1), Series("b", []), Series("c", [], color=9), Series("d", [])]
-    assert svg.colors(some) == ["quiet", "c0", "c1", "c1"]
-    assert svg.kind(Series("", [], "dots", hollow=True)) == "dots hollow"
+    assert svg.color_classes(some) == ["grey", "c0", "c1", "c1"]
+    assert svg.kind_classes(Series("", [], "dots", hollow=True)) == "dots hollow"
 
 
-def test_a_chart_is_told_in_words():
+def test_a_chart_is_described_in_words():
     line = Series("loss", [(50, 0.5), (100, 0.1), (150, 0.2)])
     assert svg.describe(Chart("", [line], x="step")) == (
         "loss: 3 points from 0.5 at step 50 to 0.2 at 150, lowest 0.1, highest 0.5."
@@ -105,7 +111,21 @@ def test_a_chart_is_told_in_words():
     assert svg.describe(Chart("", [Series("loss", [(0, math.nan)])])) == "loss: nothing."
 
 
-@pytest.mark.parametrize("kind", ["line", "ways", "dots", "dust", "bars", "spans"])
+KINDS = ("line", "paths", "dots", "points", "bars", "intervals")
+
+
+def test_every_kind_of_series_is_drawn_in_a_png_file():
+    points = [(1, 2), (math.nan, 3), (3, 4)]
+    options = ({}, {"square": True}, {"square": True, "disk": True}, {"log": True, "x": "step"})
+    series = [Series(kind, each, kind) for kind in KINDS for each in (points, [])]
+    charts = [Chart("A chart", series, **each) for each in options]
+    charts += [Chart("", [Series("right", [(0, 1), (2, 5)], right=True)], diagonal=True)]
+    alone, several = (PIL.Image.open(io.BytesIO(charts_png(charts[:n], 2))) for n in (1, 5))
+    assert np.ptp(np.asarray(alone.convert("L"))) > 100
+    assert several.height > 2 * alone.height
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("points", [[], [(1, 2)], [(1, 2), (math.nan, 3), (3, 4)]])
 @pytest.mark.parametrize(
     "options",
@@ -119,16 +139,22 @@ def test_every_kind_of_series_is_drawn_on_every_kind_of_axes(kind, points, optio
     assert "<n>" not in text
 
 
-def test_bars_stand_on_the_axis_and_spans_below_each_other():
+def test_bars_stand_on_the_axis_and_intervals_below_each_other():
     bars = drawn(Series("", [(0, 3), (1, 1)], "bars"), x_range=(-0.5, 1.5))
     heights = [float(height) for height in re.findall(r'<rect [^>]*height="([\d.]+)"', bars)]
     assert heights[0] == pytest.approx(3 * heights[1], rel=0.01)
-    spans = drawn(Series("", [(0, 3), (1, 2)], "spans"))
+    intervals = drawn(Series("", [(0, 3), (1, 2)], "intervals"))
     (a, b), (c, d) = re.findall(
-        r"M[\d.]+ ([\d.]+)H([\d.]+)", re.search(r'"spans c0"><path d="(.*?)"', spans)[1]
+        r"M[\d.]+ ([\d.]+)H([\d.]+)", re.search(r'"intervals c0"><path d="(.*?)"', intervals)[1]
     )
     assert float(a) < float(c)
     assert float(b) > float(d)
+
+
+def test_pages_and_png_files_have_the_same_colors():
+    style = (page.HERE / "style.css").read_text()
+    light = style.partition("@media")[0]
+    assert re.findall(r"--p\d: (#\w+)", light) == list(COLORS)
 
 
 def test_a_map_has_the_same_units_on_both_axes():
@@ -143,16 +169,29 @@ def test_a_map_has_the_same_units_on_both_axes():
     assert float(middle) - float(top) == pytest.approx(radius, abs=0.2)
 
 
-def test_cells_that_are_picked_out_are_text_too():
-    page = render(
+def test_highlighted_cells_are_escaped():
+    html = render(
         [Section("title", [Table(["<h>"], [[Strong("<b>")]])])],
         title="",
         subtitle="",
         runs=[],
         footer="",
     )
-    assert "<strong>&lt;b&gt;</strong>" in page
-    assert "&lt;h&gt;" in page
+    assert "<strong>&lt;b&gt;</strong>" in html
+    assert "&lt;h&gt;" in html
+
+
+@pytest.mark.parametrize(("width", "kept"), [(page.MAX_WIDTH, True), (page.MAX_WIDTH + 1, False)])
+def test_a_wide_image_is_compressed(width, kept):
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (width, 4)).save(buffer, "PNG")
+    image = Image("An image", buffer.getvalue(), "black")
+    text = render([Section("s", [image])], title="t", subtitle="", runs=[], footer="f")
+    kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', text).groups()
+    assert kind == ("png" if kept else "webp")
+    shown = base64.b64decode(data)
+    assert (shown == image.data) == kept
+    assert PIL.Image.open(io.BytesIO(shown)).width == page.MAX_WIDTH
 
 
 def test_tsne_keeps_neighbours_and_frames_together():

@@ -1,4 +1,4 @@
-"""The report in a browser: it renders without an error, asks for nothing, and fits narrow and wide windows."""
+"""The report in a browser: it renders without errors, requests nothing, and fits any window."""
 
 import base64
 import io
@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from vq_report.write import write_report
-from vqcore.plugin.registry import default_registry
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = (
@@ -31,7 +30,7 @@ FLAGS = (
         "--log-level=3",
     ),
 )
-#: Chromium speaks on descriptors 3 and 4: put ours there, by way of higher ones, and become Chromium.
+#: Chromium reads from descriptor 3 and writes to 4: move ours there and become Chromium.
 AS_3_AND_4 = """
 import fcntl, os, sys
 high = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
@@ -41,7 +40,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 
 class Browser:
-    """A headless Chromium, spoken to in its DevTools protocol over a pair of pipes: no network, no dependency."""
+    """A headless Chromium, driven by its DevTools protocol over pipes: no network needed."""
 
     def __init__(self, folder):
         here, there = os.pipe(), os.pipe()
@@ -63,7 +62,7 @@ class Browser:
             self(f"{domain}.enable")
 
     def __call__(self, method, **parameters):
-        """Call a method of the protocol and wait for what it gives; events on the way are kept."""
+        """Call a method of the protocol and wait for its result; keep the events on the way."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
         message |= {"sessionId": self.session} if self.session else {}
@@ -85,7 +84,7 @@ class Browser:
         return json.loads(text)
 
     def open(self, path, width, scheme="light"):
-        """Show a file in a window of this width; what went wrong and what was asked for on the way."""
+        """Show a file in a window of this width and collect the events of loading it."""
         self(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -117,7 +116,7 @@ class Browser:
         """The parameters of every event of this name since the page was opened."""
         return [event["params"] for event in self.events if event.get("method") == method]
 
-    def picture(self):
+    def screenshot(self):
         """The whole page as a PNG."""
         answer = self("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
@@ -150,24 +149,22 @@ def pages(complete_run, tmp_path_factory):
         shutil.copytree(complete_run.path, folder / name)
         for name in ("one", "another-run-with-a-longer-name")
     ]
-    alone = write_report(runs[:1], lambda files: default_registry())
-    return {
-        "one": alone,
-        "two": write_report(runs, lambda files: default_registry(), folder / "two.html"),
-    }
+    alone = write_report(runs[0])
+    return {"one": alone, "two": write_report(runs, folder / "two.html")}
 
 
 WIDTHS = (360, 800, 1600)
 UNSEEN = """[...document.querySelectorAll("main *")].filter(each => {
     const box = each.getBoundingClientRect();
-    return !each.closest(".scroll") && !each.closest("input, .stage > div:not(:last-child)") && box.width
+    const hidden = each.closest(".scroll, input, .stage > div:not(:last-child)");
+    return !hidden && box.width
         && (box.left < -1 || box.right > innerWidth + 1);
 }).map(each => each.outerHTML.slice(0, 80))"""
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", ["one", "two"])
-def test_the_page_renders_without_a_fault_and_fits_the_window(browser, pages, name, width):
+def test_the_page_renders_without_errors_and_fits_the_window(browser, pages, name, width):
     browser.open(pages[name], width)
     for fault in (
         "Log.entryAdded",
@@ -187,15 +184,11 @@ def test_the_page_renders_without_a_fault_and_fits_the_window(browser, pages, na
         )
         == 0
     )
-    assert (
-        browser.evaluate(
-            "[...document.querySelectorAll('svg[role=img]')].filter(e => !e.querySelector('desc')).length"
-        )
-        == 0
-    )
+    charts = "[...document.querySelectorAll('svg[role=img]')]"
+    assert browser.evaluate(f"{charts}.filter(e => !e.querySelector('desc')).length") == 0
 
 
-def test_light_and_dark_are_two_pictures_and_text_reads_in_both(browser, pages):
+def test_text_is_legible_in_the_light_and_the_dark_theme(browser, pages):
     seen = {}
     for scheme in ("light", "dark"):
         browser.open(pages["one"], 800, scheme)
@@ -209,9 +202,9 @@ def test_light_and_dark_are_two_pictures_and_text_reads_in_both(browser, pages):
         inks = [colors[0][0], colors[1][0], colors[2][1]]
         assert all(contrast(ink, paper) > 4.5 for ink in inks), (scheme, inks, paper)
         assert all(contrast(color, paper) > 3 for color in browser.evaluate(PALETTE)), scheme
-        with Image.open(io.BytesIO(browser.picture())) as picture:
-            assert picture.width == 800
-            seen[scheme] = picture.convert("L").resize((1, 1)).getpixel((0, 0))
+        with Image.open(io.BytesIO(browser.screenshot())) as image:
+            assert image.width == 800
+            seen[scheme] = image.convert("L").resize((1, 1)).getpixel((0, 0))
     assert seen["light"] > 200
     assert seen["dark"] < 90
 
@@ -224,7 +217,7 @@ PALETTE = """[...Array(8).keys()].map(n => {
 
 
 def contrast(one, other):
-    """Contrast ratio of two colours as WCAG 2 defines it."""
+    """Contrast ratio of two colors as WCAG 2 defines it."""
     light, dark = sorted((luminance(color) for color in (one, other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)
 
@@ -237,15 +230,16 @@ def luminance(color):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def test_frames_are_chosen_by_keyboard(browser, pages):
+def test_frames_can_be_chosen_with_the_keyboard(browser, pages):
     browser.open(pages["one"], 800)
-    shown = "[...document.querySelector('.film .stage').children].findIndex(e => e.offsetParent !== null)"
+    frames = "[...document.querySelector('.frames .stage').children]"
+    shown = f"{frames}.findIndex(e => e.offsetParent !== null)"
     last = (
-        browser.evaluate("document.querySelectorAll('.film')[0].querySelectorAll('input').length")
+        browser.evaluate("document.querySelectorAll('.frames')[0].querySelectorAll('input').length")
         - 1
     )
     assert browser.evaluate(shown) == last > 0
-    browser.evaluate("document.querySelector('.film input:checked').focus()")
+    browser.evaluate("document.querySelector('.frames input:checked').focus()")
     for kind in ("keyDown", "keyUp"):
         browser(
             "Input.dispatchKeyEvent",
@@ -255,11 +249,13 @@ def test_frames_are_chosen_by_keyboard(browser, pages):
             windowsVirtualKeyCode=37,
         )
     assert browser.evaluate(shown) == last - 1
-    outline = "getComputedStyle(document.querySelector('.film input:checked + label')).outlineStyle"
+    outline = (
+        "getComputedStyle(document.querySelector('.frames input:checked + label')).outlineStyle"
+    )
     assert browser.evaluate(outline) == "solid"
 
 
-def test_paper_shows_every_frame(browser, pages):
+def test_print_shows_every_frame(browser, pages):
     browser.open(pages["one"], 800)
     browser("Emulation.setEmulatedMedia", media="print")
     hidden = (

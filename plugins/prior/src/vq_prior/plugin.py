@@ -1,4 +1,4 @@
-"""Registers the commands ``prior``, ``sample`` and ``probe``."""
+"""Registers the commands ``prior``, ``sample`` and ``probe``; reports the prior of a run."""
 
 from __future__ import annotations
 
@@ -9,16 +9,24 @@ from vqcore.plugin.hooks import hookimpl
 if TYPE_CHECKING:
     from typer import Typer
 
+    from vqcore.plugin.protocols import ReportedRun
+    from vqcore.plugin.report_section import Section
+
 VQ_API = 1
 
 
 @hookimpl
 def vq_commands(app: Typer) -> None:
     """Add ``vq prior``, ``vq sample`` and ``vq probe``."""
-    from vq_prior.commands.prior import prior
-    from vq_prior.commands.probe import probe
-    from vq_prior.commands.sample import sample
+    from vq_prior.commands import prior, probe, sample
 
-    app.command("prior")(prior)
-    app.command("sample")(sample)
-    app.command("probe")(probe)
+    for command in (prior, sample, probe):
+        app.command(command.__name__)(command)
+
+
+@hookimpl
+def vq_report(run: ReportedRun) -> list[Section]:
+    """The prior's metrics, its training curves, and the images sampled from it."""
+    from vq_prior.report_section import report_section
+
+    return [report_section(run)]

@@ -1,4 +1,4 @@
-"""``vq compare``: what tells runs apart, and how well each did. Reads their folders alone, without torch."""
+"""``vq compare``: which settings differ between runs, and how well each did, without torch."""
 
 from __future__ import annotations
 
@@ -7,31 +7,36 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vq.config.run_config import read_config
-from vq.runs.files import read_json
-from vq.runs.folder import RunFolder
+from vq.config.config_file import read_config
+from vq.config.merging import flatten
+from vq.files import read_json
+from vq.runs.folder import RunFolder, run_path
+from vqcore.errors import SettingError
 
-#: Held-out figures of which more, or less, is better; the others are neither.
+if TYPE_CHECKING:
+    from vq.runs.trained_run import RunLike
+
+#: Held-out metrics of which higher, or lower, is better; the others are neither.
 HIGHER = frozenset(("psnr", "ssim", "perplexity", "codes_used", "usage", "images_per_second"))
 LOWER = frozenset(("mse", "dead_codes", "lpips", "fid"))
-#: What a run has when its figures are final.
+#: The status of a run whose metrics are final.
 FINAL = frozenset(("done", "interrupted"))
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedRun:
     """One run.
 
     Attributes:
-        name: of its folder, or the whole path where two have the same.
+        name: of its folder; the whole path if two folders have the same name.
         folder: the run folder.
         status: ``done, running, failed, interrupted``, or ``unknown`` without a status.json.
-        step: the last one it recorded.
-        settings: every setting by its key path, regularizers also by their names.
-        figures: held-out; of an unfinished run the latest that it logged.
-        lines: of metrics.jsonl.
+        step: the last step it recorded.
+        settings: every setting by its key path; ``regularizers`` holds their names too.
+        metrics: held-out metrics; of an unfinished run, the last it logged.
+        lines: the lines of metrics.jsonl.
     """
 
     name: str
@@ -39,7 +44,7 @@ class Compared:
     status: str
     step: int | None
     settings: Mapping[str, Any]
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     lines: Sequence[Mapping[str, Any]]
 
 
@@ -49,128 +54,131 @@ class Comparison:
 
     Attributes:
         runs: in the order given.
-        settings: key paths of those that differ.
-        figures: names of all that any run has.
-        best: name of the best finished run by figure; none where runs were judged on different data.
-        same_data: whether all finished ones were judged on the same held-out samples, as far as their folders say.
+        settings: key paths of the settings that differ.
+        metrics: names of all metrics that any run has.
+        best: names of the best finished runs by metric; empty if the data differ.
+        same_data: whether all finished runs were evaluated on the same held-out samples, as far
+            as their folders record it.
     """
 
-    runs: Sequence[Compared]
+    runs: Sequence[ComparedRun]
     settings: Sequence[str]
-    figures: Sequence[str]
+    metrics: Sequence[str]
     best: Mapping[str, Sequence[str]]
     same_data: bool
 
     def values(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "runs": [
-                {
-                    "run": run.name,
-                    "path": str(run.folder.path),
-                    "status": run.status,
-                    "step": run.step,
-                    "settings": {key: run.settings.get(key) for key in self.settings},
-                    "figures": dict(run.figures),
-                }
-                for run in self.runs
-            ],
-            "best": {name: list(runs) for name, runs in self.best.items()},
-            "same_data": self.same_data,
-        }
+        runs = [
+            {
+                "run": run.name,
+                "path": str(run.folder.path),
+                "status": run.status,
+                "step": run.step,
+                "settings": {key: run.settings.get(key) for key in self.settings},
+                "figures": dict(run.metrics),
+            }
+            for run in self.runs
+        ]
+        best = {name: list(winners) for name, winners in self.best.items()}
+        return {"runs": runs, "best": best, "same_data": self.same_data}
 
     def csv(self) -> str:
-        """A row a run: its settings that differ, then its figures."""
+        """A row per run: the settings that differ, then the metrics."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["run", "status", "step", *self.settings, *self.figures])
+        writer.writerow(["run", "status", "step", *self.settings, *self.metrics])
         for run in self.runs:
             settings = [run.settings.get(key, "") for key in self.settings]
-            figures = [run.figures.get(name, "") for name in self.figures]
-            writer.writerow([run.name, run.status, run.step, *settings, *figures])
+            metrics = [run.metrics.get(name, "") for name in self.metrics]
+            writer.writerow([run.name, run.status, run.step, *settings, *metrics])
         return file.getvalue()
 
 
-def compare(paths: Sequence[Path]) -> Comparison:
-    """Read runs from their folders.
+def compare(runs: RunLike | Sequence[RunLike]) -> Comparison:
+    """Compare runs by what their folders hold.
+
+    Args:
+        runs: run folders, or runs.
 
     Raises:
-        SettingError: if one is no run folder.
+        SettingError: if a path is not a run folder.
         UsageError: if its config cannot be read.
     """
-    folders = [RunFolder.open(path) for path in paths]
+    folders = [RunFolder.open(path) for path in run_paths(runs)]
     short = [folder.path.resolve().name for folder in folders]
-    names = [
-        name if short.count(name) == 1 else str(f.path)
-        for name, f in zip(short, folders, strict=True)
+    compared = [
+        _read(name if short.count(name) == 1 else str(folder.path), folder)
+        for name, folder in zip(short, folders, strict=True)
     ]
-    runs = [_read(name, folder) for name, folder in zip(names, folders, strict=True)]
-    same_data = len({_data_of(run) for run in runs if run.status in FINAL}) <= 1
-    figures = list(dict.fromkeys(name for run in runs for name in run.figures))
-    return Comparison(
-        runs, _differing(runs), figures, _best(runs, figures) if same_data else {}, same_data
-    )
+    finished = [run for run in compared if run.status in FINAL]
+    same_data = len(set(map(_data_of, finished))) <= 1
+    metrics = list(dict.fromkeys(name for run in compared for name in run.metrics))
+    best = _best(finished, metrics) if same_data else {}
+    return Comparison(compared, _differing(compared), metrics, best, same_data)
 
 
-def flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Nested settings by their key paths; a component's name stands under the component's own."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        where = path if key == "name" and path else f"{path}.{key}" if path else key
-        if isinstance(value, Mapping):
-            found |= {where: ", ".join(value) or "none"} if where == "regularizers" else {}
-            found |= flat(value, where)
-        else:
-            found[where] = value
-    return found
+def run_paths(runs: RunLike | Sequence[RunLike]) -> list[Path]:
+    """The folders of one run or several.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    if isinstance(runs, str) or not isinstance(runs, Sequence):
+        runs = [runs]
+    if not runs:
+        raise SettingError("runs", runs, "one run or more")
+    return [run_path(run) for run in runs]
 
 
-def _read(name: str, folder: RunFolder) -> Compared:
-    status = read_json(folder.status) or {}
+def settings_by_path(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings by their key paths; the name of a component is the value of its own path."""
+    named = dict(values)
+    chosen = values.get("regularizers")
+    if isinstance(chosen, Mapping):
+        named["regularizers"] = {"name": ", ".join(chosen) or "none", **chosen}
+    return {path.removesuffix(".name"): value for path, value in flatten(named).items()}
+
+
+def _read(name: str, folder: RunFolder) -> ComparedRun:
+    recorded = folder.read_status()
     lines = folder.read_metrics()
-    state = str(status.get("status", "unknown"))
-    figures = read_json(folder.summary) if state in FINAL else None
-    if figures is None:
-        figures = _latest(lines)
-    numbers = {key: value for key, value in figures.items() if isinstance(value, int | float)}
-    return Compared(
-        name, folder, state, status.get("step"), flat(read_config(folder.config)), numbers, lines
-    )
+    status = str(recorded.get("status", "unknown"))
+    metrics = read_json(folder.summary) if status in FINAL else None
+    if metrics is None:
+        metrics = _last_metrics(lines)
+    numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+    settings = settings_by_path(read_config(folder.config))
+    return ComparedRun(name, folder, status, recorded.get("step"), settings, numbers, lines)
 
 
-def _latest(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The held-out figures of the last line that has any."""
-    evaluated = [line for line in lines if "test_psnr" in line]
-    last = evaluated[-1] if evaluated else {}
-    return {
-        name.removeprefix("test_"): value
-        for name, value in last.items()
-        if name.startswith("test_")
-    }
+def _last_metrics(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The held-out metrics of the last line that has any."""
+    last: Mapping[str, Any] = next((line for line in reversed(lines) if "test_psnr" in line), {})
+    prefix = "test_"
+    return {name.removeprefix(prefix): last[name] for name in last if name.startswith(prefix)}
 
 
-def _differing(runs: Sequence[Compared]) -> list[str]:
-    """Settings with several values. What only some runs have follows from a component that they chose otherwise."""
-    keys = dict.fromkeys(key for run in runs for key in run.settings)
-    return [
-        key
-        for key in keys
-        if len({repr(run.settings[key]) for run in runs if key in run.settings}) > 1
-    ]
+def _differing(runs: Sequence[ComparedRun]) -> list[str]:
+    """Settings with several values; options that only some runs have follow from a component."""
+    values: dict[str, set[str]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            values.setdefault(key, set()).add(repr(value))
+    return [key for key, found in values.items() if len(found) > 1]
 
 
-def _best(runs: Sequence[Compared], figures: Sequence[str]) -> dict[str, list[str]]:
-    finished = [run for run in runs if run.status in FINAL]
+def _best(finished: Sequence[ComparedRun], metrics: Sequence[str]) -> dict[str, list[str]]:
     best = {}
-    for name in figures:
-        found = {run.name: run.figures[name] for run in finished if name in run.figures}
-        if name in HIGHER | LOWER and len(set(found.values())) > 1:
-            value = (max if name in HIGHER else min)(found.values())
-            best[name] = [run for run, each in found.items() if each == value]
+    for name in metrics:
+        values = {run.name: run.metrics[name] for run in finished if name in run.metrics}
+        if name in HIGHER | LOWER and len(set(values.values())) > 1:
+            target = (max if name in HIGHER else min)(values.values())
+            best[name] = [run for run, value in values.items() if value == target]
     return best
 
 
-def _data_of(run: Compared) -> tuple[Any, ...]:
-    """What tells held-out splits apart: name, shape of a sample, how many. Not options: they may be augmentation."""
+def _data_of(run: ComparedRun) -> tuple[Any, ...]:
+    """What tells held-out splits apart. Not the data set's options: they may be augmentation."""
     shape = (read_json(run.folder.data) or {}).get("shape")
-    return run.settings.get("dataset"), str(shape), run.figures.get("samples")
+    return run.settings.get("dataset"), str(shape), run.metrics.get("samples")

@@ -1,4 +1,4 @@
-"""What a trained model makes of held-out samples: its codes, their usage, and the tokens behind each."""
+"""What a trained model makes of held-out samples: codebooks, their usage, and latents."""
 
 from __future__ import annotations
 
@@ -6,129 +6,149 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vq.models.autoencoder import VQModel
 from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck
-from vq.runs.trained_run import TrainedRun
+from vq.models.eval_mode import eval_mode
+from vqcore.interfaces.dataset import Split
 from vqcore.interfaces.manifold import Manifold
-from vqcore.interfaces.quantizer import CodeAssignment
+from vqcore.interfaces.quantizer import CodeAssignment, Quantized
 
-#: Held-out samples whose codes are counted, and values of those that are kept to be shown, at most.
-COUNTED, KEPT_VALUES, KEPT = 4096, 2**23, 512
-#: Latents that are shown of each codebook, at most.
+#: Held-out samples whose codes are counted, at most.
+COUNTED = 4096
+#: Values of the samples that are kept to be shown, and how many of them, at most.
+KEPT_VALUES, KEPT = 2**23, 512
+#: Latents shown of each codebook, at most.
 LATENTS = 1500
 
 
 @dataclass(frozen=True)
 class CodebookStats:
-    """One codebook and its tokens, everything on the CPU.
+    """One codebook and its tokens, on the CPU.
 
     Attributes:
-        place: its number in the order of ``Quantized.assignments``, from 0.
-        codes: tangent vectors (K, d); of an implicit codebook NaN where a code was not used.
-        counts: how often each code was used, (K,).
+        number: its number in the order of ``Quantized.assignments``, from 0.
+        codes: tangent vectors (K, d); of an implicit codebook, NaN for codes that are not used.
+        counts: how often each code is used, (K,).
         latents: tangent vectors (N, d) of some tokens.
-        chosen: the codes (N,) of these.
-        indices: (S, T), those of every token of the samples that were kept; -1 for a bad token.
+        indices: (S, T), the code of every token of the samples that are kept; -1 for a bad token.
     """
 
-    place: int
+    number: int
     codes: Tensor
     counts: Tensor
     latents: Tensor
-    chosen: Tensor
     indices: Tensor
 
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """Held-out samples (S, *shape) that were kept, of all ``samples`` that were counted, and the codebooks."""
+    """A held-out split, encoded.
+
+    Attributes:
+        inputs: the samples (S, *shape) that are kept.
+        samples: how many samples are counted.
+        codebooks: empty for a model without codes.
+        latents: tangent vectors (N, D) of such a model; none for a model with codes.
+    """
 
     inputs: Tensor
     samples: int
-    books: tuple[CodebookStats, ...]
+    codebooks: tuple[CodebookStats, ...]
+    latents: Tensor
 
     def first(self, most: int) -> list[tuple[str, CodebookStats]]:
-        """The first codebooks, each with a prefix for titles that says which it is, empty where there is one."""
-        of = len(self.books)
-        return [
-            (f"codebook {book.place + 1} of {of}: " * (of > 1), book) for book in self.books[:most]
-        ]
+        """The first codebooks, each with a prefix for titles, empty if there is only one."""
+        total = len(self.codebooks)
+        prefix = "codebook {} of {}: " if total > 1 else ""
+        return [(prefix.format(s.number + 1, total), s) for s in self.codebooks[:most]]
 
 
-def space_of(run: TrainedRun, place: int, books: int) -> Manifold:
-    """A copy of a codebook's manifold on the CPU that learns nothing: each level's may have learned a curvature.
+def manifold_of(model: VQModel, number: int, codebooks: int) -> Manifold:
+    """A frozen copy on the CPU of the manifold of a codebook, by its number from 0.
 
-    Args:
-        run: the trained run.
-        place: the codebook's number, from 0.
-        books: how many there are.
+    Each level of a hierarchical model may learn its own curvature.
     """
-    return copy.deepcopy(_manifold(run, place, books)).cpu().requires_grad_(False)
-
-
-def _manifold(run: TrainedRun, place: int, books: int) -> Manifold:
-    bottleneck = run.model.bottleneck
-    levels = bottleneck.levels if isinstance(bottleneck, HierarchicalBottleneck) else [bottleneck]
-    return levels[place * len(levels) // books].manifold
+    bottleneck = model.bottleneck
+    levels: Any = [bottleneck]
+    if isinstance(bottleneck, HierarchicalBottleneck):
+        levels = bottleneck.levels
+    manifold: Manifold = levels[number * len(levels) // codebooks].manifold
+    return copy.deepcopy(manifold).cpu().requires_grad_(False)
 
 
 @torch.no_grad()
-def encode_split(run: TrainedRun) -> EncodedSplit:
-    """Encode held-out samples, spread over the split.
+def encode_split(
+    model: VQModel,
+    split: Split,
+    device: torch.device,
+    *,
+    batch_size: int = 256,
+    most: int = COUNTED,
+    kept: int = KEPT,
+) -> EncodedSplit:
+    """Encode held-out samples, spread over the split, in eval mode.
 
-    Raises:
-        SettingError: if the data set's files are not there.
+    Args:
+        model: left in the mode it was in.
+        split: the samples.
+        device: where the model is.
+        batch_size: samples at a time.
+        most: samples whose codes are counted, at most.
+        kept: samples that are kept to be shown, at most.
     """
-    split, size = run.source.split("test"), run.config.settings.batch_size
-    counted = torch.linspace(0, len(split) - 1, min(COUNTED, len(split))).long()
-    most = min(max(KEPT_VALUES // math.prod(run.samples.shape), 16), KEPT)
-    shown = counted[:: math.ceil(len(counted) / most)]
-    inputs = torch.cat([batch.cpu() for batch in split.batches(shown.split(size), run.device)])
-    if not run.model.has_codes:
-        return EncodedSplit(inputs, len(counted), ())
-    rest = counted[~torch.isin(counted, shown)]
-    kept = [_uses(run, batch) for batch in split.batches(shown.split(size), run.device)]
-    counts = [sum(use.counts for use in assignments) for assignments in zip(*kept, strict=True)]
-    for batch in split.batches(rest.split(size), run.device):
-        counts = [count + use.counts for count, use in zip(counts, _uses(run, batch), strict=True)]
-    spaces = [_manifold(run, place, len(counts)) for place in range(len(counts))]
-    each = enumerate(zip(zip(*kept, strict=True), counts, spaces, strict=True))
-    books = tuple(
-        _book(place, assignments, count, len(shown), space)
-        for place, (assignments, count, space) in each
+    counted = torch.linspace(0, len(split) - 1, min(most, len(split))).long()
+    shown = counted[:: math.ceil(len(counted) / kept)]
+    rest = counted[~torch.isin(counted, shown)][: None if model.has_codes else 0]
+    batches = [batch for part in (shown, rest) for batch in part.split(batch_size) if len(batch)]
+    inputs: list[Tensor] = []
+    encoded: list[Quantized] = []
+    counts: list[Tensor] = []
+    with eval_mode(model):
+        for batch in split.batches(batches, device):
+            latents: Any = model.backbone.encode(batch)
+            quantized = model.bottleneck.inspect(latents)
+            added = [each.counts for each in quantized.assignments]
+            counts = [a + b for a, b in zip(counts, added, strict=True)] if counts else added
+            if sum(map(len, inputs)) < len(shown):
+                inputs.append(batch.cpu())
+                encoded.append(quantized)
+    samples = torch.cat(inputs)
+    if not counts:
+        vectors = torch.cat([each.z_q.flatten(0, -2) for each in encoded])
+        return EncodedSplit(samples, len(counted), (), _thin(vectors))
+    by_codebook = zip(*(each.assignments for each in encoded), strict=True)
+    codebooks = tuple(
+        _stats(number, each, counts[number], len(shown), manifold_of(model, number, len(counts)))
+        for number, each in enumerate(by_codebook)
     )
-    return EncodedSplit(inputs, len(counted), books)
+    return EncodedSplit(samples, len(counted), codebooks, samples.new_zeros(0, 1))
 
 
-def _uses(run: TrainedRun, batch: Tensor) -> tuple[CodeAssignment, ...]:
-    return run.model.bottleneck.inspect(run.model.backbone.encode(batch)).assignments
+def _thin(tokens: Tensor) -> Tensor:
+    """An even choice of at most ``LATENTS`` tokens, on the CPU."""
+    return tokens[:: math.ceil(max(len(tokens), 1) / LATENTS)].cpu()
 
 
-def _book(
-    place: int, assignments: Sequence[CodeAssignment], counts: Tensor, samples: int, space: Manifold
+def _stats(
+    number: int,
+    assignments: Sequence[CodeAssignment],
+    counts: Tensor,
+    samples: int,
+    manifold: Manifold,
 ) -> CodebookStats:
-    names = ("z", "z_q", "indices")
-    latents, codes, chosen = (
-        torch.cat([getattr(use, name)[use.mask] for use in assignments]) for name in names
-    )
+    latents = torch.cat([each.z[each.mask] for each in assignments])
+    indices = torch.cat([each.indices.flatten() for each in assignments]).view(samples, -1)
     if assignments[0].codebook is not None:
-        codes = space.logmap0(assignments[0].codebook)
+        codes = manifold.logmap0(assignments[0].codebook.cpu())
     else:
-        codes = (
-            torch.full((len(counts), codes.shape[1]), torch.nan)
-            .to(codes)
-            .index_copy(0, chosen, codes)
-        )
-    pace = math.ceil(max(len(latents), 1) / LATENTS)
-    indices = torch.cat([use.indices.flatten() for use in assignments]).view(samples, -1)
-    return CodebookStats(
-        place,
-        codes.detach().cpu(),
-        counts.cpu(),
-        latents[::pace].cpu(),
-        chosen[::pace].cpu(),
-        indices.cpu(),
-    )
+        used = torch.cat([each.z_q[each.mask] for each in assignments])
+        chosen = torch.cat([each.indices[each.mask] for each in assignments])
+        codes = torch.full((len(counts), used.shape[1]), torch.nan).to(used)
+        codes = codes.index_copy(0, chosen, used)
+    codes, counts, indices = codes.detach().cpu(), counts.cpu(), indices.cpu()
+    return CodebookStats(number, codes, counts, _thin(latents), indices)

@@ -1,22 +1,47 @@
-"""Registers the commands ``report`` and ``compare``."""
+"""Registers the commands ``report`` and ``compare``, and draws the plots of a run folder."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from vqcore.plugin.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from typer import Typer
+    from vq.models.autoencoder import VQModel
+    from vqcore.plugin.protocols import CommandApp, TrainingRun
 
 VQ_API = 1
 
 
 @hookimpl
-def vq_commands(app: Typer) -> None:
+def vq_commands(app: CommandApp) -> None:
     """Add ``vq report`` and ``vq compare``."""
     from vq_report.commands.compare import compare
     from vq_report.commands.report import report
 
     app.command("report")(report)
     app.command("compare")(compare)
+
+
+@hookimpl
+def vq_step_end(run: TrainingRun, step: int) -> None:
+    """Save samples/step-<step>.png every ``sample_every`` steps and after the last step."""
+    if step % run.config.settings.sample_every == 0 or step == run.total_steps:
+        from vq_report import plots
+
+        path = run.folder.path / "samples" / f"step-{step:08d}.png"
+        batch = plots.spread_samples(run.test_split, run.device)
+        model = cast("VQModel", run.model)
+        plots.save_reconstructions(path, model, batch, run.source.value_range)
+
+
+@hookimpl
+def vq_run_end(run: TrainingRun, status: str) -> None:
+    """Save curves.png and codebook.png, unless the run failed."""
+    if status != "failed":
+        from vq.runs.folder import RunFolder
+        from vq_report import plots
+
+        folder, model = run.folder.path, cast("VQModel", run.model)
+        plots.save_curves(folder / "curves.png", RunFolder(folder).read_metrics())
+        plots.save_codebook(folder / "codebook.png", model, run.test_split, run.device)

@@ -1,108 +1,129 @@
-"""From run folders to a report file."""
+"""Writes the report of runs to an HTML file."""
 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vq.runs.files import write_text
-from vq_report.comparison import Comparison, compare
-from vq_report.render import render
-from vq_report.reported_run import ReportedRun
-from vq_report.sections.codebook import codebook
+from vq.files import write_text
+from vq.runs.trained_run import RunLike
+from vq_report.comparison import Comparison, compare, run_paths
+from vq_report.page.render import render
+from vq_report.reported_run import ReportedRun, Unavailable
+from vq_report.sections import codebook, codebook_map, machine, patches, reconstructions, usage
 from vq_report.sections.curves import curves
-from vq_report.sections.figures import figures
-from vq_report.sections.machine import machine
-from vq_report.sections.patches import patches
-from vq_report.sections.plane import plane
-from vq_report.sections.reconstructions import reconstructions
-from vq_report.sections.samples import samples
+from vq_report.sections.metrics import metrics
 from vq_report.sections.settings import settings
-from vq_report.sections.usage import usage
 from vqcore.errors import SettingError
 from vqcore.plugin.hook_caller import HookCaller
-from vqcore.plugin.report_section import Block, Group, Section
+from vqcore.plugin.report_section import Block, Group, Section, Text
 
 NAME = "report.html"
-#: What is in every report of ours, and so tells one from a user's own file.
+#: Every report of ours contains this; a user's own file does not.
 MARK = '<meta name="generator" content="vq report">'
-#: What stands between figures and settings, which come first, and what plugins show.
-SECTIONS = (curves, reconstructions, usage, codebook, plane, patches, samples)
+#: Title and lead of a section, and the function that gives the blocks of one run.
+RunSection = tuple[str, str, Callable[[ReportedRun], Sequence[Block]]]
+#: The sections between those that compare runs, which come first, and those of plugins.
+SECTIONS: Sequence[RunSection] = (
+    ("Reconstructions over training", reconstructions.LEAD, reconstructions.blocks),
+    ("Codebook usage", "", usage.blocks),
+    ("The codebook over training", codebook.LEAD, codebook.blocks),
+    ("Codes and latents", codebook_map.LEAD, codebook_map.blocks),
+    ("What the codes stand for", patches.LEAD, patches.blocks),
+)
+LAST: RunSection = ("Status, environment, plugins", "", machine.blocks)
 
 
 def write_report(
-    paths: Sequence[Path],
-    output: Path | None = None,
+    runs: RunLike | Sequence[RunLike],
+    output: str | Path | None = None,
     device: str | None = None,
-    warn: Callable[[str], None] = print,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Path:
     """Write the report of one run, or of several side by side.
 
     Args:
-        paths: the run folders.
-        output: the file; ``report.html`` in the run folder by default, in the working directory for several runs.
-        device: where models are looked at, instead of the config's.
-        warn: told what a plugin could not show.
+        runs: run folders, or runs.
+        output: the file; by default ``report.html``, in the run folder for one run and in the
+            working directory for several.
+        device: where models are evaluated; by default where the config says.
+        warn: receives a message for each plugin that fails.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        SettingError: if a path is no run folder, or the file is there and no report.
-        RunError: if it cannot be written.
+        SettingError: if a path is not a run folder, or the file exists and is not a report.
+        RunError: if the file cannot be written.
     """
-    target = output or (paths[0] / NAME if len(paths) == 1 else Path(NAME))
+    paths = run_paths(runs)
+    target = paths[0] / NAME if len(paths) == 1 else Path(NAME)
+    if output is not None:
+        target = Path(output)
     comparison = compare(paths)
     _check_free(target)
-    runs = [ReportedRun(found, device, alone=len(paths) == 1) for found in comparison.runs]
-    write_text(target, _page(runs, comparison, warn))
+    reported = [ReportedRun(run, device, alone=len(paths) == 1) for run in comparison.runs]
+    write_text(target, _page(reported, comparison, warn))
     return target
 
 
 def _page(runs: Sequence[ReportedRun], comparison: Comparison, warn: Callable[[str], None]) -> str:
-    sections = [figures(comparison), settings(runs, comparison), *(make(runs) for make in SECTIONS)]
-    sections += [*_of_plugins(runs, warn), machine(runs)]
-    one = runs[0] if len(runs) == 1 else None
+    sections = [metrics(comparison), settings(runs, comparison), curves(runs)]
+    sections += [_run_section(runs, each) for each in SECTIONS]
+    sections += [*_plugin_sections(runs, warn), _run_section(runs, LAST)]
+    alone = len(runs) == 1
+    written = time.strftime("%Y-%m-%d at %H:%M")
     return render(
         sections,
-        title=one.label if one else f"{len(runs)} runs",
-        subtitle=f"{one.title}, {one.state}" if one else "",
+        title=runs[0].label if alone else f"{len(runs)} runs",
+        subtitle=f"{runs[0].title}, {runs[0].state}" if alone else "",
         runs=runs,
-        footer=f"Written by vq report on {time.strftime('%Y-%m-%d at %H:%M')}; this file needs no other.",
+        footer=f"Written by vq report on {written}; this file is self-contained.",
     )
 
 
-def _of_plugins(runs: Sequence[ReportedRun], warn: Callable[[str], None]) -> list[Section]:
-    """What ``vq_report`` hooks show; sections of one title stand together."""
+def _run_section(runs: Sequence[ReportedRun], section: RunSection) -> Section:
+    """A section of every run, merged; where data are missing, the reason."""
+    title, lead, show = section
+    parts = []
+    for run in runs:
+        try:
+            blocks = show(run)
+        except Unavailable as reason:
+            blocks = [Text(str(reason))]
+        parts.append((run, Section(title, blocks, lead)))
+    return _merged(parts, several=len(runs) > 1)
+
+
+def _plugin_sections(runs: Sequence[ReportedRun], warn: Callable[[str], None]) -> list[Section]:
+    """The sections of ``vq_report`` hooks, merged by title."""
     found: dict[str, list[tuple[ReportedRun, Section]]] = {}
     for run in runs:
-        if run.registry is not None and run.config is not None:
-            answers = HookCaller(run.registry, warn).call("vq_report", _shown, run=run)
+        if run.registry is not None:
+            answers = HookCaller(run.registry, warn).call("vq_report", _checked, run=run)
             for section in [section for answer in answers for section in answer]:
                 found.setdefault(section.title, []).append((run, section))
-    return [_together(shown, several=len(runs) > 1) for shown in found.values()]
+    return [_merged(parts, several=len(runs) > 1) for parts in found.values()]
 
 
-def _together(shown: Sequence[tuple[ReportedRun, Section]], *, several: bool) -> Section:
-    first = shown[0][1]
-    if not several:
-        return Section(
-            first.title, [block for _, section in shown for block in section.blocks], first.lead
-        )
-    groups: list[Block] = [Group(run.label, section.blocks) for run, section in shown]
-    return Section(first.title, groups, first.lead)
+def _merged(parts: Sequence[tuple[ReportedRun, Section]], *, several: bool) -> Section:
+    blocks: list[Block] = [block for _, section in parts for block in section.blocks]
+    if several:
+        blocks = [Group(run.label, section.blocks) for run, section in parts]
+    first = parts[0][1]
+    return Section(first.title, blocks, first.lead)
 
 
-def _shown(answer: Iterable[Any]) -> list[Section]:
-    """A plugin's sections, tried out: what cannot be shown is that plugin's failure, not the report's."""
+def _checked(answer: Iterable[Any]) -> list[Section]:
+    """A plugin's sections, rendered once: what fails here is that plugin's failure alone."""
     sections = list(answer)
     for section in sections:
         if not isinstance(section, Section):
-            raise TypeError(
-                f"expected sections of vqcore.plugin.report_section, found {type(section).__name__}"
-            )
+            expected = "sections of vqcore.plugin.report_section"
+            raise TypeError(f"expected {expected}, found {type(section).__name__}")
     render(sections, title="", subtitle="", runs=[], footer="")
     return sections
 
@@ -111,13 +132,10 @@ def _check_free(path: Path) -> None:
     if path.is_dir():
         raise SettingError("--output", str(path), "a file, found a folder")
     if not path.parent.is_dir():
-        raise SettingError(
-            "--output", str(path), f"a folder that is there, and {path.parent} is not"
-        )
+        raise SettingError("--output", str(path), f"an existing folder, found no {path.parent}")
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
         if MARK not in file.read(4096):
-            raise SettingError(
-                "--output", str(path), "a new file or an earlier report", "choose another name"
-            )
+            expected = "a new file or an earlier report"
+            raise SettingError("--output", str(path), expected, "choose another name")

@@ -1,12 +1,20 @@
 """``vq compare``: several runs side by side."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vqcore.errors import SettingError, UsageError
+
+if TYPE_CHECKING:
+    from vq_report.comparison import Comparison
+
+#: Up to this many runs are columns; more are rows, without the metrics that are equal in all.
+MAX_COLUMNS = 5
 
 
 def compare(
@@ -16,16 +24,17 @@ def compare(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Also the curves of all runs, as a .png file.", metavar="FILE"
+            "--output", "-o", help="Also plot the curves of all runs, as a .png.", metavar="FILE"
         ),
     ] = None,
 ) -> None:
-    """Compare runs: the settings that differ, and the held-out figures with the best marked.
+    """Compare the settings and held-out metrics of runs.
 
-    Runs that are not finished show the figures they logged last.
+    Shows the settings that differ, and marks the best of each metric. Unfinished runs show the
+    metrics they logged last.
     """
-    from vq.runs.files import check_free, new_file
-    from vq_report import comparison as comparing
+    from vq.files import check_free, new_file
+    from vq_report.comparison import compare as compare_runs
 
     if as_json and as_csv:
         raise UsageError("--json and --csv: choose one")
@@ -33,64 +42,54 @@ def compare(
         if output.suffix != ".png":
             raise SettingError("--output", str(output), "a name that ends in .png")
         check_free(output)
-    found = comparing.compare(runs)
+    comparison = compare_runs(runs)
     if output is not None:
         from vq_report.plots.comparison import comparison_png
 
         with new_file(output) as file:
-            file.write_bytes(comparison_png({run.name: run.lines for run in found.runs}))
+            file.write_bytes(comparison_png(comparison.runs))
     if as_json:
         import json
 
-        sys.stdout.write(json.dumps(found.values(), indent=2) + "\n")
+        sys.stdout.write(json.dumps(comparison.values(), indent=2) + "\n")
     elif as_csv:
-        sys.stdout.write(found.csv())
+        sys.stdout.write(comparison.csv())
     else:
-        _print(found)
+        _print(comparison)
 
 
-#: Runs that stand side by side; more stand below each other, without the figures that are alike.
-_BESIDE = 5
-
-
-def _print(found: Any) -> None:
+def _print(comparison: Comparison) -> None:
     from rich.console import Console
 
     from vq.cli.tables import fitting_tables
 
-    rows = _rows(found)
-    if len(found.runs) > _BESIDE:
+    rows = _rows(comparison)
+    if len(comparison.runs) > MAX_COLUMNS:
         rows = [rows[0], *(row for row in rows[1:] if len(set(row[1:])) > 1)]
         rows = [list(column) for column in zip(*rows, strict=True)]
     console = Console()
     console.print(*fitting_tables(rows, console.width))
-    if not found.same_data:
-        console.print(
-            "no best is marked: these runs were judged on different data", highlight=False
-        )
+    if not comparison.same_data:
+        message = "no best is marked: these runs were evaluated on different data"
+        console.print(message, highlight=False)
 
 
-def _rows(found: Any) -> list[list[str]]:
-    """The runs' names, then a row for each setting that differs and for each figure, the best with a star."""
+def _rows(comparison: Comparison) -> list[list[str]]:
+    """The names of the runs, then a row per differing setting and per metric, best with a star."""
     from rich.markup import escape
 
-    rows = [["", *(escape(run.name) for run in found.runs)]]
-    if any(run.status != "done" for run in found.runs):
-        rows.append(["status", *(f"{run.status}, step {run.step}" for run in found.runs)])
-    for key in found.settings:
-        rows.append([key, *(escape(_text(run.settings.get(key))) for run in found.runs)])
-    for name in found.figures:
-        best = found.best.get(name, ())
-        cells = [_text(run.figures.get(name)) for run in found.runs]
-        rows.append(
-            [
-                name,
-                *(
-                    f"[bold]{c} *[/]" if r.name in best else c
-                    for r, c in zip(found.runs, cells, strict=True)
-                ),
-            ]
-        )
+    runs = comparison.runs
+    rows = [["", *(escape(run.name) for run in runs)]]
+    if any(run.status != "done" for run in runs):
+        rows.append(["status", *(f"{run.status}, step {run.step}" for run in runs)])
+    for key in comparison.settings:
+        rows.append([key, *(escape(_text(run.settings.get(key))) for run in runs)])
+    for name in comparison.metrics:
+        cells = [_text(run.metrics.get(name)) for run in runs]
+        for number, run in enumerate(runs):
+            if run.name in comparison.best.get(name, ()):
+                cells[number] = f"[bold]{cells[number]} *[/]"
+        rows.append([name, *cells])
     return rows
 
 

@@ -17,15 +17,18 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            help="The file; RUN/report.html, or ./report.html of several.",
+            help="The file; default RUN/report.html, or ./report.html for several runs.",
             metavar="FILE",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option(help="Where models are looked at: auto, cpu, cuda, cuda:1.")
+        str, typer.Option(help="Where models are evaluated: auto, cpu, cuda, cuda:1.")
     ] = "auto",
 ) -> None:
-    """Write one self-contained HTML file on a run, or on several side by side."""
+    """Write one HTML file about a run, or several side by side.
+
+    The file loads nothing and runs no script.
+    """
     from vq_report.write import write_report
 
     def warn(text: str) -> None:

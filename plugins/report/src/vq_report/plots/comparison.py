@@ -1,49 +1,30 @@
-"""Curves of several runs in one picture."""
+"""The curves of several runs in shared panels: ``vq compare -o FILE``."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from itertools import cycle
-from typing import Any
+from collections.abc import Sequence
 
-from vq_report.plots.style import COLORS, dress, figure
+from vq_report.charts.palette import COLORS
+from vq_report.charts.png import charts_png
+from vq_report.comparison import ComparedRun
+from vq_report.sections.curves import points
+from vqcore.plugin.report_section import Chart, Series
 
-#: What is drawn: name in metrics.jsonl, title, whether the axis is logarithmic.
-_PANELS = (
-    ("reconstruction", "reconstruction loss, training", True),
-    ("test_psnr", "held-out PSNR, dB", False),
-    ("test_perplexity", "held-out perplexity", False),
+#: Name in metrics.jsonl, title, and whether the axis is logarithmic.
+PANELS = (
+    ("reconstruction", "Reconstruction loss, training", True),
+    ("test_psnr", "Held-out PSNR, dB", False),
+    ("test_perplexity", "Held-out perplexity", False),
 )
-_STYLES = ("-", "--", ":")
 
 
-def comparison_png(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
-    """The lines of each run's metrics.jsonl as curves in shared panels; the bytes of a PNG file."""
-    drawing = figure(12, 3.6 + 0.16 * len(runs))
-    panels = drawing.subplots(1, len(_PANELS))
-    looks = cycle([(color, style) for style in _STYLES for color in COLORS])
-    for (name, lines), (color, style) in zip(runs.items(), looks, strict=False):
-        for axes, (key, _, _) in zip(panels, _PANELS, strict=True):
-            points = [(line["step"], line[key]) for line in lines if key in line]
-            marker = "o" if 0 < len(points) < 3 else None
-            steps, values = zip(*points, strict=True) if points else ((), ())
-            axes.plot(
-                steps,
-                values,
-                style,
-                color=color,
-                label=name,
-                linewidth=1.6,
-                marker=marker,
-                markersize=3,
-            )
-    for axes, (_, title, logarithmic) in zip(panels, _PANELS, strict=True):
-        dress(axes, title, "step")
-        if logarithmic:
-            axes.set_yscale("log")
-    handles, names = panels[0].get_legend_handles_labels()
-    drawing.legend(handles, names, frameon=False, fontsize=8, loc="outside lower left", ncols=2)
-    file = io.BytesIO()
-    drawing.savefig(file, format="png")
-    return file.getvalue()
+def comparison_png(runs: Sequence[ComparedRun]) -> bytes:
+    """The bytes of a PNG file; beyond the palette's colors, lines are dashed."""
+    charts = []
+    for name, title, log in PANELS:
+        series = [
+            Series(run.name, points(run.lines, name), dashed=bool(number // len(COLORS) % 2))
+            for number, run in enumerate(runs)
+        ]
+        charts.append(Chart(title, series, x="step", log=log))
+    return charts_png(charts, columns=len(charts))

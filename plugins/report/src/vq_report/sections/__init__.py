@@ -1,1 +1,1 @@
-"""The sections of a report, one file each: a function from runs to a ``Section``."""
+"""The sections of a report, one module each: a function from runs to a ``Section``."""

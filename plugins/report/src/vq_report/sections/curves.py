@@ -1,95 +1,117 @@
-"""How training went: loss terms, quality, use of the codebook, learning rate and speed, from metrics.jsonl."""
+"""Training curves from metrics.jsonl: loss terms, quality, codebook usage, learning rate, speed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
 
-from vq_report.plots.curves import terms_of
-from vq_report.reported_run import ReportedRun
-from vqcore.plugin.report_section import Chart, Section, Series, Text
+from vqcore.plugin.report_section import Chart, Point, Section, Series, Text
 
-#: Title and unit of the charts of figures that every run logs, with the names drawn in each and what they are called.
+if TYPE_CHECKING:
+    from vq_report.reported_run import ReportedRun
+
+Lines = Sequence[Mapping[str, Any]]
+
+#: Charts of metrics that every run logs: title, unit, and the legend entry of each metric.
 CHARTS: Sequence[tuple[str, str, dict[str, str]]] = (
     ("Held-out PSNR", "dB", {"test_psnr": "held out"}),
     (
-        "Perplexity of code usage",
+        "Perplexity of codebook usage",
         "codes",
         {"test_perplexity": "held out", "perplexity": "training"},
     ),
     ("Codes used", "codes", {"test_codes_used": "held out", "codes_used": "training"}),
     ("Quantization error", "", {"quantization_error": "training"}),
-    ("Norm of the gradient", "", {"grad_norm": "training"}),
+    ("Gradient norm", "", {"grad_norm": "training"}),
     ("Learning rate", "", {"lr": "learning rate"}),
     ("Speed", "samples/s", {"images_per_second": "training"}),
 )
-#: Those whose axis need not begin at 0: decibels have no zero to begin at.
-FREE = {"Held-out PSNR"}
-#: Counts that are 0 in a run without trouble, and drawn only where they are not.
+#: Counts that are 0 in a healthy run and drawn only if they are not.
 COUNTS = {
     "replaced_codes": "Dead codes replaced since the line before",
     "bad_tokens": "Tokens with NaN or inf",
 }
+#: What can follow the loss terms in a line.
+AFTER_TERMS = ("grad_norm", "perplexity", "images_per_second")
+LEAD = (
+    "Training metrics are means since the previous line; "
+    "held-out metrics are computed on the whole held-out split."
+)
 
 
 def curves(runs: Sequence[ReportedRun]) -> Section:
-    """Charts over the steps; of several runs one colour each, what is not held out dashed."""
+    """All charts over training steps."""
     if not any(run.metrics for run in runs):
         return Section("Curves", [Text("Nothing has been logged yet.")])
-    terms = list(
-        dict.fromkeys(name for run in runs for line in run.metrics for name in terms_of(line))
-    )
-    charts = _losses(runs, terms) + [
-        _chart(runs, *each, zero=each[0] not in FREE) for each in CHARTS
-    ]
-    occurring = {name: title for name, title in COUNTS.items() if _occurs(runs, name)}
-    charts += [
-        _chart(runs, title, "", {name: "training"}, zero=True) for name, title in occurring.items()
-    ]
-    lead = "Training figures are means since the line before; held-out ones are those of the whole held-out split."
-    return Section("Curves", [chart for chart in charts if chart.series], lead)
+    return Section("Curves", curve_charts({run.label: run.metrics for run in runs}), LEAD)
 
 
-def _losses(runs: Sequence[ReportedRun], terms: Sequence[str]) -> list[Chart]:
-    """All terms of one run together; of several runs one chart a term."""
+def curve_charts(runs: Mapping[str, Lines]) -> list[Chart]:
+    """Charts of the lines of metrics.jsonl of each run.
+
+    Several runs have one color each; dashed lines are training metrics then.
+    """
+    lines = [line for each in runs.values() for line in each]
+    terms = list(dict.fromkeys(name for line in lines for name in loss_terms(line)))
+    charts = _loss_charts(runs, terms)
+    for title, unit, names in CHARTS:  # decibels have no zero to start at
+        charts.append(_chart(runs, title, names, unit, zero=unit != "dB"))
+    for name, title in COUNTS.items():
+        if any(value for _, value in points(lines, name)):
+            charts.append(_chart(runs, title, {name: "training"}, zero=True))
+    return [chart for chart in charts if chart.series]
+
+
+def loss_terms(line: Mapping[str, Any]) -> list[str]:
+    """The loss terms of a line: what stands between their sum and the metrics that follow."""
+    names = list(line)
+    if "loss" not in line:
+        return []
+    return list(takewhile(lambda name: name not in AFTER_TERMS, names[names.index("loss") + 1 :]))
+
+
+def points(lines: Lines, name: str) -> list[Point]:
+    """(step, value) of each line that has a metric of this name."""
+    return [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
+
+
+def _loss_charts(runs: Mapping[str, Lines], terms: Sequence[str]) -> list[Chart]:
+    """One run: all terms in one chart. Several runs: one chart per term."""
     if len(runs) == 1:
-        series = [Series(name, points(runs[0], name)) for name in terms]
-        return [Chart("Loss terms, weighted", series, x="step", log=_positive(series))]
-    logs = {
-        name: _positive(Series(name, points(run, name)) for run in runs)
-        for name in ("loss", *terms)
-    }
-    titles = {name: "Loss" if name == "loss" else f"Loss term: {name}" for name in logs}
-    return [_chart(runs, titles[name], "", {name: ""}, log=log) for name, log in logs.items()]
+        (lines,) = runs.values()
+        series = [Series(name, points(lines, name)) for name in terms]
+        return [Chart("Loss terms, weighted", series, x="step", log=_any_positive(runs, terms))]
+    return [
+        _chart(runs, title, {name: ""}, log=_any_positive(runs, [name]))
+        for name, title in {"loss": "Loss", **{t: f"Loss term: {t}" for t in terms}}.items()
+    ]
 
 
 def _chart(
-    runs: Sequence[ReportedRun], title: str, unit: str, names: dict[str, str], **axis: bool
+    runs: Mapping[str, Lines],
+    title: str,
+    names: Mapping[str, str],
+    unit: str = "",
+    *,
+    log: bool = False,
+    zero: bool = False,
 ) -> Chart:
-    several, series = len(runs) > 1, []
-    for number, run in enumerate(runs):
-        for place, (name, called) in enumerate(names.items()):
-            found = points(run, name)
-            label = called if not several else run.label if place == 0 else ""
-            if found:
-                series.append(
-                    Series(label, found, color=number if several else None, dashed=place > 0)
-                )
+    several = len(runs) > 1
+    series = []
+    for number, (run, lines) in enumerate(runs.items()):
+        for place, (name, label) in enumerate(names.items()):
+            color = None
+            if several:  # the legend names runs; the note says what is dashed
+                label = "" if place else run
+                color = number
+            if values := points(lines, name):
+                series.append(Series(label, values, color=color, dashed=place > 0))
     note = f"Dashed: {list(names.values())[1]}." if several and len(names) > 1 else ""
-    return Chart(title, series, x="step", y=unit, note=note, **axis)
+    return Chart(title, series, x="step", y=unit, log=log, zero=zero, note=note)
 
 
-def points(run: ReportedRun, name: str) -> list[tuple[float, float]]:
-    """(step, value) of each line that has a figure of this name."""
-    return [
-        (line["step"], line[name])
-        for line in run.metrics
-        if isinstance(line.get(name), int | float)
-    ]
-
-
-def _positive(series: Iterable[Series]) -> bool:
-    return any(value > 0 for each in series for _, value in each.points)
-
-
-def _occurs(runs: Sequence[ReportedRun], name: str) -> bool:
-    return any(value for run in runs for _, value in points(run, name))
+def _any_positive(runs: Mapping[str, Lines], names: Sequence[str]) -> bool:
+    return any(
+        value > 0 for lines in runs.values() for name in names for _, value in points(lines, name)
+    )

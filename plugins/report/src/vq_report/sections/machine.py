@@ -1,58 +1,47 @@
-"""On what it ran: versions, device, plugins."""
+"""How the run ended and what it ran on: status, versions, device, plugins."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vq.runs.files import read_json
-from vq_report.comparison import flat
-from vq_report.reported_run import ReportedRun, each_run
-from vq_report.sections.settings import written
-from vqcore.plugin.report_section import Block, Section, Strong, Table, Text
+from vq.config.merging import flatten
+from vq.files import read_json
+from vq_report.reported_run import ReportedRun
+from vq_report.sections.settings import as_text
+from vqcore.plugin.report_section import Block, Strong, Table, Text
 
 
-def machine(runs: Sequence[ReportedRun]) -> Section:
+def blocks(run: ReportedRun) -> list[Block]:
     """The contents of status.json, env.json and plugins.json."""
-    return Section("Status, environment, plugins", each_run(runs, _of_one))
-
-
-def _of_one(run: ReportedRun) -> list[Block]:
-    status = read_json(run.folder.status) or {}
-    blocks: list[Block] = [Text(f"{run.folder.path.resolve().name}: {run.state}.")]
-    if status.get("error"):
-        blocks.append(Text(f"It ended with: {status['error']}"))
-    environment = [
-        [key, written(value)] for key, value in flat(read_json(run.folder.env) or {}).items()
-    ]
+    found: list[Block] = [Text(f"{run.folder.path.resolve().name}: {run.state}.")]
+    error = (read_json(run.folder.status) or {}).get("error")
+    if error:
+        found.append(Text(f"It ended with: {error}"))
+    environment = flatten(read_json(run.folder.env) or {})
     if environment:
-        blocks.append(Table(["environment", ""], environment, folded="Environment"))
+        rows = [[key, as_text(value)] for key, value in environment.items()]
+        found.append(Table(["environment", ""], rows, folded="Environment"))
     plugins = [_row(plugin) for plugin in _plugins(run.folder.plugins)]
     if plugins:
-        blocks.append(
-            Table(
-                ["plugin", "package", "version", "status"],
-                plugins,
-                folded=f"{len(plugins)} plugins",
-            )
-        )
-    return blocks
+        head = ["plugin", "package", "version", "status"]
+        found.append(Table(head, plugins, folded=f"{len(plugins)} plugins"))
+    return found
 
 
 def _plugins(path: Path) -> list[Mapping[str, Any]]:
-    """What plugins.json lists; nothing where it is missing or damaged."""
+    """The entries of plugins.json; none if it is missing or damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return (
-        [plugin for plugin in found if isinstance(plugin, dict)] if isinstance(found, list) else []
-    )
+    return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
 
 
 def _row(plugin: Mapping[str, Any]) -> list[str]:
     status = str(plugin.get("status"))
-    told = status if status == "ok" else Strong(f"{status}: {plugin.get('error') or ''}")
-    return [*(str(plugin.get(name) or "") for name in ("plugin", "package", "version")), told]
+    if status != "ok":
+        status = Strong(f"{status}: {plugin.get('error') or ''}")
+    return [*(str(plugin.get(name) or "") for name in ("plugin", "package", "version")), status]

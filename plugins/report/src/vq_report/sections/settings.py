@@ -1,4 +1,4 @@
-"""What was asked for: the settings that are not the defaults, those that tell runs apart, and all of them."""
+"""The settings: what differs from the defaults or between runs, and all of them."""
 
 from __future__ import annotations
 
@@ -6,90 +6,81 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vq.config.run_config import RunConfig, resolve_config
-from vq_report.comparison import Comparison, flat
+from vq.config.resolved_config import resolve_config
+from vq.config.run_config import RunConfig
+from vq_report.comparison import Comparison, settings_by_path
 from vq_report.reported_run import ReportedRun
 from vqcore.errors import VQError
 from vqcore.plugin.registry import inner_kinds
 from vqcore.plugin.report_section import Block, Section, Strong, Table, Text
 
-ABSENT = "–"
+#: What stands in the cell of a setting that a run does not have.
+MISSING = "–"
 
 
 def settings(runs: Sequence[ReportedRun], comparison: Comparison) -> Section:
-    """One run: what differs from the defaults. Several: what differs between them. All the rest is folded."""
+    """One run: what differs from the defaults. Several: what differs between them."""
     blocks: list[Block] = [Text(f"{run.label}: {run.problem}.") for run in runs if run.problem]
-    return Section(
-        "Settings",
-        blocks + (_of_one(runs[0]) if len(runs) == 1 else _differences(runs, comparison)),
-    )
+    blocks += _changed(runs[0]) if len(runs) == 1 else _differing(runs, comparison)
+    return Section("Settings", blocks)
 
 
-def _differences(runs: Sequence[ReportedRun], comparison: Comparison) -> list[Block]:
-    """Those that all runs have stand first; options of a component that only some chose are in the folded rest."""
-    every = [run.settings for run in runs]
-    rows = [
-        [key, *(_cell(each, key) for each in every)]
-        for key in dict.fromkeys(key for each in every for key in each)
-    ]
-    differing = [row for row in rows if row[0] in comparison.settings and ABSENT not in row]
-    head = [run.label for run in runs]
-    first: Block = (
-        Table(["differs", *head], differing) if differing else Text("No setting differs.")
-    )
-    return [first, Table(["setting", *head], rows, folded=f"All {len(rows)} settings")]
+def _differing(runs: Sequence[ReportedRun], comparison: Comparison) -> list[Block]:
+    """Settings of all runs come first; options that only some runs have are in the folded rest."""
+    all_settings = [run.settings for run in runs]
+    keys = list(dict.fromkeys(key for each in all_settings for key in each))
+    rows = [[key, *(_cell(each, key) for each in all_settings)] for key in keys]
+    differing = [row for row in rows if row[0] in comparison.settings and MISSING not in row]
+    labels = [run.label for run in runs]
+    first = Table(["differs", *labels], differing) if differing else Text("No setting differs.")
+    return [first, Table(["setting", *labels], rows, folded=f"All {len(rows)} settings")]
 
 
-def _of_one(run: ReportedRun) -> list[Block]:
-    usual = _defaults(run)
-    changed = (
-        []
-        if usual is None
-        else [key for key, value in run.settings.items() if usual.get(key, ABSENT) != value]
-    )
-    rows = [[key, Strong(_cell(run.settings, key)), _cell(usual or {}, key)] for key in changed]
-    blocks: list[Block] = [Table(["setting", "here", "by default"], rows)] if rows else []
-    if usual is not None and not rows:
-        blocks.append(Text("Every setting is the default."))
-    marked = [
-        [key, (Strong if key in changed else str)(_cell(run.settings, key))] for key in run.settings
-    ]
-    return [*blocks, Table(["setting", "value"], marked, folded=f"All {len(marked)} settings")]
+def _changed(run: ReportedRun) -> list[Block]:
+    values, defaults = run.settings, _defaults(run)
+    blocks: list[Block] = []
+    changed: list[str] = []
+    if defaults is not None:
+        changed = [key for key in values if defaults.get(key, MISSING) != values[key]]
+        rows = [[key, Strong(_cell(values, key)), _cell(defaults, key)] for key in changed]
+        table = Table(["setting", "value", "default"], rows)
+        blocks.append(table if changed else Text("Every setting is the default."))
+    rows = [[key, (Strong if key in changed else str)(_cell(values, key))] for key in values]
+    return [*blocks, Table(["setting", "value"], rows, folded=f"All {len(rows)} settings")]
 
 
 def _defaults(run: ReportedRun) -> dict[str, Any] | None:
-    """What each option is by default, given the run's components; the components themselves as ``vq train`` has them.
+    """The default of each option given the run's components, and the default components.
 
-    None where that cannot be told: without a plugin that the run needs, or for an option that has no default.
+    None if that cannot be resolved: a plugin is missing, or an option has no default.
     """
     if run.config is None or run.registry is None:
         return None
-    chosen = run.config.dump()
     try:
-        usual = flat(resolve_config(_names_only(chosen), run.registry).dump())
-        alone = flat(resolve_config({}, run.registry).dump())
+        options = settings_by_path(
+            resolve_config(_names_only(run.config.dump()), run.registry).dump()
+        )
+        components = settings_by_path(resolve_config({}, run.registry).dump())
     except VQError:
         return None
-    return usual | {key: alone[key] for key in (*inner_kinds(RunConfig), "regularizers")}
+    return options | {key: components[key] for key in (*inner_kinds(RunConfig), "regularizers")}
 
 
 def _names_only(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The components that were chosen, those inside others too, without their options."""
-    kept: dict[str, Any] = {key: value for key, value in values.items() if key == "name"}
-    kept |= {
-        key: _names_only(value)
-        for key, value in values.items()
-        if isinstance(value, Mapping) and "name" in value
-    }
+    """The chosen components, inner ones included, without their options."""
+    kept: dict[str, Any] = {"name": values["name"]} if "name" in values else {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and "name" in value:
+            kept[key] = _names_only(value)
     if "regularizers" in values:
         kept["regularizers"] = {name: {} for name in values["regularizers"]}
     return kept
 
 
 def _cell(values: Mapping[str, Any], key: str) -> str:
-    return written(values[key]) if key in values else ABSENT
+    return as_text(values[key]) if key in values else MISSING
 
 
-def written(value: Any) -> str:
-    """A value as one writes it in a config."""
+def as_text(value: Any) -> str:
+    """A value as it is written in a config."""
     return value if isinstance(value, str) else json.dumps(value)

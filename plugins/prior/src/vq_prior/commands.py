@@ -1,0 +1,167 @@
+"""The commands ``vq prior``, ``vq sample`` and ``vq probe``, over the functions of their names."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vq.cli.arguments import RunArgument
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Device = Annotated[str | None, typer.Option(help="Device; the run's own by default.")]
+
+
+def prior(
+    run: RunArgument,
+    layers: Annotated[int | None, typer.Option(help="Transformer blocks.")] = None,
+    width: Annotated[int | None, typer.Option(help="Size of a position's vector.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads; they divide width.")] = None,
+    dropout: Annotated[float | None, typer.Option(help="Dropout in training.")] = None,
+    tied: Annotated[bool, typer.Option(help="Share the tables of embeddings and logits.")] = True,
+    epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without progress to stop at.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 0.1,
+    batch_size: Annotated[int, typer.Option(help="Sequences in a step.")] = 64,
+    classes: Annotated[bool, typer.Option("--classes", help="Condition on the class.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prior.")] = False,
+    device: Device = None,
+) -> None:
+    """Train a prior over the codes of a run.
+
+    vq sample draws from it. Options left out depend on the amount of data. Training stops when the
+    validation loss no longer falls. Ctrl-C keeps the best weights so far.
+    """
+    options = {name: value for name, value in locals().items() if name != "run"}
+    from rich.console import Console
+
+    import vq_prior
+
+    console = Console()
+
+    def log(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    trained = vq_prior.prior(run, log=log, **options)
+    metrics = trained.metrics
+    unit = "bits_per_pixel" if "bits_per_pixel" in metrics else "bits_per_value"
+    table = _table("codes", "bits per token", unit.replace("_", " "))
+    for name, key in (
+        ("prior, held-out", "bits_per_token"),
+        ("prior, training", "train_bits_per_token"),
+        ("unigram, held-out", "unigram_bits_per_token"),
+        ("uniform", "uniform_bits_per_token"),
+    ):
+        per_unit = metrics[key] * metrics[unit] / metrics["bits_per_token"]
+        table.add_row(name, f"{metrics[key]:.3f}", f"{per_unit:.3f}")
+    console.print(table)
+    best = min(trained.history, key=lambda entry: entry["aside_bits"])["epoch"]
+    interrupted = "interrupted; " if trained.exit_code else ""
+    log(f"{interrupted}best after epoch {best}, stored in {trained.folder}")
+    raise typer.Exit(trained.exit_code)
+
+
+def sample(
+    run: RunArgument,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Samples.")] = 64,
+    temperature: Annotated[float, typer.Option(help="Divides the logits; 0 is greedy.")] = 1.0,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the k most likely codes.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw from the most likely codes, of total probability p.")
+    ] = None,
+    label: Annotated[
+        str | None, typer.Option("--class", help="One class, else all in turn.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the draws.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A .png or .npy file, else in RUN/prior.", metavar="FILE"
+        ),
+    ] = None,
+    indices: Annotated[
+        Path | None, typer.Option(help="Also the codes, as a .npy file.", metavar="FILE")
+    ] = None,
+    device: Device = None,
+) -> None:
+    """Draw samples from a run's prior.
+
+    Writes a grid of images, or an array. A seed repeats its samples.
+    """
+    from rich.console import Console
+
+    import vq_prior
+    from vq.runs.trained_run import load_run
+    from vq_prior.prior_folder import prior_folder
+
+    trained = load_run(run, device)
+    shape = trained.samples.shape
+    suffixes = (".png", ".npy") if len(shape) == 3 and shape[0] in (1, 3) else (".npy",)
+    _check_file("--output", output, suffixes, f" for samples of shape {shape}")
+    _check_file("--indices", indices, (".npy",))
+    samples = vq_prior.sample(trained, count, temperature, top_k, top_p, label, seed)
+    path = output or prior_folder(trained) / f"samples{suffixes[0]}"
+    samples.save(path, indices)
+    Console().print(f"{count} samples: {path}", highlight=False, soft_wrap=True)
+
+
+def probe(
+    run: RunArgument,
+    samples: Annotated[int, typer.Option(min=10, help="Most training samples used.")] = 10_000,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other samples.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    device: Device = None,
+) -> None:
+    """Classify samples by their codes with a linear classifier.
+
+    For comparison, also by their pixels.
+    """
+    from rich.console import Console
+
+    import vq_prior
+
+    if as_json:
+        result = vq_prior.probe(run, samples, seeds, device=device)
+        sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
+        return
+    console = Console()
+    with console.status("reading the data set") as status:
+        result = vq_prior.probe(run, samples, seeds, device=device, log=status.update)
+    columns = ("features", "held-out accuracy", "sd over seeds", "standard error")
+    table = _table("linear classifier on", *columns)
+    for row in result.rows:
+        spread = "" if row.spread is None else f"{row.spread:.4f}"
+        size = str(row.size or "")
+        table.add_row(row.features, size, f"{row.accuracy:.4f}", spread, f"{row.error:.4f}")
+    console.print(table)
+    used = f"{result.train_samples} training and {result.test_samples} held-out samples"
+    console.print(f"{result.classes} classes, {used}, {result.seeds} seeds", highlight=False)
+
+
+def _check_file(option: str, path: Path | None, suffixes: tuple[str, ...], why: str = "") -> None:
+    """Refuse a file name that cannot be used before anything is drawn."""
+    from vq.files import check_free
+    from vqcore.errors import SettingError
+
+    if path is not None:
+        if path.suffix not in suffixes:
+            expected = f"a name that ends in {' or '.join(suffixes)}{why}"
+            raise SettingError(option, str(path), expected)
+        check_free(path, option)
+
+
+def _table(*columns: str) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    return Table(*columns, box=SIMPLE_HEAD)

@@ -1,0 +1,96 @@
+"""RUN/prior: weights, config and metrics of a prior, tied to the weights that gave its codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vq.files import new_folder, read_json
+from vq.runs.provenance import model_of, versions
+from vq.runs.trained_run import TrainedRun
+from vq.tokens.codes import codebook_numbers
+from vq_prior.prior_config import FilledPriorConfig
+from vq_prior.transformer import CodePrior
+from vqcore.errors import RunError, UsageError
+from vqcore.plugin.protocols import ReportedRun
+
+WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.jsonl"
+
+
+def prior_folder(run: TrainedRun | ReportedRun) -> Path:
+    """Where a run's prior is stored."""
+    return run.folder.path / "prior"
+
+
+def build_prior(run: TrainedRun, config: FilledPriorConfig, classes: int) -> CodePrior:
+    """An untrained prior over the run's codes, on the CPU, with weights by the config's seed."""
+    torch.manual_seed(config.seed)
+    options = config.model_dump(include={"layers", "width", "heads", "dropout", "tied"})
+    codebooks, size = codebook_numbers(run.model), run.model.codebook_size
+    return CodePrior(codebooks, size, classes=classes, **options)
+
+
+def fits_weights(run: TrainedRun) -> bool:
+    """Whether RUN/prior is a prior that was trained on the codes of the run's present weights."""
+    model = (read_json(prior_folder(run) / CONFIG) or {}).get("model")
+    return isinstance(model, dict) and model.get("sha256") == model_of(run)["sha256"]
+
+
+def save_prior(
+    run: TrainedRun,
+    prior: CodePrior,
+    config: FilledPriorConfig,
+    metrics: Mapping[str, float],
+    history: Sequence[Mapping[str, Any]],
+) -> Path:
+    """Write RUN/prior atomically in place of an earlier one, which stays if that fails."""
+    about = {
+        "model": model_of(run),
+        "classes": _class_names(run, prior.classes),
+        "training": config.model_dump(),
+        "figures": dict(metrics),
+        "versions": versions(),
+    }
+    weights = {name: value.cpu().contiguous() for name, value in prior.state_dict().items()}
+    lines = "".join(json.dumps(line) + "\n" for line in history)
+    with new_folder(prior_folder(run), replace=True) as folder:
+        save_file(weights, folder / WEIGHTS)
+        (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        (folder / METRICS).write_text(lines, encoding="utf-8")
+    return prior_folder(run)
+
+
+def load_prior(run: TrainedRun) -> tuple[CodePrior, list[str]]:
+    """The run's prior in eval mode on the run's device, and the names of its classes.
+
+    Raises:
+        UsageError: if there is none, or it was trained on the codes of other weights.
+        RunError: if it is damaged.
+    """
+    folder = prior_folder(run)
+    command = f"vq prior {run.folder.path}"
+    if not folder.is_dir():
+        raise UsageError(f"{run.folder.path} has no prior yet: train one with: {command}")
+    if not fits_weights(run):
+        problem = f"was trained on codes of other weights than {run.checkpoint}"
+        raise UsageError(f"{folder} {problem}: {command} trains a new one")
+    try:
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = FilledPriorConfig.model_validate(about["training"])
+        prior = build_prior(run, config, len(about["classes"]))
+        prior.load_state_dict(load_file(folder / WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        fix = f"{command} --overwrite trains a new one"
+        raise RunError(f"{folder}: damaged: {error}; {fix}") from error
+    return prior.to(run.device).eval(), about["classes"]
+
+
+def _class_names(run: TrainedRun, count: int) -> list[str]:
+    names = list(run.source.classes or ())[:count] if count else []
+    return names + [str(number) for number in range(len(names), count)]

@@ -1,0 +1,1 @@
+"""Two renderers of a ``Chart``: SVG for the page, matplotlib for PNG files."""
