@@ -1,4 +1,4 @@
-"""What every test shares. One thread: two on a machine that is busy elsewhere run many times slower than one."""
+"""Shared fixtures. One thread a test: two on a busy machine are many times slower."""
 
 import contextlib
 import io
@@ -18,9 +18,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import vqcore  # noqa: F401 - the package, before pytest takes the folder of the same name for it
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--full`` trains the whole product of components instead of a pairwise array."""
+    parser.addoption("--full", action="store_true", help="train every combination of components")
+
+
 @pytest.fixture
-def forgotten_modules(tmp_path: Path) -> Iterator[None]:
-    """After the test, modules that were imported from its folder are as if they had never been."""
+def unloaded_modules(tmp_path: Path) -> Iterator[None]:
+    """Unload the modules that a test imports from its folder."""
     before = set(sys.modules)
     yield
     for name in set(sys.modules) - before:
@@ -29,9 +34,9 @@ def forgotten_modules(tmp_path: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
-# -- the command in this process: importing torch for each of hundreds of runs would cost three seconds every time
+# -- the command, run in this process: importing torch costs three seconds
 
-#: A run of a tenth of a second, most of it not pictures.
+#: A run that trains in a tenth of a second.
 TINY = ("--set", "backbone.hidden=8", "--set", "log_every=4", "--codebook-size", "16")
 
 
@@ -45,7 +50,7 @@ class Result:
 
 
 def run_vq(*arguments):
-    """Run ``vq`` as its entry point does. An exception that main() lets through is a traceback to a user."""
+    """Run ``vq`` as its entry point does. An exception that escapes is a traceback to a user."""
     from vq.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -91,7 +96,7 @@ class TrainedRun:
         return (self.checkpoint / "model.safetensors").read_bytes()
 
     def contents(self):
-        """Every file with its bytes: equal before and after what must change nothing."""
+        """The bytes of every file by its path."""
         return {
             str(p.relative_to(self.path)): p.read_bytes()
             for p in self.path.rglob("*")
@@ -107,7 +112,7 @@ def vq(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def without_pictures(monkeypatch):
+def without_plots(monkeypatch):
     """A run without its two plots: drawing takes far longer than training does here."""
     from vq_report import plots
 
@@ -116,8 +121,16 @@ def without_pictures(monkeypatch):
 
 
 @pytest.fixture
-def train(vq, without_pictures, tmp_path):
-    """``vq train`` on a tiny model and without plots: ``train("--seed", 1, run="name")`` gives a TrainedRun."""
+def without_homology_plots(monkeypatch):
+    """The plots of the homology plugin left out, for the same reason."""
+    from vq_homology import plots
+
+    monkeypatch.setattr(plots, "save", lambda *_args: None)
+
+
+@pytest.fixture
+def train(vq, without_plots, tmp_path):
+    """``vq train`` on a tiny model, without plots: ``train("--seed", 1, run="name")``."""
 
     def start(*arguments, run="run", code=0):
         steps = () if {"--max-steps", "--epochs"} & set(arguments) else ("--max-steps", 8)
@@ -129,20 +142,20 @@ def train(vq, without_pictures, tmp_path):
 
 
 @pytest.fixture
-def resume(vq, without_pictures):
+def resume(vq, without_plots):
     """``vq train --resume`` of a TrainedRun."""
 
-    def go_on(run, *arguments, code=0):
+    def start(run, *arguments, code=0):
         result = vq("train", "--resume", run.path, *arguments)
         assert result.code == code, result
         return TrainedRun(run.path, result)
 
-    return go_on
+    return start
 
 
 @pytest.fixture
 def plugin_file(tmp_path):
-    """A function that writes a plugin in a file of its own and gives its path: name, source."""
+    """A function that writes a plugin file, given name and source, and returns its path."""
     folder = tmp_path / "plugin-files"
 
     def write(name, source):
@@ -183,18 +196,18 @@ def complete_run(tmp_path_factory):
 
 @pytest.fixture
 def copied_run(complete_run, tmp_path):
-    """A copy of ``complete_run``, to be damaged or gone on with."""
+    """A copy of ``complete_run``, to be damaged or resumed."""
     path = shutil.copytree(complete_run.path, tmp_path / "copied")
     return TrainedRun(path, complete_run.result)
 
 
-#: A prior of a tenth of a second.
+#: A prior that trains in a tenth of a second.
 SMALL_PRIOR = ("--layers", 1, "--width", 16, "--heads", 2, "--epochs", 1)
 
 
 @pytest.fixture(scope="session")
 def run_with_prior(complete_run, tmp_path_factory):
-    """A copy of ``complete_run`` with a prior in it, and what training that printed, for tests that only read."""
+    """A copy of ``complete_run`` with a prior and the output of ``vq prior``, for reading only."""
     path = shutil.copytree(complete_run.path, tmp_path_factory.mktemp("prior") / "run")
     result = run_vq("prior", path, *SMALL_PRIOR)
     assert result.code == 0, result

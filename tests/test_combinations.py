@@ -1,36 +1,52 @@
-"""The promise: any manifold x quantizer x estimator x regularizers is a valid pipeline. Run over the registry."""
+"""The promise: any manifold x quantizer x estimator x regularizers is a valid pipeline.
+
+Tested over the registry. By default every two choices of different kinds meet in at least one
+pipeline; ``--full`` trains the whole product.
+"""
 
 from itertools import combinations, product
 
 import pytest
 import torch
+from allpairspy import AllPairs
 from torch import nn
 
 from vqcore import VectorQuantizer
 from vqcore.plugin.registry import default_registry
 
-STEPS = 20
+STEPS = 12
 REGISTRY = default_registry()
 REGULARIZERS = REGISTRY.names("regularizer")
-SETS = [(), *((name,) for name in REGULARIZERS), tuple(REGULARIZERS)]
-MANIFOLDS = REGISTRY.names("manifold")
-OTHERS = [REGISTRY.names("quantizer"), REGISTRY.names("estimator"), SETS]
-#: Every quantizer x estimator x set of regularizers, on manifolds that take turns: every choice meets every other, and
-#: every two of them every third, at a quarter of what the whole product costs.
-COMBINATIONS = [
-    (
-        MANIFOLDS[sum(places) % len(MANIFOLDS)],
-        *(names[place] for names, place in zip(OTHERS, places, strict=True)),
-    )
-    for places in product(*(range(len(names)) for names in OTHERS))
+CHOICES = [
+    REGISTRY.names("manifold"),
+    REGISTRY.names("quantizer"),
+    REGISTRY.names("estimator"),
+    [(), *((name,) for name in REGULARIZERS), tuple(REGULARIZERS)],
 ]
 
 
-def test_every_three_kinds_of_choices_meet():
-    for kept in combinations(range(4), 3):
-        kinds = [[MANIFOLDS, *OTHERS][place] for place in kept]
-        met = {tuple(combination[place] for place in kept) for combination in COMBINATIONS}
-        assert met == set(product(*kinds))
+def pairwise():
+    """Combinations in which every two choices of different kinds occur together."""
+    return [tuple(combination) for combination in AllPairs(CHOICES)]
+
+
+def name_of(combination):
+    *names, regularizers = combination
+    return "-".join([*names, "all" if len(regularizers) > 1 else "".join(regularizers) or "none"])
+
+
+def pytest_generate_tests(metafunc):
+    if "combination" in metafunc.fixturenames:
+        full = metafunc.config.getoption("--full")
+        chosen = list(product(*CHOICES)) if full else pairwise()
+        metafunc.parametrize("combination", chosen, ids=name_of)
+
+
+def test_every_two_choices_meet():
+    chosen = pairwise()
+    for first, second in combinations(range(4), 2):
+        met = {(combination[first], combination[second]) for combination in chosen}
+        assert met == set(product(CHOICES[first], CHOICES[second]))
 
 
 NESTED = [
@@ -99,22 +115,16 @@ def check(choices):
     assert torch.equal(again.quantized, out.quantized)
 
 
-@pytest.mark.parametrize(
-    ("manifold", "quantizer", "estimator", "regularizers"),
-    COMBINATIONS,
-    ids=[
-        "-".join((m, q, e, "all" if len(r) > 1 else "".join(r) or "none"))
-        for m, q, e, r in COMBINATIONS
-    ],
-)
-def test_every_combination_is_a_valid_pipeline(manifold, quantizer, estimator, regularizers):
-    choices = {
-        "manifold": manifold,
-        "quantizer": quantizer,
-        "estimator": estimator,
-        "regularizers": regularizers,
-    }
-    check(choices)
+def test_every_combination_is_a_valid_pipeline(combination):
+    manifold, quantizer, estimator, regularizers = combination
+    check(
+        {
+            "manifold": manifold,
+            "quantizer": quantizer,
+            "estimator": estimator,
+            "regularizers": regularizers,
+        }
+    )
 
 
 @pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))

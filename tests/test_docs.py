@@ -1,15 +1,18 @@
-"""Every example in the documentation works, and every hook is documented."""
+"""Every command and Python example of the documentation runs, and every hook is documented."""
 
+import hashlib
 import inspect
+import pickle
 import re
 import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from torchvision import datasets
 
-from vq.cli import app
 from vqcore.plugin import hooks
 
 ROOT = Path(__file__).parent.parent
@@ -17,16 +20,34 @@ PAGES = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted(ROOT.glob("*/README.md")),
+    *sorted(ROOT.glob("plugins/*/README.md")),
 ]
-PAGES += sorted(ROOT.glob("plugins/*/README.md"))
 README_COMMANDS = (
     "pip install uv && uv run vq train --manifold poincare --regularizer homology",
     "pip install uv && uv run pytest",
 )
 
+#: Launchers that are left out, with the reason. The command behind one runs here in one process;
+#: cli/tests/test_many_processes.py trains with several.
+LAUNCHERS = {
+    "torchrun --nproc-per-node 8 -m": "needs eight GPUs",
+    "accelerate launch --multi_gpu --num_processes 8 -m": "needs eight GPUs",
+    "torchrun --nnodes 4 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m": (
+        "needs four machines"
+    ),
+}
+#: What makes a documented command short, by its first words. Options and --set that come later win.
+SHORTER = {
+    "vq train --resume": "--max-steps 5",
+    "vq train --dataset hierarchy": "--set max_steps=2 --set dataset.samples=64",
+    "vq train": "--set max_steps=2 --set batch_size=8",
+    "vq sweep": "--set max_steps=2 --set batch_size=4 --seeds 0",
+    "vq prior": "--classes --epochs 1 --overwrite",  # another example samples from a class
+}
+
 
 def blocks(language):
-    """(page, number, text) of each fenced block in a language."""
+    """(page, text) of each fenced block in a language."""
     found = []
     for page in PAGES:
         fenced = re.findall(
@@ -40,70 +61,128 @@ def blocks(language):
 
 
 def commands():
-    lines = [
-        (page.values[0], line) for page in blocks("sh") for line in page.values[1].splitlines()
-    ]
-    plain = {(page, line.split("  #")[0].strip()) for page, line in lines}
-    return [
-        pytest.param(c, id=f"{p.relative_to(ROOT)}: {c}")
-        for p, c in sorted(plain)
-        if c and c not in README_COMMANDS
-    ]
+    """Each command of the documentation once, with the page that shows it."""
+    pages = {}
+    for page, text in (block.values for block in blocks("sh")):
+        for line in text.splitlines():
+            pages.setdefault(line.split("  #")[0].strip(), page.relative_to(ROOT))
+    for command in ("", *README_COMMANDS):
+        pages.pop(command, None)
+    return [pytest.param(command, id=f"{page}: {command}") for command, page in pages.items()]
 
 
-def run_vq(command, monkeypatch):
-    """Run one ``vq ...`` line in this process; its exit code."""
-    monkeypatch.setattr("sys.argv", shlex.split(command))
-    with pytest.raises(SystemExit) as ended:
-        app.main()
-    return ended.value.code or 0
+def shortened(command):
+    """A documented command as it is run here."""
+    for launcher in LAUNCHERS:
+        command = command.removeprefix(f"{launcher} ")
+    command = command.replace(" /shared/", " shared/")
+    start = next((start for start in SHORTER if command.startswith(start)), None)
+    return f"{command} {SHORTER[start]}" if start else command
 
 
 @pytest.fixture(scope="module")
-def finished_run(tmp_path_factory):
-    """A small finished run, as ``runs/NAME`` of the documentation."""
+def finished_run(tmp_path_factory, call_vq):
+    """A directory with a small finished run as ``runs/NAME`` and the files that commands read."""
     folder = tmp_path_factory.mktemp("docs")
+    (folder / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "my_plugin.py", folder / "examples")
+    (folder / "my-images").mkdir()
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (30, 20), "teal").save(folder / "my-images" / f"{name}.png")
+    np.savez(folder / "spectra.npz", x=np.random.default_rng(0).random((40, 32)))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert run_vq("vq train --max-steps 3 --backbone.hidden 8 --run-dir runs/NAME", patch) == 0
-        assert run_vq("vq encode runs/NAME test -o tokens --shard-size 100", patch) == 0
-        assert run_vq("vq prior runs/NAME --classes --epochs 1", patch) == 0
+        for command in (
+            "vq train --max-steps 3 --backbone.hidden 8 --run-dir runs/NAME",
+            "vq encode runs/NAME test -o tokens --shard-size 100",
+            "vq encode runs/NAME my-images -o codes",
+            "vq prior runs/NAME --classes --epochs 1",
+        ):
+            assert call_vq(command) == 0
     shutil.copytree(folder / "runs" / "NAME", folder / "runs" / "OTHER")
-    (folder / "pictures").mkdir()
-    Image.new("RGB", (30, 20), "teal").save(folder / "pictures" / "a.png")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert run_vq("vq encode runs/NAME pictures -o codes", patch) == 0
     return folder
 
 
+@pytest.fixture(scope="module")
+def call_vq():
+    """A function that runs one ``vq ...`` line in this process: its exit code."""
+    from vq.cli import app
+
+    def call(command):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", shlex.split(command))
+            with pytest.raises(SystemExit) as ended:
+                app.main()
+        return ended.value.code or 0
+
+    return call
+
+
+@pytest.fixture
+def working_directory(finished_run, tmp_path, monkeypatch):
+    """A copy of ``finished_run``, as the current directory."""
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def cifar10(working_directory, monkeypatch):
+    """CIFAR-10 in ``data``, as if downloaded: two files of random images in its format."""
+    folder = working_directory / "data" / datasets.CIFAR10.base_folder
+    folder.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (8, 3072), dtype=np.uint8)
+    batch = pickle.dumps({"data": images, "labels": [0] * 8})
+    names = pickle.dumps({"label_names": ["airplane"]})
+    for name, content in {
+        "data_batch_1": batch,
+        "test_batch": batch,
+        "batches.meta": names,
+    }.items():
+        (folder / name).write_bytes(content)
+    files = [["data_batch_1", hashlib.md5(batch).hexdigest()]]
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", files)
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", files[0][1]]])
+    monkeypatch.setitem(datasets.CIFAR10.meta, "md5", hashlib.md5(names).hexdigest())
+
+
+@pytest.fixture
+def sweeps_in_this_process(call_vq, monkeypatch):
+    """The runs of a sweep in this process: each would spend seconds on importing torch."""
+
+    class Process:
+        def __init__(self, command, **_):
+            self.returncode = call_vq(shlex.join(["vq", *command[3:]]))
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr("vq.sweeps.execute.Popen", Process)
+
+
+@pytest.mark.usefixtures(
+    "cifar10", "sweeps_in_this_process", "without_plots", "without_homology_plots"
+)
 @pytest.mark.parametrize("command", commands())
-def test_every_command_is_accepted(command, finished_run, monkeypatch, capsys):
-    monkeypatch.chdir(finished_run)
-    (finished_run / "examples").mkdir(exist_ok=True)
-    (finished_run / "examples" / "my_plugin.py").write_text(
-        (ROOT / "examples" / "my_plugin.py").read_text()
-    )
-    command = re.sub(
-        r"^(torchrun|accelerate launch) .* -m vq ", "vq ", command
-    )  # each process runs the rest
-    assert command.startswith("vq ")
-    if (
-        command.startswith(("vq train", "vq sweep"))
-        and "--print-config" not in command
-        and "--resume" not in command
-    ):
-        command += " --dry-run"
-    if command.startswith("vq prior"):
-        command += " --classes --epochs 1 --overwrite"  # another example draws from a class
-    assert run_vq(command, monkeypatch) == 0, capsys.readouterr().err
+def test_every_command_runs(command, working_directory, call_vq, capsys):
+    short = shortened(command)
+    assert short.startswith("vq ")
+    if "--run-dir runs/NAME" in short:
+        shutil.rmtree(working_directory / "runs" / "NAME")
+    assert call_vq(short) == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_every_excluded_launcher_is_documented(launcher):
+    assert f"\n{launcher} vq " in (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("working_directory", "sweeps_in_this_process")
 @pytest.mark.parametrize(("page", "code"), blocks("python"))
-def test_every_python_example_runs(page, code, finished_run, monkeypatch):
-    monkeypatch.chdir(finished_run)
+def test_every_python_example_runs(page, code):
     names = {"__name__": "example"}
-    exec(compile(code, str(page), "exec"), names)
+    short = re.sub(r"max_steps=\d{3,}", "max_steps=2", code)
+    exec(compile(short, str(page), "exec"), names)
     assert len(names) > 2  # it did something
 
 

@@ -1,7 +1,7 @@
-"""Parity with vector-quantize-pytorch, the most used peer, and each difference that docs/migrating.md states of it.
+"""Parity with vector-quantize-pytorch, and each difference from it that docs/migrating.md states.
 
-Where both are told the same, they do the same: indices are equal on all of 50 training steps, losses to 1e-6 of them,
-codes to 2e-6 of coordinates near 1 (float32; sums are taken in another order).
+With equal settings both do the same: indices are equal in all of 50 training steps, losses agree to
+1e-6 and codes to 2e-6 of coordinates near 1 (float32; sums are taken in another order).
 """
 
 import inspect
@@ -58,7 +58,7 @@ def our_layer(codes, quantizer="ema", estimator="straight-through", regularizers
 
 
 def of_theirs(layer):
-    """What ``trained`` calls: z -> codes, indices, loss; and nothing to do after the optimizer's step."""
+    """What ``trained`` calls: z -> codes, indices, loss; and a no-op after the optimizer step."""
     return layer, lambda: None
 
 
@@ -73,7 +73,7 @@ def of_ours(layer):
 
 
 def trained(quantize, update, parameters=()):
-    """The layer's loss (S,), the reconstruction loss (S,) and indices (S, N) of each of S training steps."""
+    """Layer loss (S,), reconstruction loss (S,) and indices (S, N) of S training steps."""
     encoder, decoder, batches, _ = autoencoder()
     optimizer = torch.optim.Adam(
         [*encoder.parameters(), *decoder.parameters(), *parameters], lr=1e-2
@@ -109,12 +109,12 @@ def test_fifty_ema_steps_are_the_same(decay):
     assert torch.equal(our_indices, their_indices)
     torch.testing.assert_close(our_loss, their_loss, rtol=1e-6, atol=0)
     torch.testing.assert_close(our_error, their_error, rtol=1e-6, atol=0)
-    mine, book = ours.quantizer, theirs._codebook
-    torch.testing.assert_close(mine.counts, book.cluster_size[0], **CLOSE)
-    torch.testing.assert_close(mine.sums, book.embed_avg[0], rtol=2e-6, atol=1e-5)
+    mine, peer = ours.quantizer, theirs._codebook
+    torch.testing.assert_close(mine.counts, peer.cluster_size[0], **CLOSE)
+    torch.testing.assert_close(mine.sums, peer.embed_avg[0], rtol=2e-6, atol=1e-5)
     used = our_indices[-1].unique()
     torch.testing.assert_close(ours.codebook[used], theirs.codebook[used], **CLOSE)
-    # of the codes that the last step did not use, theirs are the smoothed quotient too, ours are where they were
+    # codes that the last step did not use: theirs hold the smoothed quotient, ours stay in place
     torch.testing.assert_close(
         mine.sums / smoothed(mine.counts, 1e-5).unsqueeze(1), theirs.codebook, **CLOSE
     )
@@ -132,7 +132,7 @@ def test_fifty_steps_of_a_learned_codebook_are_the_same_and_the_loss_is_twice_th
     torch.testing.assert_close(ours.codebook, theirs.codebook, rtol=1e-5, atol=1e-5)
 
 
-def test_a_code_that_nobody_uses_is_drawn_to_the_origin_by_theirs_alone():
+def test_unused_codes_drift_to_the_origin_in_theirs_alone():
     codes = torch.tensor([[-50.0, -50.0], [10.0, 10.0]])
     theirs, ours = their_layer(codes, decay=0.5), our_layer(codes, decay=0.5)
     for _ in range(25):
