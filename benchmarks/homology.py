@@ -1,8 +1,9 @@
-"""The homology regularizer: what a step pays for it, and its search against giotto-ph, on one thread of the processor.
+"""Measures what the homology regularizer costs a step, and its search against giotto-ph.
 
-    uv run python benchmarks/homology.py [--only step search gradient degenerate] [--repeats 9]
+    uv run python benchmarks/homology.py [--only SECTION ...] [--repeats 9]
 
-CPU time of this process; medians of interleaved repeats (A B A B ...) after a round that is not counted.
+Times are medians of the CPU time of interleaved repeats (A B A B ...) after a warm-up round, on one
+CPU thread.
 """
 
 from __future__ import annotations
@@ -10,26 +11,29 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from functools import partial
 
 import numpy as np
 import torch
 from quantizer import Row, both, command, manifold, medians
 from torch import Tensor, nn
 
-from vq.config.run_config import resolve_config
+from vq.config.resolved_config import resolve_config
 from vq.models.autoencoder import VQModel, build_model
-from vq_homology import backends, clouds, persistence
-from vq_homology import statistics as diagrams
+from vq_homology import backends, pair_search, persistence
+from vq_homology.distance_matrix import distance_matrix
+from vq_homology.pair_search import SearchOptions, SearchResult
 from vq_homology.regularizer import Homology
+from vq_homology.statistics import PersistenceDiagram, diagram_from_edges
 from vqcore import VectorQuantizer
+from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.plugin.registry import default_registry
 
 BATCH, SHAPE = 128, (3, 32, 32)
 DIM = 64
 QUANTILE, REFRESH = 0.1, 10  # the defaults of the regularizer
-TRAINING, TOKENS = 300, 4096  # steps of EMA, and vectors in each
+EMA_STEPS, TOKENS = 300, 4096
 GIOTTO, GUDHI = "giotto-ph", "gudhi"
 
 
@@ -37,15 +41,16 @@ GIOTTO, GUDHI = "giotto-ph", "gudhi"
 
 
 def conv_model(k: int, dim: int) -> VQModel:
-    """The pipeline's default model with K codes, for 32x32 pictures."""
+    """The default model with K codes, for 32x32 images."""
     registry = default_registry()
     config = resolve_config({"codebook_size": k, "dim": dim}, registry)
-    return build_model(config, registry, SimpleNamespace(shape=SHAPE, likelihood="gaussian"))
+    return build_model(config, registry, SampleSpec(SHAPE))
 
 
 def training_step(model: VQModel) -> Callable[[], None]:
     """Forward, backward, AdamW and update of a batch."""
-    optimizer, x = torch.optim.AdamW(model.parameters(), lr=1e-3), torch.randn(BATCH, *SHAPE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    x = torch.randn(BATCH, *SHAPE)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -70,7 +75,7 @@ def term_steps(layer: Homology, z: Tensor, codes: Tensor, steps: int) -> Callabl
 
 
 def step(repeats: int) -> Iterator[Row]:
-    """The term of one training step, amortized over the refresh period, against 5 ms and against the step."""
+    """The term per training step, averaged over the refresh period."""
     for k, dim in ((512, DIM), (512, 8)):
         model = conv_model(k, dim)
         tokens = BATCH * math.prod(model.backbone.latent_shape)
@@ -82,12 +87,11 @@ def step(repeats: int) -> Iterator[Row]:
         }
         runs = [term_steps(layer, z, codes, steps) for layer, steps in cases.values()]
         whole, *terms = medians(repeats, training_step(model), *runs)
-        for (name, (_, steps)), term in zip(cases.items(), terms, strict=True):
-            what, term = f"{name}, K={k} D={dim}", term / steps
-            yield Row(what, "5 ms", term / 5e-3, 1, False, f"{1000 * term:.2f} ms a step")
-            yield Row(
-                what, "conv step 32x32, batch 128", term / whole, 0.1, False, both(term, whole)
-            )
+        for (name, (_, steps)), seconds in zip(cases.items(), terms, strict=True):
+            what, term = f"{name}, K={k} D={dim}", seconds / steps
+            yield Row(what, "5 ms", term / 5e-3, f"{1000 * term:.2f} ms a step", at_most=1)
+            against = "conv step 32x32, batch 128"
+            yield Row(what, against, term / whole, both(term, whole), at_most=0.1)
 
 
 # -- the search -------------------------------------------------------------
@@ -102,97 +106,99 @@ def patches() -> Tensor:
 
 
 def surface() -> Tensor:
-    """Points (N, 64) of a bent surface of 6 dimensions: a random network of normal vectors."""
+    """Points (N, 64) of a curved 6-dimensional surface: a random network of normal vectors."""
     network = nn.Sequential(nn.Linear(6, DIM), nn.Tanh(), nn.Linear(DIM, DIM)).requires_grad_(False)
     return network(torch.randn(50_000, 6))
 
 
 def trained(data: Tensor, k: int) -> Tensor:
-    """Codes (K, D) of an EMA codebook after some hundred steps on data (N, D)."""
+    """Codes (K, D) of an EMA codebook trained on data (N, D)."""
     layer = VectorQuantizer(dim=data.shape[1], codebook_size=k, quantizer="ema")
-    for _ in range(TRAINING):
+    for _ in range(EMA_STEPS):
         layer(data[torch.randint(len(data), (TOKENS,))])
         layer.update()
     return layer.quantizer.codebook.detach().double()
 
 
 def total_persistence(distances: np.ndarray, quantile: float) -> float:
-    """Sum of the lives of all loops."""
+    """Sum of the lifetimes of all loops."""
     pairs = persistence.search(distances, backends.get(GUDHI), quantile)
     births, deaths = (distances[edges[:, 0], edges[:, 1]] for edges in (pairs.births, pairs.deaths))
     return float((deaths - births).sum())
 
 
 def search(repeats: int) -> Iterator[Row]:
-    """All of our search, distances included, against H0 and H1 of giotto-ph, which is given the distances."""
+    """The whole search, distances included, against H0 and H1 of giotto-ph from given distances."""
     from gph import ripser_parallel
 
     options = {"metric": "precomputed", "maxdim": 1, "n_threads": 1, "return_generators": True}
     space, k = manifold("euclidean"), 1024
     for name, data in (("digits' patches", patches()), ("a surface", surface())):
         codes = trained(data, k)
-        distances = clouds.distance_matrix(codes, space).numpy()
-        ours = {
-            backend: lambda codes=codes, backend=backend: clouds.search(
-                codes, space, step=0, limit=k, backend=backends.get(backend), edge_quantile=QUANTILE
-            )
-            for backend in (GIOTTO, GUDHI)
-        }
-        full, *times = medians(
-            repeats, lambda d=distances: ripser_parallel(d, **options), *ours.values()
-        )
-        for backend, time in zip(ours, times, strict=True):
+        distances = distance_matrix(codes, space).numpy()
+        found = [SearchOptions(k, backends.get(each), QUANTILE) for each in (GIOTTO, GUDHI)]
+        ours = [partial(pair_search.search, codes, space, 0, each) for each in found]
+        full, *times = medians(repeats, partial(ripser_parallel, distances, **options), *ours)
+        for backend, seconds in zip((GIOTTO, GUDHI), times, strict=True):
             what = f"{name}, K={k} D={codes.shape[1]}, {backend}"
-            yield Row(what, "giotto-ph, full", full / time, 4, True, both(time, full))
+            yield Row(what, "giotto-ph, full", full / seconds, both(seconds, full), at_least=4)
         kept = total_persistence(distances, QUANTILE) / total_persistence(distances, 1.0)
-        what = "  total H1 persistence kept"
-        yield Row(what, "all edges", kept, 0.97, True, f"of {QUANTILE:.0%} of the edges")
+        detail = f"of {QUANTILE:.0%} of the edges"
+        yield Row("  total H1 persistence kept", "all edges", kept, detail, at_least=0.97)
 
 
 # -- the gradient -----------------------------------------------------------
 
 
+def chosen(codes: Tensor, found: SearchResult) -> Tensor:
+    """Total persistence from the lengths of the chosen edges."""
+    return total(diagram_from_edges(codes, manifold("euclidean"), found.edges, found.filled))
+
+
+def among_all(codes: Tensor, found: SearchResult) -> Tensor:
+    """Total persistence from the matrix of all distances."""
+    lengths, loops = torch.cdist(codes, codes)[tuple(found.edges.T)], len(found.filled)
+    h0, births, deaths = lengths.split([len(lengths) - 2 * loops, loops, loops])
+    deaths = torch.where(found.filled, deaths, deaths.detach())
+    return total(PersistenceDiagram(h0, births, deaths))
+
+
+def total(diagram: PersistenceDiagram) -> Tensor:
+    """Sum of all lifetimes."""
+    return diagram.h0.sum() + diagram.lifetimes.sum()
+
+
+def backward(
+    make: Callable[[Tensor, SearchResult], Tensor], codes: Tensor, found: SearchResult
+) -> None:
+    """Forward and backward of ``chosen`` or ``among_all``."""
+    make(codes, found).backward()
+
+
 def gradient(repeats: int) -> Iterator[Row]:
-    """The gradient of total persistence, from the lengths of the chosen edges alone and from the matrix of all."""
-    space = manifold("euclidean")
+    """The gradient of total persistence, through the chosen edges and through the whole matrix."""
     for k in (512, 1024):
         codes = trained(surface(), k).requires_grad_()
-        options = {"step": 0, "limit": k, "backend": backends.get(GUDHI), "edge_quantile": QUANTILE}
-        found = clouds.search(codes, space, **options)
-
-        def chosen(codes: Tensor = codes, found: clouds.Cloud = found) -> Tensor:
-            return total(diagrams.measure(codes, space, found.edges, found.filled))
-
-        def among_all(codes: Tensor = codes, found: clouds.Cloud = found) -> Tensor:
-            lengths, loops = torch.cdist(codes, codes)[tuple(found.edges.T)], len(found.filled)
-            h0, births, deaths = lengths.split([len(lengths) - 2 * loops, loops, loops])
-            return total(
-                diagrams.Diagram(h0, births, torch.where(found.filled, deaths, deaths.detach()))
-            )
-
-        built = chosen(), among_all()
-        runs = [lambda value=value: value.backward(retain_graph=True) for value in built]
-        runs += [lambda make=make: make().backward() for make in (chosen, among_all)]
-        mine, whole, mine_both, whole_both = medians(3 * repeats, *runs)
+        options = SearchOptions(k, backends.get(GUDHI), QUANTILE)
+        found = pair_search.search(codes, manifold("euclidean"), 0, options)
+        values = [make(codes, found) for make in (chosen, among_all)]
+        runs = [partial(value.backward, retain_graph=True) for value in values]
+        runs += [partial(backward, make, codes, found) for make in (chosen, among_all)]
+        ours, whole, ours_both, whole_both = medians(3 * repeats, *runs)
         what, against = f"{len(found.edges)} edges, K={k}", "through the whole matrix"
-        yield Row(f"backward, {what}", against, whole / mine, 4, True, both(mine, whole))
-        what = f"forward and backward, {what}"
-        yield Row(what, against, whole_both / mine_both, 4, True, both(mine_both, whole_both))
+        yield Row(f"backward, {what}", against, whole / ours, both(ours, whole), at_least=4)
+        what, ratio = f"forward and backward, {what}", whole_both / ours_both
+        yield Row(what, against, ratio, both(ours_both, whole_both), at_least=4)
 
 
-def total(diagram: diagrams.Diagram) -> Tensor:
-    """Sum of all lives."""
-    return diagram.h0.sum() + diagram.lives.sum()
-
-
-# -- clouds that are hard ---------------------------------------------------
+# -- degenerate clouds ------------------------------------------------------
 
 
 def degenerate(repeats: int) -> Iterator[Row]:
     """Forward, with a search, and backward of clouds of 1024 points."""
     n = 1024
     angle = 2 * math.pi * torch.arange(n) / n
-    hard = {
+    clouds = {
         "circle": torch.stack([angle.cos(), angle.sin()], 1),
         "equal": torch.ones(n, DIM),
         "two places": torch.randn(2, DIM).repeat(n // 2, 1),
@@ -200,26 +206,16 @@ def degenerate(repeats: int) -> Iterator[Row]:
         "corners of a simplex": torch.eye(n),
         "huge": 1e37 * torch.randn(n, DIM),
     }
+    options = {"points": "codebook", "h1_weight": 1.0, "refresh": 1}
     for backend in (GIOTTO, GUDHI):
-        layers = [
-            Homology(points="codebook", h1_weight=1.0, refresh=1, backend=backend) for _ in hard
-        ]
         runs = [
-            term_steps(layer, points[:8], points, 1)
-            for layer, points in zip(layers, hard.values(), strict=True)
+            term_steps(Homology(**options, backend=backend), points[:8], points, 1)
+            for points in clouds.values()
         ]
-        for name, seconds in zip(hard, medians(min(repeats, 3), *runs), strict=True):
-            yield Row(
-                f"{name}, {n} points, {backend}",
-                "0.5 s",
-                seconds / 0.5,
-                1,
-                False,
-                f"{1000 * seconds:.0f} ms",
-            )
+        for name, seconds in zip(clouds, medians(min(repeats, 3), *runs), strict=True):
+            what, detail = f"{name}, {n} points, {backend}", f"{1000 * seconds:.0f} ms"
+            yield Row(what, "0.5 s", seconds / 0.5, detail, at_most=1)
 
-
-# -- the command ------------------------------------------------------------
 
 SECTIONS = {"step": step, "search": search, "gradient": gradient, "degenerate": degenerate}
 

@@ -1,10 +1,9 @@
-"""The quantizer and its search against the peers, on one thread of the processor, in float32.
+"""Compares the quantizer and its search with their peers, on one CPU thread in float32.
 
-    uv run python benchmarks/quantizer.py [--only layer encode manifolds broadcast index memory] [--repeats 7]
+    uv run python benchmarks/quantizer.py [--only SECTION ...] [--repeats 7]
 
-Times are CPU time of this process, which other processes disturb less than wall time; both sides run on one thread.
-They are medians of interleaved repeats (A B A B ...) after a round that is not counted. Memory is the growth of the
-peak of resident memory over what was resident before, in a fresh process for each figure (Linux only).
+Times are medians of the CPU time of interleaved repeats (A B A B ...) after a warm-up round. Memory
+is the growth of peak resident memory, in a fresh process for each case (Linux only).
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -27,38 +27,36 @@ from vqcore.plugin.registry import default_registry
 DECAY, COMMITMENT = 0.99, 0.25
 TOKENS = 8192
 SIZES = [(k, d) for k in (512, 1024, 8192) for d in (2, 16, 64, 256)]
+PEER = "vector-quantize-pytorch"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``asked`` is a lower bound of the ratio where more is better, else an upper one."""
+    """One line of the table: a measured ratio and its bound, ``at_least`` or ``at_most``."""
 
     what: str
     against: str
     ratio: float
-    asked: float
-    more_is_better: bool
     detail: str
+    at_least: float | None = None
+    at_most: float | None = None
 
     @property
-    def reached(self) -> bool:
-        """Whether the ratio is what was asked."""
-        return self.ratio >= self.asked if self.more_is_better else self.ratio <= self.asked
+    def passed(self) -> bool:
+        """Whether the ratio is within its bound."""
+        low = self.at_least is None or self.ratio >= self.at_least
+        high = self.at_most is None or self.ratio <= self.at_most
+        return low and high
 
     def __str__(self) -> str:
-        sign, verdict = (
-            ">=" if self.more_is_better else "<=",
-            "ok" if self.reached else "NOT REACHED",
-        )
-        asked = f"{sign} {self.asked:g}x"
-        return f"{self.what:42} {self.against:30} {self.ratio:8.3g}x {asked:>9}  {verdict:11}  {self.detail}"
-
-
-# -- time -------------------------------------------------------------------
+        bound = f">= {self.at_least:g}x" if self.at_least is not None else f"<= {self.at_most:g}x"
+        verdict = "ok" if self.passed else "NOT REACHED"
+        ratio = f"{self.ratio:8.3g}x {bound:>9}"
+        return f"{self.what:42} {self.against:30} {ratio}  {verdict:11}  {self.detail}"
 
 
 def medians(repeats: int, *functions: Callable[[], object], warm_up: int = 1) -> list[float]:
-    """Median CPU seconds of each function, called in turn; the rounds that warm up are left out."""
+    """Median CPU seconds of each function, called in turn, without the warm-up rounds."""
     seconds: list[list[float]] = [[] for _ in functions]
     for repeat in range(-warm_up, repeats):
         for function, taken in zip(functions, seconds, strict=True):
@@ -70,27 +68,41 @@ def medians(repeats: int, *functions: Callable[[], object], warm_up: int = 1) ->
 
 
 def both(ours: float, theirs: float) -> str:
-    """The two times."""
+    """The two times as text."""
     return f"{1000 * ours:,.1f} ms against {1000 * theirs:,.1f} ms"
 
 
+@cache
+def manifold(name: str) -> Manifold:
+    """A manifold by name, with its defaults."""
+    registry = default_registry()
+    return registry.build(registry.resolve("manifold", name))
+
+
+def points(space: Manifold, n: int, d: int) -> Tensor:
+    """Points (n, A) of random latents (n, d)."""
+    return space.expmap0(space.tangent(torch.randn(n, d)))
+
+
+# -- the layer --------------------------------------------------------------
+
+
 def our_layer(d: int, k: int) -> VectorQuantizer:
-    """An EMA codebook in flat space with the straight-through estimator."""
+    """A Euclidean EMA codebook with the straight-through estimator."""
     options = {"name": "ema", "decay": DECAY, "commitment_weight": COMMITMENT}
     return VectorQuantizer(dim=d, codebook_size=k, quantizer=options)
 
 
 def their_layer(d: int, k: int) -> nn.Module:
-    """The same of vector-quantize-pytorch, which replaces no dead codes by default; ours does."""
+    """The same by vector-quantize-pytorch, which does not replace dead codes by default."""
     from vector_quantize_pytorch import VectorQuantize
 
-    return VectorQuantize(
-        dim=d, codebook_size=k, decay=DECAY, commitment_weight=COMMITMENT, rotation_trick=False
-    )
+    options = {"decay": DECAY, "commitment_weight": COMMITMENT, "rotation_trick": False}
+    return VectorQuantize(dim=d, codebook_size=k, **options)
 
 
 def our_step(layer: VectorQuantizer, z: Tensor) -> None:
-    """Forward, backward, update."""
+    """Forward, backward and update."""
     z = z.clone().requires_grad_()
     out = layer(z)
     (out.quantized.sum() + out.loss).backward()
@@ -98,7 +110,7 @@ def our_step(layer: VectorQuantizer, z: Tensor) -> None:
 
 
 def their_step(layer: nn.Module, z: Tensor) -> None:
-    """Forward, which updates, and backward."""
+    """Forward, which includes the update, and backward."""
     z = z.clone().requires_grad_()
     quantized, _, loss = layer(z)
     (quantized.sum() + loss.sum()).backward()
@@ -117,95 +129,63 @@ def their_encode(layer: nn.Module, z: Tensor) -> Tensor:
 
 def layer(repeats: int) -> Iterator[Row]:
     """Training steps of the whole layer."""
-    for k, d, asked in ((1024, 256, 4), (512, 64, 3)):
-        z, a, b = torch.randn(8, TOKENS // 8, d), our_layer(d, k), their_layer(d, k)
-        ours, theirs = medians(
-            repeats, lambda a=a, z=z: our_step(a, z), lambda b=b, z=z: their_step(b, z)
-        )
+    for k, d, bound in ((1024, 256, 4), (512, 64, 3)):
+        z = torch.randn(8, TOKENS // 8, d)
+        runs = (partial(our_step, our_layer(d, k), z), partial(their_step, their_layer(d, k), z))
+        ours, theirs = medians(repeats, *runs)
         what = f"training step, EMA, K={k} D={d}"
-        yield Row(what, "vector-quantize-pytorch", theirs / ours, asked, True, both(ours, theirs))
+        yield Row(what, PEER, theirs / ours, both(ours, theirs), at_least=bound)
 
 
 def encode(repeats: int) -> Iterator[Row]:
-    """Indices of many tokens: time, then memory. The peer takes half a minute each time."""
+    """Time and memory of encoding many tokens. The peer takes half a minute per run."""
     n, k, d = 65536, 8192, 64
-    z, a, b = torch.randn(1, n, d), our_layer(d, k).eval(), their_layer(d, k).eval()
-    ours, theirs = medians(2, lambda: our_encode(a, z), lambda: their_encode(b, z), warm_up=0)
-    what, peer = f"encode {n} tokens, K={k} D={d}", "vector-quantize-pytorch"
-    yield Row(what, peer, theirs / ours, 5, True, both(ours, theirs))
+    z = torch.randn(1, n, d)
+    our_run = partial(our_encode, our_layer(d, k).eval(), z)
+    their_run = partial(their_encode, their_layer(d, k).eval(), z)
+    ours, theirs = medians(min(repeats, 2), our_run, their_run, warm_up=0)
+    what = f"encode {n} tokens, K={k} D={d}"
+    yield Row(what, PEER, theirs / ours, both(ours, theirs), at_least=5)
     ours, theirs = peak("our_encode", n, k, d), peak("their_encode", n, k, d)
-    yield Row(
-        "  peak extra memory of it",
-        peer,
-        ours / theirs,
-        0.1,
-        False,
-        f"{ours:.0f} MB against {theirs:,.0f} MB",
-    )
+    detail = f"{ours:.0f} MB against {theirs:,.0f} MB"
+    yield Row("  its peak extra memory", PEER, ours / theirs, detail, at_most=0.1)
 
 
-def points(manifold: Manifold, n: int, d: int) -> Tensor:
-    """Points of latents that an encoder might give."""
-    return manifold.expmap0(manifold.tangent(torch.randn(n, d)))
-
-
-def manifold(name: str) -> Manifold:
-    """A manifold by its name, with its own defaults."""
-    registry = default_registry()
-    return registry.build(registry.resolve("manifold", name))
+# -- the search -------------------------------------------------------------
 
 
 def manifolds(repeats: int) -> Iterator[Row]:
     """The curved search against the flat one."""
     ball, flat = manifold("poincare"), manifold("euclidean")
     for k, d in SIZES:
-        x, codes, u, flat_codes = (
-            points(ball, TOKENS, d),
-            points(ball, k, d),
-            torch.randn(TOKENS, d),
-            torch.randn(k, d),
-        )
-        curved, plain = medians(
-            2 * repeats,
-            lambda x=x, codes=codes: ball.nearest(x, codes),
-            lambda u=u, flat_codes=flat_codes: flat.nearest(u, flat_codes),
-        )
-        yield Row(
-            f"poincare search, K={k} D={d}",
-            "euclidean search",
-            curved / plain,
-            1.15,
-            False,
-            both(curved, plain),
-        )
+        curved_run = partial(ball.nearest, points(ball, TOKENS, d), points(ball, k, d))
+        flat_run = partial(flat.nearest, torch.randn(TOKENS, d), torch.randn(k, d))
+        curved, plain = medians(2 * repeats, curved_run, flat_run)
+        what = f"poincare search, K={k} D={d}"
+        yield Row(what, "euclidean search", curved / plain, both(curved, plain), at_most=1.15)
 
 
 def broadcast(repeats: int) -> Iterator[Row]:
-    """The search against all distances, N x K x D numbers of which geoopt holds at a time."""
-    warnings.filterwarnings(
-        "ignore", category=FutureWarning
-    )  # geoopt scripts functions when it is imported
+    """The search against geoopt's distances, which hold N x K x D numbers at a time."""
+    # geoopt warns when it scripts functions at import.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     import geoopt
 
     ball, peer = manifold("poincare"), geoopt.PoincareBall()
-    for n, k, d in (
-        (4096, 512, 16),
-        (2048, 1024, 16),
-        (1024, 512, 64),
-        (512, 1024, 256),
-    ):  # what its memory allows
+    sizes = ((4096, 512, 16), (2048, 1024, 16), (1024, 512, 64), (512, 1024, 256))
+    for n, k, d in sizes:  # the largest that fit in memory
         x, codes = points(ball, n, d), points(ball, k, d)
-        ours, theirs = medians(
-            repeats,
-            lambda x=x, codes=codes: ball.nearest(x, codes),
-            lambda x=x, codes=codes: peer.dist(x.unsqueeze(1), codes.unsqueeze(0)).argmin(1),
-        )
+
+        def their_search(x: Tensor = x, codes: Tensor = codes) -> Tensor:
+            return peer.dist(x.unsqueeze(1), codes.unsqueeze(0)).argmin(1)
+
+        ours, theirs = medians(repeats, partial(ball.nearest, x, codes), their_search)
         what = f"poincare search, N={n} K={k} D={d}"
-        yield Row(what, "geoopt, broadcast", theirs / ours, 20, True, both(ours, theirs))
+        yield Row(what, "geoopt, broadcast", theirs / ours, both(ours, theirs), at_least=20)
 
 
 def index(repeats: int) -> Iterator[Row]:
-    """The flat search against the library that does nothing else; its table is filled beforehand."""
+    """The Euclidean search against faiss, whose index is built beforehand."""
     import faiss
 
     faiss.omp_set_num_threads(1)
@@ -213,13 +193,10 @@ def index(repeats: int) -> Iterator[Row]:
     for k, d in SIZES:
         x, codes, peer = torch.randn(TOKENS, d), torch.randn(k, d), faiss.IndexFlatL2(d)
         peer.add(codes.numpy())
-        ours, theirs = medians(
-            2 * repeats,
-            lambda x=x, codes=codes: flat.nearest(x, codes),
-            lambda x=x, peer=peer: peer.search(x.numpy(), 1),
-        )
-        what, asked = f"euclidean search, K={k} D={d}", 1.5 if d >= 64 else 3
-        yield Row(what, "faiss IndexFlatL2", ours / theirs, asked, False, both(ours, theirs))
+        runs = (partial(flat.nearest, x, codes), partial(peer.search, x.numpy(), 1))
+        ours, theirs = medians(2 * repeats, *runs)
+        what, bound = f"euclidean search, K={k} D={d}", 1.5 if d >= 64 else 3
+        yield Row(what, "faiss IndexFlatL2", ours / theirs, both(ours, theirs), at_most=bound)
 
 
 # -- memory -----------------------------------------------------------------
@@ -231,10 +208,11 @@ def resident(name: str) -> float:
         return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
 
-def grown(case: str, n: int, k: int, d: int) -> float:
-    """Peak MB over what was resident before, of one case in this process."""
+def growth(case: str, n: int, k: int, d: int) -> float:
+    """Growth in MB of this process's peak memory in one case."""
     single_thread()
-    z, build = torch.randn(1, n, d), their_layer if case == "their_encode" else our_layer
+    z = torch.randn(1, n, d)
+    build = their_layer if case == "their_encode" else our_layer
     module = build(d, k).train(case == "our_step")
     run = {"our_encode": our_encode, "their_encode": their_encode, "our_step": our_step}[case]
     before = resident("VmRSS")
@@ -243,33 +221,25 @@ def grown(case: str, n: int, k: int, d: int) -> float:
 
 
 def peak(case: str, n: int, k: int, d: int) -> float:
-    """``grown`` in a fresh process, where no freed memory hides what is new."""
+    """``growth`` in a fresh process, where no freed memory is reused."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(grown, (case, n, k, d))
+        return pool.apply(growth, (case, n, k, d))
 
 
 def memory(repeats: int) -> Iterator[Row]:
-    """What grows with tokens times codes, as a share of the scores N x K.
+    """The memory that grows with tokens times codes, as a share of the N x K scores.
 
-    That is the peak's mixed difference over N and K: codes alone and tokens alone take what they take.
+    The mixed difference of four peaks over N and K cancels what grows with N or K alone.
     """
     d, (n, more_n), (k, more_k) = 16, (4096, 32768), (1024, 16384)
     scores = (more_n - n) * (more_k - k) * 4 / 2**20
-    for what, case in (("search", "our_encode"), ("training step, EMA", "our_step")):
-        peaks = [
-            peak(case, *size, d) for size in ((n, k), (n, more_k), (more_n, k), (more_n, more_k))
-        ]
-        share = max(peaks[3] - peaks[2] - peaks[1] + peaks[0], 0) / scores
-        detail = f"{peaks[0]:.0f} MB, more codes {peaks[1]:.0f}, tokens {peaks[2]:.0f}, both {peaks[3]:.0f}"
-        row = Row(
-            f"extra memory, {what}",
-            "tokens x codes",
-            share,
-            0.02,
-            False,
-            f"{detail} (scores: {scores:,.0f})",
-        )
-        yield row
+    for name, case in (("search", "our_encode"), ("training step, EMA", "our_step")):
+        sizes = ((n, k), (n, more_k), (more_n, k), (more_n, more_k))
+        base, codes, tokens, all_more = (peak(case, *size, d) for size in sizes)
+        share = max(all_more - tokens - codes + base, 0) / scores
+        grown = f"more codes {codes:.0f}, tokens {tokens:.0f}, both {all_more:.0f}"
+        detail = f"{base:.0f} MB, {grown} (scores: {scores:,.0f})"
+        yield Row(f"extra memory, {name}", "tokens x codes", share, detail, at_most=0.02)
 
 
 # -- the command ------------------------------------------------------------
@@ -280,12 +250,12 @@ SECTIONS = {
     "manifolds": manifolds,
     "broadcast": broadcast,
     "index": index,
+    "memory": memory,
 }
-SECTIONS["memory"] = memory
 
 
 def single_thread() -> None:
-    """One thread for everybody, and the same numbers each time."""
+    """Use one thread, and the same random numbers in each run."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
@@ -293,19 +263,18 @@ def single_thread() -> None:
 def command(
     description: str, sections: Mapping[str, Callable[[int], Iterable[Row]]], repeats: int
 ) -> None:
-    """A benchmark's command line: measure the sections and print one line a comparison."""
+    """A benchmark's command line: measure the sections and print a line per comparison."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
-    parser.add_argument(
-        "--only", nargs="+", choices=sections, default=list(sections), metavar="SECTION"
-    )
+    names = list(sections)
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="SECTION")
     parser.add_argument("--repeats", type=int, default=repeats)
     options = parser.parse_args()
     single_thread()
-    print(f"{'what':42} {'against':30} {'ratio':>9} {'asked':>9}  {'verdict':11}  detail")
+    print(f"{'what':42} {'against':30} {'ratio':>9} {'bound':>9}  {'verdict':11}  detail")
     missed = 0
     for name in options.only:
         for row in sections[name](options.repeats):
-            missed += not row.reached
+            missed += not row.passed
             print(row, flush=True)
     print(f"{missed} not reached" if missed else "all reached")
 

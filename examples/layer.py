@@ -1,4 +1,4 @@
-"""The layer alone, in somebody else's model and training loop."""
+"""The layer in your own model and training loop."""
 
 import torch
 from torch import nn
@@ -6,8 +6,10 @@ from torch import nn
 from vqcore import VectorQuantizer
 
 encoder, decoder = nn.Linear(32, 64), nn.Linear(64, 32)
-vq = VectorQuantizer(dim=64, codebook_size=512, manifold="poincare", quantizer="ema", estimator="rotation",
-                     regularizers=["homology"])  # fmt: skip
+vq = VectorQuantizer(
+    dim=64, codebook_size=512, manifold="poincare", quantizer="ema", estimator="rotation",
+    regularizers=["homology"],
+)  # fmt: skip
 optimizer = torch.optim.Adam(
     [*encoder.parameters(), *decoder.parameters(), *vq.parameters()], lr=1e-3
 )
@@ -19,6 +21,5 @@ for _ in range(100):
     loss.backward()
     optimizer.step()
     vq.update()  # EMA codes and dead codes move here, after the step
-print(
-    f"loss {loss.item():.3f}, perplexity {out.metrics['perplexity'].item():.1f}, indices {tuple(out.indices.shape)}"
-)
+perplexity = out.metrics["perplexity"].item()
+print(f"loss {loss.item():.3f}, perplexity {perplexity:.1f}, indices {tuple(out.indices.shape)}")

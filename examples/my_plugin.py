@@ -1,4 +1,7 @@
-"""A regularizer in a file of its own: vq train --plugin-file examples/my_plugin.py --regularizer short-codes"""
+"""A plugin in a single file: a regularizer.
+
+vq train --plugin-file examples/my_plugin.py --regularizer short-codes
+"""
 
 from torch import Tensor
 
@@ -8,22 +11,21 @@ VQ_API = 1  # the version of the plugin interface this was written for
 
 
 class ShortCodes(Regularizer):
-    """Mean squared length of the codes that were chosen."""
+    """Mean squared length of the chosen codes."""
 
     def forward(self, batch: LatentBatch) -> Tensor:
-        """Called once a codebook in each training step; weight, every and start are handled for us."""
+        """Called once for each codebook; the caller handles weight, every and start."""
         return batch.z_q.square().mean()
 
 
 @hookimpl
 def vq_regularizers() -> list[ComponentSpec]:
-    """Say what this plugin provides."""
-    config, summary = (
-        "vqcore.plugin.component_config:RegularizerConfig",
-        "keeps the chosen codes near the origin",
-    )
+    """The regularizers of this plugin."""
     return [
         ComponentSpec(
-            name="short-codes", target=f"{__name__}:ShortCodes", config=config, summary=summary
+            name="short-codes",
+            target=f"{__name__}:ShortCodes",
+            config="vqcore:RegularizerConfig",
+            summary="keeps the chosen codes near the origin",
         )
     ]
