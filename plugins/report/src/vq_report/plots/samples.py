@@ -45,7 +45,8 @@ def save_reconstructions(
     with eval_mode(model):
         decoded = model.to_values(model(batch).reconstruction)
     low, high = value_range
-    both = [((x.float() - low) / (high - low)).clamp(0, 1).cpu() for x in (batch, decoded)]
+    shares = [((x.float() - low) / (high - low)).clamp(0, 1) for x in (batch, decoded)]
+    both = [share.nan_to_num().cpu() for share in shares]
     pixels = _pairs(*both) if batch.ndim == 4 else _rows(*both)
     buffer = io.BytesIO()
     PIL.Image.fromarray((pixels.numpy() * 255).round().astype(np.uint8)).save(buffer, "PNG")
