@@ -23,9 +23,9 @@ from vqcore.plugin.registry import Registry, default_registry
 
 #: In the order of help; each is the function of its name in a module of ``vq.cli.commands``.
 COMMANDS = ("train", "evaluate", "encode", "decode", "export", "push", "sweep")
-#: Those that help lists after the commands of plugins.
+#: Commands that help lists after those of plugins.
 ABOUT_PLUGINS = ("list-plugins", "show")
-#: Those that take any setting as ``--a.b value`` besides their own options.
+#: Commands that take any setting as ``--a.b value`` besides their own options.
 TAKES_SETTINGS = ("train", "sweep")
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 EXIT_CODES = {RunError: 1, SettingError: 2, UsageError: 2, ComponentError: 3}
