@@ -1,4 +1,4 @@
-"""Fake distributions: a dist-info folder and modules on sys.path, found without an install."""
+"""Fake distributions, and problems for the search."""
 
 import importlib
 
@@ -7,7 +7,10 @@ import pytest
 
 @pytest.fixture
 def distribution(tmp_path, monkeypatch, unloaded_modules):
-    """A function of package, {module: source} and {entry point: module}, put on sys.path."""
+    """A function of package, {module: source} and {entry point: module}.
+
+    It puts a dist-info folder and the modules on sys.path, which are found without an install.
+    """
     monkeypatch.delenv("VQ_DISABLE_PLUGINS", raising=False)
 
     def put(package, modules, entries):
@@ -24,3 +27,21 @@ def distribution(tmp_path, monkeypatch, unloaded_modules):
         return folder
 
     return put
+
+
+@pytest.fixture
+def whole_numbers():
+    """A function of N, K and S: a search without rounding, with many ties, and its solution."""
+    import torch
+
+    def made(n, k, width, dtype=torch.float32):
+        generator = torch.Generator().manual_seed(n + k + width)
+        query, weight, bias = (
+            torch.randint(-4, 5, shape, generator=generator).to(dtype)
+            for shape in ((n, width), (k, width), (k,))
+        )
+        scores = query @ weight.T + bias
+        lowest = torch.where(scores == scores.amin(1, keepdim=True), torch.arange(k), k).amin(1)
+        return (query, weight, bias), lowest
+
+    return made

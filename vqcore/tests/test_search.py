@@ -1,7 +1,10 @@
 """The search: the right code, in tiles, whatever precision, graph or gradient surrounds it."""
 
+import importlib
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,18 +19,6 @@ MANIFOLDS = REGISTRY.names("manifold")
 
 def build(name):
     return REGISTRY.build(REGISTRY.resolve("manifold", name))
-
-
-def whole_numbers(n, k, width, dtype=torch.float32):
-    """A problem without rounding, with many ties, and its solution: the lowest index wins."""
-    generator = torch.Generator().manual_seed(n + k + width)
-    query, weight, bias = (
-        torch.randint(-4, 5, shape, generator=generator).to(dtype)
-        for shape in ((n, width), (k, width), (k,))
-    )
-    scores = query @ weight.T + bias
-    lowest = torch.where(scores == scores.amin(1, keepdim=True), torch.arange(k), k).amin(1)
-    return (query, weight, bias), lowest
 
 
 def test_search_is_the_argmin_of_the_affine_form():
@@ -60,14 +51,16 @@ def test_a_tie_goes_to_the_lowest_index():
         (1037, 1000),
     ],
 )
-def test_every_shape_gives_the_lowest_of_the_best(n, k, width, dtype):
+def test_every_shape_gives_the_lowest_of_the_best(whole_numbers, n, k, width, dtype):
     problem, lowest = whole_numbers(n, k, width, dtype)
     assert torch.equal(affine.search(*problem), lowest)
 
 
 @pytest.mark.parametrize(("tile", "codes"), [(1, 64), (4096, 128), (20_000, 256), (100_000, 64)])
 @pytest.mark.parametrize("capability", ["DEFAULT", "AVX512"])
-def test_neither_tiles_nor_the_kernel_change_the_answer(monkeypatch, tile, codes, capability):
+def test_neither_tiles_nor_the_kernel_change_the_answer(
+    whole_numbers, monkeypatch, tile, codes, capability
+):
     problem, lowest = whole_numbers(901, 1000, 3)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(cpu, "TILE_CPU", tile)
@@ -76,10 +69,10 @@ def test_neither_tiles_nor_the_kernel_change_the_answer(monkeypatch, tile, codes
 
 
 @pytest.mark.parametrize("tile", [1, 5000, 10**6])
-def test_the_tiles_of_an_accelerator_give_the_same(monkeypatch, tile):
+def test_the_tiles_of_an_accelerator_give_the_same(whole_numbers, monkeypatch, tile):
     problem, lowest = whole_numbers(101, 300, 5)
     monkeypatch.setattr(cuda, "TILE_SCORES", tile)
-    assert torch.equal(cuda.find(*problem), lowest)
+    assert torch.equal(cuda.in_tiles(*problem), lowest)
 
 
 def test_real_numbers_give_the_choice_of_the_plain_product():
@@ -100,7 +93,7 @@ def test_no_tokens_give_no_indices(k):
     assert affine.search(torch.empty(0, 3), torch.randn(k, 3), torch.zeros(k)).shape == (0,)
 
 
-def test_strided_and_trainable_inputs():
+def test_strided_and_trainable_inputs(whole_numbers):
     (query, weight, bias), lowest = whole_numbers(900, 300, 6)
     strided = (query.T.contiguous().T, weight.repeat(1, 2)[:, :6], bias.repeat_interleave(2)[::2])
     found = affine.search(*(x.requires_grad_() for x in strided))
@@ -109,12 +102,12 @@ def test_strided_and_trainable_inputs():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_raised(dtype):
+def test_half_precision_is_raised(whole_numbers, dtype):
     problem, lowest = whole_numbers(300, 500, 64)
     assert torch.equal(affine.search(*(x.to(dtype) for x in problem)), lowest)
 
 
-def test_lower_precision_of_the_process_is_overridden_and_restored(monkeypatch):
+def test_lower_precision_of_the_process_is_overridden_and_restored(whole_numbers, monkeypatch):
     problem, _ = whole_numbers(2, 3, 4)
     products = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
     before, inside = [one.fp32_precision for one in products], []
@@ -133,6 +126,54 @@ def test_lower_precision_of_the_process_is_overridden_and_restored(monkeypatch):
             one.fp32_precision = value
 
 
+# -- the fused kernel -------------------------------------------------------
+
+
+def test_the_fused_kernel_under_the_interpreter():
+    """In a process of its own: Triton decides at its import whether it interprets."""
+    pytest.importorskip("triton", minversion="3.7", reason="older ones fail with NumPy 2.4")
+    tests = Path(__file__).with_name("interpreted_search.py")
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", str(tests)]
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize("capability", [80, 90, 100])
+@pytest.mark.parametrize("width", [8, 64, 256])
+def test_the_fused_kernel_compiles_for_gpus(capability, width):
+    triton = pytest.importorskip("triton")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    kernel = importlib.import_module("vqcore.search.fused")._nearest
+    products = width >= 16
+    constants = {"S": width, "PRODUCTS": products, "SPLIT": True}
+    constants |= {"BLOCK_N": 64, "BLOCK_K": 64, "BLOCK_S": 32}
+    numbers = dict.fromkeys(("N", "K", "codes_a_split", "rows", "codes"), "i32")
+    pointers = dict.fromkeys(("QUERY", "HIGH", "LOW", "BIAS"), "*fp32") | {"FOUND": "*i64"}
+    types = pointers | numbers | dict.fromkeys(constants, "constexpr")
+    source = ASTSource(kernel.fn, types, constants)
+    target = GPUTarget("cuda", capability, 32)
+    options = {"num_warps": 4, "num_stages": 2, "enable_fp_fusion": True}
+    compiled = triton.compile(source, target=target, options=options)
+    assert ("mma" in compiled.asm["ptx"]) == products  # tensor cores
+    assert compiled.metadata.shared < 100 * 1024  # fits every GPU since 2020
+
+
+@pytest.mark.parametrize("width", [4, 16, 64])
+def test_the_fused_kernel_tries_tiles_for_its_width(width):
+    pytest.importorskip("triton")
+    fused = importlib.import_module("vqcore.search.fused")
+    kernel, products = fused._nearest, width >= fused.FEW_COLUMNS
+    kernel.nargs = {}
+    tried = kernel.prune_configs({"S": width, "PRODUCTS": products})
+    tiles = fused.PRODUCT_TILES if products else fused.PLAIN_TILES
+    assert {(*one.kwargs.values(), one.num_warps, one.num_stages) for one in tried} == {
+        tile for tile in tiles if tile[2] <= max(32, width)
+    }
+
+
 # -- graphs -----------------------------------------------------------------
 
 
@@ -148,7 +189,7 @@ class Search(nn.Module):
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-def test_a_compiled_graph_holds_one_operator(dynamic):
+def test_a_compiled_graph_holds_one_operator(whole_numbers, dynamic):
     (query, weight, bias), lowest = whole_numbers(300, 700, 8)
     graphs = []
 
@@ -165,7 +206,7 @@ def test_a_compiled_graph_holds_one_operator(dynamic):
     assert all(sum("vqcore" in target for target in graph) == 1 for graph in graphs)
 
 
-def test_a_compiled_graph_trains_around_the_search():
+def test_a_compiled_graph_trains_around_the_search(whole_numbers):
     (query, weight, bias), lowest = whole_numbers(64, 100, 8)
 
     def distance(query, weight, bias):
@@ -177,17 +218,21 @@ def test_a_compiled_graph_trains_around_the_search():
     assert torch.equal(query.grad, 2 * (query - weight[lowest]).detach())
 
 
-def test_the_operator_keeps_its_contract():
+def test_the_operator_keeps_its_contract(whole_numbers):
     problem, _ = whole_numbers(40, 30, 4)
     torch.library.opcheck(torch.ops.vqcore.nearest.default, problem)
 
 
-def test_an_exported_graph_holds_ordinary_operators_for_any_batch():
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_graph_holds_ordinary_operators_for_any_batch(strict, whole_numbers):
+    if strict and torch.__version__ < "2.12":
+        pytest.skip("a strict export cannot be told from a compilation")
     (query, weight, bias), lowest = whole_numbers(300, 700, 8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         program = torch.export.export(
-            Search(weight, bias), (query,), dynamic_shapes={"query": {0: torch.export.Dim("n")}}
-        )
+            Search(weight, bias), (query,), strict=strict,
+            dynamic_shapes={"query": {0: torch.export.Dim("n")}},
+        )  # fmt: skip
     for n in (300, 5, 1):
         assert torch.equal(program.module()(query[:n]), lowest[:n])
     targets = [str(node.target) for node in program.run_decompositions().graph.nodes]

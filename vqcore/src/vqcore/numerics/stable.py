@@ -7,17 +7,33 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
+#: Whether dynamo reads ``is_exporting`` as it is; before, it took it for true in any case.
+_TELLS_EXPORTS = torch.__version__ >= "2.12"
+
 
 def without_autocast(kind: str) -> AbstractContextManager[None]:
     """A context of full precision on a device type, whatever autocast is set to."""
     # An exported graph gets no region if autocast is off: PyTorch cannot read nested ones back.
-    needless = torch.compiler.is_exporting() and not torch.is_autocast_enabled(kind)
+    needless = is_exporting() and not torch.is_autocast_enabled(kind)
     return nullcontext() if needless else torch.autocast(kind, enabled=False)
 
 
+def is_exporting() -> bool:
+    """Whether ``torch.export`` traces this call. Under ``torch.compile`` it is False.
+
+    Before torch 2.12 a strict export cannot be told from a compilation, and counts as one.
+    """
+    told_apart = _TELLS_EXPORTS or not torch.compiler.is_dynamo_compiling()
+    return torch.compiler.is_exporting() and told_apart
+
+
 def safe_sqrt(x: Tensor) -> Tensor:
-    """Square root with value and gradient 0 where x <= 0, instead of NaN or inf."""
-    positive = x > 0
+    """Square root with value and gradient 0 where x <= 0, instead of NaN or inf.
+
+    The smallest numbers, of fewer digits, count as 0: a quotient by their root has a gradient of
+    infinity times zero.
+    """
+    positive = x >= torch.finfo(x.dtype).tiny
     root = torch.where(positive, x, torch.ones_like(x)).sqrt()
     return torch.where(positive, root, torch.zeros_like(x))
 

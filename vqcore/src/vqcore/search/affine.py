@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqcore.numerics.stable import without_autocast
+from vqcore.numerics.stable import is_exporting, without_autocast
 from vqcore.search import cpu, cuda
 
 
@@ -23,7 +23,7 @@ def search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """
     dtype = torch.float64 if query.dtype == torch.float64 else torch.float32
     query, weight, bias = (x.detach().to(dtype) for x in (query, weight, bias))
-    if torch.compiler.is_exporting():
+    if is_exporting():
         with without_autocast(query.device.type):
             return torch.addmm(bias, query, weight.T).argmin(1)
     if torch.compiler.is_compiling():
