@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from vq.config.config_file import parse_value, read_config
-from vq.config.merging import assign, merge
+from vq.config.merging import assign, merge, shown_names
 from vq.config.resolved_config import resolve_config
 from vq.config.run_config import RunConfig
+from vqcore import VectorQuantizer
 from vqcore.errors import UsageError
 from vqcore.plugin.registry import default_registry
 
@@ -36,12 +37,12 @@ COMPOSITIONS = {
 
 @pytest.fixture
 def config(vq):
-    """A function that gives the resolved config of arguments."""
+    """A function that gives the resolved config of arguments, names without their package."""
 
     def read(*arguments):
         result = vq("train", "--print-config", *arguments)
         assert (result.code, result.err) == (0, ""), result
-        return yaml.safe_load(result.out)
+        return shown_names(yaml.safe_load(result.out))
 
     return read
 
@@ -56,6 +57,42 @@ def file(tmp_path):
         return path
 
     return write
+
+
+# -- the length of a run ----------------------------------------------------
+
+LENGTHS = {
+    "neither": ((), {}, (80, None)),
+    "epochs": (("--epochs", 3), {}, (3, None)),
+    "steps alone are not cut by the default epochs": (("--max-steps", 9), {}, (None, 9)),
+    "both, where the fewer end the run": (("--epochs", 3, "--max-steps", 9), {}, (3, 9)),
+    "both, in another order": (("--set", "max_steps=9", "--epochs", 3), {}, (3, 9)),
+    "a file": ((), {"max_steps": 9}, (None, 9)),
+    "an option over a file": (("--max-steps", 9), {"epochs": 3}, (None, 9)),
+    "the other way round": (("--epochs", 3), {"max_steps": 9}, (3, None)),
+    "an option over both": (("--max-steps", 7), {"epochs": 3, "max_steps": 9}, (None, 7)),
+    "nothing of it": (("--dim", 4), {"epochs": 3, "max_steps": 9}, (3, 9)),
+    "no limit is no length": (("--set", "max_steps=null"), {"epochs": 3}, (3, None)),
+}
+
+
+@pytest.mark.parametrize("case", LENGTHS)
+def test_the_source_that_says_how_long_a_run_is_decides(config, file, case):
+    arguments, in_file, expected = LENGTHS[case]
+    found = config("--config", file(in_file), *arguments)
+    assert (found["epochs"], found["max_steps"]) == expected
+
+
+def test_a_preset_does_not_cut_the_steps_asked_for(config):
+    assert config("--preset", "vq-vae")["epochs"] == 10
+    found = config("--preset", "vq-vae", "--max-steps", 5000)
+    assert (found["epochs"], found["max_steps"]) == (None, 5000)
+
+
+def test_a_run_without_a_length_is_refused(vq):
+    result = vq("train", "--dry-run", "--set", "epochs=null")
+    assert result.code == 2
+    assert "epochs = None: expected a number of passes; set it or max_steps" in result.err
 
 
 # -- precedence -------------------------------------------------------------
@@ -426,3 +463,81 @@ def test_a_config_is_resolved_without_the_command(tmp_path):
 def test_a_listed_regularizer_needs_a_name(listed):
     with pytest.raises(UsageError, match="expected the name of one"):
         resolve_config({"regularizers": [listed]}, default_registry())
+
+
+# -- settings that cannot act -----------------------------------------------
+
+LRU = "least-recently-used"
+IDLE = {
+    "a baseline has no codes": (
+        {"bottleneck": "none", "quantizer": "ema", "codebook_size": 99, "kl_weight": 2},
+        ["kl_weight", "quantizer", "codebook_size"],
+    ),
+    "another kind of start": ({"quantizer": {"init_scale": 2}}, ["quantizer.init_scale"]),
+    "replaced by age": (
+        {"quantizer": {"dead_codes": LRU, "dead_code_threshold": 0.1, "usage_decay": 0.5}},
+        ["quantizer.dead_code_threshold", "quantizer.usage_decay"],
+    ),
+    "never replaced": (
+        {"quantizer": {"dead_code_threshold": 0, "dead_code_noise": 1, "dead_code_patience": 5}},
+        ["quantizer.dead_code_patience", "quantizer.dead_code_noise"],
+    ),
+    "an inner one": (
+        {"quantizer": {"name": "residual", "inner": {"name": "ema", "init_scale": 2}}},
+        ["quantizer.inner.init_scale"],
+    ),
+    "one stage": (
+        {"quantizer": {"name": "residual", "stages": 1, "stage_dropout": 0.5}},
+        ["quantizer.stage_dropout"],
+    ),
+    "a fixed curvature": (
+        {"manifold": {"name": "poincare", "curvature_lr": 1, "curvature_span": 2}},
+        ["manifold.curvature_lr", "manifold.curvature_span"],
+    ),
+    "a term without weight": (
+        {"regularizers": {"homology": {"weight": 0, "every": 2, "period": 9, "backend": "gudhi"}}},
+        [f"regularizers.homology.{name}" for name in ("every", "period", "backend")],
+    ),
+    "no entropy term": (
+        {"quantizer": {"name": "lfq", "entropy_weight": 0, "temperature": 1}},
+        ["quantizer.temperature"],
+    ),
+    "no residual blocks": (
+        {"backbone": {"residual_blocks": 0, "residual_hidden": 4}},
+        ["backbone.residual_hidden"],
+    ),
+    # -- and those that act
+    "codes drawn": ({"quantizer": {"init": "normal", "init_scale": 2}}, []),
+    "aged codes": ({"quantizer": {"dead_codes": LRU, "dead_code_noise": 1}}, []),
+    "a learned curvature": (
+        {"manifold": {"name": "sphere", "learn_curvature": True, "curvature_lr": 1}},
+        [],
+    ),
+    "loops": ({"regularizers": {"homology": {"h1_weight": 1, "edge_quantile": 0.5}}}, []),
+    "a baseline": ({"bottleneck": "gaussian", "kl_weight": 2, "manifold": "sphere"}, []),
+}
+
+
+@pytest.mark.parametrize("case", IDLE)
+def test_a_setting_that_cannot_act_is_named(case):
+    values, expected = IDLE[case]
+    config = resolve_config(values, default_registry())
+    found = list(config.idle_settings())
+    assert [sentence.split(" = ")[0] for sentence in found] == expected
+    assert all("has no effect with" in sentence for sentence in found)
+    again = resolve_config(config.dump(), default_registry())
+    assert list(again.idle_settings()) == found, "a run's own config says something else"
+
+
+def test_a_setting_that_cannot_act_is_a_warning(vq):
+    result = vq("train", "--dry-run", "--set", "quantizer.init_scale=2")
+    assert result.code == 0
+    warning = "warning: quantizer.init_scale = 2.0: has no effect with init = 'data'"
+    assert result.err.strip() == warning
+
+
+def test_the_layer_warns_of_an_option_that_cannot_act():
+    with pytest.warns(
+        UserWarning, match=r"manifold.curvature_lr = 1.0: has no effect with learn_c"
+    ):
+        VectorQuantizer(dim=4, codebook_size=4, manifold={"name": "sphere", "curvature_lr": 1})

@@ -20,12 +20,16 @@ def vq_manifolds():
     return [ComponentSpec(name="plane", target="acme_space:Plane", config=config, summary="flat")]
 """
 CONFIG = '''
-from vqcore.plugin.component_config import ComponentConfig, ComponentRef, ManifoldRef, QuantizerRef
+from typing import Annotated
+from vqcore.plugin.bounds import Scale
+from vqcore.plugin.component_config import (
+    ActsIf, ComponentConfig, ComponentRef, ManifoldRef, QuantizerRef
+)
 
 class PlaneConfig(ComponentConfig):
     """Options of the plane."""
 
-    scale: float = 1.0
+    scale: Scale = 1.0
     """Factor of all distances."""
 '''
 SPACE = """
@@ -53,6 +57,12 @@ BROKEN = {
         "class PlaneConfig(__import__('pydantic').BaseModel)",
     ),
     "options-are-described": ("acme_config", '    """Factor of all distances."""\n', ""),
+    "options-depend-on-options": (
+        "acme_config",
+        "scale: Scale = 1.0",
+        'scale: Annotated[Scale, ActsIf("size")] = 1.0',
+    ),
+    "numbers-are-bounded": ("acme_config", "scale: Scale", "scale: tuple[float, ...] | float"),
     "constructors-take-their-options": (
         "acme_space",
         "scale=1.0):\n",
@@ -61,7 +71,7 @@ BROKEN = {
     "defaults-build": ("acme_space", "self.scale = scale", "self.scale = 1 / 0"),
     "inner-components-have-defaults": (
         "acme_config",
-        "scale: float = 1.0",
+        "scale: Scale = 1.0",
         'scale: ManifoldRef = ComponentRef(name="nowhere")',
     ),
 }

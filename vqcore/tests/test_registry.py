@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import sys
 
 import pytest
 
@@ -15,9 +16,12 @@ from vqcore.plugin.registry import Registry
 
 HEAD = "from vqcore import ComponentSpec, hookimpl\nVQ_API = 1\n"
 TARGETS = """
-class Cube:
-    def __init__(self, **given):
-        self.given = given
+from vqcore import Manifold
+
+class Cube(Manifold):
+    pass
+
+Cube.__abstractmethods__ = frozenset()
 """
 
 
@@ -85,8 +89,8 @@ BROKEN = {
         "error",
         "vq_manifolds is not marked: .*@vqcore.hookimpl",
     ),
-    "hook-raises": (HEAD + hook("1 / 0"), "error", "ZeroDivisionError"),
-    "hook-exits": (HEAD + hook("exit(3)"), "error", "SystemExit: 3"),
+    "hook-raises": (HEAD + hook("1 / 0"), "error", "^vq_manifolds: ZeroDivisionError"),
+    "hook-exits": (HEAD + hook("exit(3)"), "error", "^vq_manifolds: SystemExit: 3"),
     "hook-yields-text": (
         HEAD + hook("['fancy']"),
         "error",
@@ -97,7 +101,12 @@ BROKEN = {
         "error",
         "vq_manifolds yields None: expected a ComponentSpec",
     ),
-    "hook-returns-a-spec": (HEAD + hook(spec()), "error", "TypeError"),
+    "hook-returns-a-spec": (
+        HEAD + hook(spec()),
+        "error",
+        r"vq_manifolds returns ComponentSpec\(.*expected a list of ComponentSpecs",
+    ),
+    "hook-returns-a-number": (HEAD + hook("5"), "error", "vq_manifolds returns 5: expected a list"),
     "hook-is-a-wrapper": (
         HEAD + hook("(yield)", mark="@hookimpl(wrapper=True)"),
         "error",
@@ -221,8 +230,47 @@ def test_a_class_as_entry_point_is_refused(distribution, healthy):
 def test_an_entry_point_that_leads_nowhere_is_reported(value, distribution, healthy):
     distribution("broken-pkg", {"fancy_plugin": FANCY}, {"fancy": value})
     registry = Registry()
-    assert record(registry, "broken-pkg").status == "error"
+    broken = record(registry, "broken-pkg")
+    assert broken.status == "error"
+    assert f"entry point fancy = {value} of 'vqcore': no module" in broken.error
     check_the_others(registry)
+
+
+def test_a_plugin_for_another_vqcore_says_which_one_it_requires(distribution, healthy):
+    source = "from vqcore import NotYet\n" + FANCY
+    folder = distribution("later-pkg", {"fancy_plugin": source}, {"fancy": "fancy_plugin"})
+    with (folder / "later_pkg-1.0.dist-info" / "METADATA").open("a") as metadata:
+        metadata.write("Requires-Dist: vqcore-ema>=1\nRequires-Dist: vqcore>=9\n")
+    registry = Registry()
+    later = record(registry, "later-pkg")
+    assert later.status == "incompatible"
+    assert "cannot import name 'NotYet'" in later.error
+    assert "; the plugin requires vqcore>=9, and this is vqcore " in later.error
+    check_the_others(registry)
+
+
+def test_what_a_plugin_prints_goes_to_stderr_and_is_noted(distribution, healthy, capsys):
+    modules = {
+        "fancy_plugin": FANCY + "import sys\nkept = sys.stdout\nprint('hello')\n",
+        "cubes": TARGETS + "print('from the target')\n",
+    }
+    distribution("loud-pkg", modules, {"fancy": "fancy_plugin"})
+    registry = Registry()
+    loud = record(registry, "loud-pkg")
+    assert loud.status == "ok"
+    assert loud.notes == ["prints when it is loaded: 'hello\\n'"]
+    assert record(registry, "able-pkg").notes == []
+    registry.build(registry.resolve("manifold", "fancy"))
+    sys.modules["fancy_plugin"].kept.write("a handler of logs\n")
+    assert capsys.readouterr() == ("", "hello\nfrom the target\na handler of logs\n")
+
+
+def test_a_plugin_that_imports_torch_is_noted(distribution, healthy, monkeypatch):
+    source = FANCY + "import sys\nsys.modules['torch'] = sys\n"
+    distribution("slow-pkg", {"fancy_plugin": source}, {"fancy": "fancy_plugin"})
+    monkeypatch.delitem(sys.modules, "torch")
+    slow = record(Registry(), "slow-pkg")
+    assert slow.notes == ["imports torch when it is loaded, which slows down every command"]
 
 
 @pytest.mark.parametrize("text", [None, b"", b"Name: \xff\xfe"])
@@ -377,7 +425,7 @@ def test_a_spec_may_name_options_by_their_public_name(plugin_file):
     made = spec("short", "my_plugin:Cube", config="vqcore:RegularizerConfig")
     path = plugin_file(HEAD + TARGETS + hook(f"[{made}]", kind="regularizer"))
     chosen = Registry(files=[path]).resolve("regularizer", {"name": "short", "weight": 2})
-    assert chosen.dump() == {"name": "short", "weight": 2.0, "every": 1, "start": 0}
+    assert chosen.dump() == {"name": "my_plugin.py/short", "weight": 2.0, "every": 1, "start": 0}
 
 
 def test_every_public_name_is_sorted_and_importable():
@@ -481,6 +529,11 @@ def test_a_plugin_file_needs_a_name_that_can_be_imported(name, plugin_file):
         ),
         ({"config": "exits:Options"}, "exits:Options cannot be imported: SystemExit: no licence"),
         ({"config": "cubes:Cube"}, "cubes:Cube is not a vqcore.ComponentConfig"),
+        (
+            {"target": "json:JSONDecoder"},
+            "of late-pkg is broken: json:JSONDecoder makes a JSONDecoder: "
+            "expected a vqcore.Manifold",
+        ),
     ],
 )
 def test_a_component_that_cannot_be_imported_fails_only_when_asked_for(
@@ -551,15 +604,19 @@ class Twice(ComponentConfig):
     'What is in it.'
 """
 BOXES = """
-from vqcore.errors import SettingError
+from torch import nn
+from vqcore import Quantizer, SettingError
 
-class Box:
+class Box(Quantizer):
     def __init__(self, *, inner, sides=0, colour="", dim):
+        nn.Module.__init__(self)
         if sides > 3:
             raise SettingError("sides", sides, "at most 3")
         if sides == 3 and colour == "blue":
             raise SettingError("dim", dim, "something else")
         self.inner, self.sides, self.dim = inner, sides, dim
+
+Box.__abstractmethods__ = frozenset()
 """
 
 
@@ -588,7 +645,7 @@ def test_options_are_validated_and_dumped_in_full(boxes):
         "quantizer",
     )
     dumped = chosen.dump()
-    assert (dumped["name"], dumped["sides"], dumped["colour"]) == ("box", 3, "red")
+    assert (dumped["name"], dumped["sides"], dumped["colour"]) == ("box-pkg/box", 3, "red")
     assert dumped["inner"] == boxes.resolve("quantizer", "codebook").dump()
     assert boxes.resolve("quantizer", dumped) == chosen
     assert json.loads(json.dumps(dumped)) == dumped
@@ -634,6 +691,23 @@ def test_a_bad_option_is_an_error_with_its_whole_key_path(choice, expected, boxe
     with pytest.raises(UsageError) as caught:
         boxes.resolve("quantizer", choice)
     assert expected in str(caught.value)
+
+
+def test_components_that_contain_themselves_are_refused(boxes):
+    choice = "codebook"
+    for _ in range(20):
+        choice = {"name": "box", "inner": choice}
+    with pytest.raises(UsageError, match=r"^quantizer(\.inner){16}: components nested more than"):
+        boxes.resolve("quantizer", choice)
+
+
+def test_a_message_prints_no_value_whole(boxes):
+    long = {"name": "box", "sides": "x" * 100_000, "y" * 100_000: 1, 5: 6}
+    with pytest.raises(UsageError) as caught:
+        boxes.resolve("quantizer", long)
+    assert len(str(caught.value)) < 2000
+    assert "quantizer: expected names as keys, found 5" in str(caught.value)
+    assert len(refusal(boxes, "quantizer", "z" * 100_000)) < 2000
 
 
 def test_every_bad_option_is_named_at_once(boxes):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+_UNUSUAL = re.compile(r"[^\x20-\x7e]")
 
 
 class VQError(Exception):
@@ -27,7 +30,7 @@ class SettingError(VQError, ValueError):
 
     def __str__(self) -> str:
         fix = f"; {self.fix}" if self.fix else ""
-        return f"{self.setting} = {self.value!r}: expected {self.expected}{fix}"
+        return f"{self.setting} = {shown(self.value)}: expected {self.expected}{fix}"
 
     def under(self, prefix: str) -> SettingError:
         """The same error with a prefix to its key path, as in ``quantizer`` + ``groups``."""
@@ -66,9 +69,43 @@ class MainProcessError(VQError):
         return cls(kind, f"{type(error).__name__}: {error}")
 
 
+def shown(value: object, longest: int = 200) -> str:
+    """A value as an error message prints it: its ``repr``, cut in the middle where it is long."""
+    try:
+        text = repr(value)
+    except Exception as error:  # an integer of too many digits, or a plugin's own repr
+        return f"<{type(value).__name__}: {type(error).__name__}>"
+    return shortened(text, longest)
+
+
+def shown_key(key: str) -> str:
+    """A key path as it is, or as ``shown`` prints it where it is long or has control characters."""
+    return key if key.isprintable() and len(key) <= 200 else shown(key)
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""A text with what is not printable as escapes, so that a terminal shows and does not act.
+
+    These are control characters, marks that reorder a line, and halves of characters; with
+    ``lines`` newlines and tabs stay.
+    """
+
+    def escaped(found: re.Match[str]) -> str:
+        kept = found[0].isprintable() or (lines and found[0] in "\n\t")
+        return found[0] if kept else found[0].encode("unicode_escape").decode()
+
+    return _UNUSUAL.sub(escaped, text)
+
+
+def shortened(text: str, longest: int = 200) -> str:
+    """A text, cut in the middle where it is long."""
+    half = (longest - 5) // 2
+    return text if len(text) <= longest else f"{text[:half]} ... {text[-half:]}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """``did you mean 'poincare'?`` for a near miss, else an empty string."""
     import difflib  # not at the start of every command
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from vq.config.plain_values import DEEPEST, plain, repeated
 from vq.config.run_config import RunConfig
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.errors import UsageError, did_you_mean, shown, shown_key
 from vqcore.plugin.component import KINDS
+
+#: The settings that say how long a run is.
+LENGTHS = ("epochs", "max_steps")
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``over`` laid over ``base``, key by key.
 
     Choosing another component drops the options of the previous one. Options without a name belong
-    to the default component.
+    to the default component. A name without its package means the component that ``base`` has.
     """
     merged = dict(base)
     for key, value in over.items():
         merged[key] = _merged_value(key, merged.get(key), value)
     return merged
+
+
+def lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """A source of settings laid over another, with lower precedence.
+
+    As ``merge``, but a source that says how long a run is, in epochs or in steps, replaces what the
+    other says of it in either.
+    """
+    merged = merge(base, over)
+    given = {key for key in LENGTHS if over.get(key) is not None}
+    replaced = set(LENGTHS) - given if given else set()
+    return {key: value for key, value in merged.items() if key not in replaced}
 
 
 def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -28,17 +45,20 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     The order of a component's name and its options does not matter.
 
     Raises:
-        UsageError: if a key path starts with an unknown setting.
+        UsageError: if a key path starts with an unknown setting, or for what no config may hold.
     """
     nested: dict[str, Any] = {}
-    for path, value in sorted(settings, key=_choices_first):
+    plain_settings = [(path, plain(value, path)) for path, value in settings]
+    for path, value in sorted(plain_settings, key=_choices_first):
         keys = path.split(".")
+        if len(keys) > DEEPEST:
+            raise UsageError(f"{shown_key(path)}: nested more than {DEEPEST} deep")
         if keys[0] == "regularizer":
             keys[0] = "regularizers"
         if keys[0] not in RunConfig.model_fields:
             hint = did_you_mean(keys[0], RunConfig.model_fields)
             hint = hint or "see vq train --print-config for all of them"
-            raise UsageError(f"{path}: unknown setting; {hint}")
+            raise UsageError(f"{shown_key(path)}: unknown setting; {hint}")
         for key in reversed(keys):
             value = {key: value}
         nested = merge(nested, value)
@@ -52,18 +72,37 @@ def regularizers_by_name(value: Any) -> Any:
         value: a name, a list of names and of mappings with one, or such a mapping.
 
     Raises:
-        UsageError: if it is none of these, or an item of a list has no name.
+        UsageError: if it is none of these, or an item of a list has no name or that of another.
     """
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):
-        return dict(_name_and_options(item) for item in value)
+        named = [_name_and_options(item) for item in value]
+        if (twice := repeated(name for name, _ in named)) is not None:
+            raise UsageError(f"regularizers: {shown(twice)} is given twice; give it once")
+        return dict(named)
     if isinstance(value, Mapping):
         return {name: {} if options is None else options for name, options in value.items()}
     if value is None:
         return None
     expected = "a list of names, or a mapping from names to options"
-    raise UsageError(f"regularizers = {value!r}: expected {expected}")
+    raise UsageError(f"regularizers = {shown(value)}: expected {expected}")
+
+
+def bare(name: Any) -> str:
+    """A component's name without its package."""
+    return str(name).rpartition("/")[2]
+
+
+def shown_names(values: Any, among: Iterable[Any] = ()) -> Any:
+    """Nested settings with component names as people read them, which is without the package.
+
+    The package stays where settings to be shown beside them (``among``) have the same name from
+    another one.
+    """
+    names = {name for each in (values, *among) for name in _names(each) if name != bare(name)}
+    owners = Counter(map(bare, names))
+    return _renamed(values, lambda name: name if owners[bare(name)] > 1 else bare(name))
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -83,12 +122,18 @@ def _merged_value(key: str, old: Any, new: Any) -> Any:
         old, new = _named(old), _named(new)
     elif key == "regularizers":
         old, new = regularizers_by_name(old), regularizers_by_name(new)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            old = {_as_in(new, name): options for name, options in old.items()}
+            new = {_as_in(old, name): options for name, options in new.items()}
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
     if is_component:
         previous = old.get("name", _default_name(key))
-        if new.get("name", previous) != previous:
+        name = new.get("name", previous)
+        if name not in (previous, bare(previous)) and bare(name) != previous:
             return new
+        if "name" in old and name == bare(previous):
+            new = {**new, "name": previous}
     return merge(old, new)
 
 
@@ -102,7 +147,37 @@ def _named(value: Any) -> Any:
 
 def _default_name(key: str) -> str | None:
     field = RunConfig.model_fields.get(key)
-    return field.default.name.rpartition("/")[2] if field else None
+    return field.default.name if field else None
+
+
+def _as_in(others: Mapping[str, Any], name: str) -> str:
+    """A regularizer's name, with the package that it has in ``others``."""
+    return next((each for each in others if name == bare(each)), name)
+
+
+def _names(values: Any) -> Iterator[str]:
+    """The names of all components in nested settings."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if key == "name" and isinstance(value, str):
+                yield value
+            elif key == "regularizers" and isinstance(value, Mapping):
+                yield from map(str, value)
+            yield from _names(value)
+
+
+def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
+    if not isinstance(values, Mapping):
+        return values
+    renamed = {}
+    for key, value in values.items():
+        value = _renamed(value, rename)
+        if key == "name" and isinstance(value, str):
+            value = rename(value)
+        elif key == "regularizers" and isinstance(value, Mapping):
+            value = {rename(str(name)): options for name, options in value.items()}
+        renamed[key] = value
+    return renamed
 
 
 def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int]:
@@ -121,7 +196,6 @@ def _name_and_options(item: Any) -> tuple[str, dict[str, Any]]:
     options = dict(item) if isinstance(item, Mapping) else {"name": item}
     name = options.pop("name", None)
     if not isinstance(name, str):
-        raise UsageError(
-            f"regularizers = {item!r}: expected the name of one, or a mapping of name and options"
-        )
+        expected = "expected the name of one, or a mapping of name and options"
+        raise UsageError(f"regularizers = {shown(item)}: {expected}")
     return name, options

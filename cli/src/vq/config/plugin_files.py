@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vqcore.errors import ComponentError, UsageError
+from vqcore.errors import ComponentError, UsageError, shown
 from vqcore.plugin.registry import Registry, default_registry
 
 
@@ -18,8 +19,16 @@ def plugin_files(values: Mapping[str, Any]) -> list[Path]:
     """
     files = values.get("plugin_files") or []
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise UsageError(f"plugin_files = {files!r}: expected a list of files")
+        raise UsageError(f"plugin_files = {shown(files)}: expected a list of files")
     return [Path(file) for file in files]
+
+
+def absolute_files(files: Any) -> Any:
+    """Plugin files by absolute paths, links followed; what is no list of paths stays as it is."""
+    if not isinstance(files, list | tuple):
+        return files
+    # not Path.resolve: before Python 3.13 it raises RuntimeError where links run in a circle
+    return [os.path.realpath(file) if isinstance(file, str | Path) else file for file in files]
 
 
 def registry_for(files: Sequence[Path] = (), *, tolerant: bool = False) -> Registry:
@@ -30,7 +39,7 @@ def registry_for(files: Sequence[Path] = (), *, tolerant: bool = False) -> Regis
     """
     if not files:
         return default_registry()
-    registry = Registry(files=[file.resolve() for file in files])
+    registry = Registry(files=map(Path, absolute_files(list(files))))
     broken = [
         f"--plugin-file {plugin.package} is not loaded ({plugin.status}): {plugin.error}"
         for plugin in registry.plugins

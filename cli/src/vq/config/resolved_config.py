@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vq.config.merging import regularizers_by_name
+from vq.config.merging import bare, regularizers_by_name
+from vq.config.plugin_files import absolute_files
 from vq.config.run_config import RunConfig
-from vqcore.errors import SettingError, UsageError
-from vqcore.plugin.component_config import OnDisk
+from vqcore.errors import SettingError, UsageError, VQError, shown, shown_key
+from vqcore.plugin.bounds import MOST_NUMBERS
+from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component_config import CodebookConfig, ComponentConfig, ComponentRef, OnDisk
 from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.registry import Component, Registry, inner_kinds, named, validate
+from vqcore.plugin.validation import idle_options, split_choice
 
 _log = logging.getLogger(__name__)
+
+
+#: What a trained model runs without.
+TRAINING_ONLY = ("dataset", "optimizer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unavailable(Component):
+    """A component that a trained model does not need, and that cannot be resolved here.
+
+    Attributes:
+        error: why, to be raised where it is needed all the same.
+        given: its name and options as plain values.
+    """
+
+    error: VQError
+    given: Mapping[str, Any]
+
+    def dump(self) -> dict[str, Any]:
+        """Name and options as they were given."""
+        return dict(self.given)
 
 
 @dataclass(frozen=True)
@@ -32,16 +61,25 @@ class ResolvedConfig:
         """The config as plain values, with every option of every component."""
         values = self.settings.model_dump(mode="json")
         values |= {kind: component.dump() for kind, component in self.components.items()}
-        values["regularizers"] = {
-            name: {key: value for key, value in component.dump().items() if key != "name"}
-            for name, component in self.regularizers.items()
-        }
+        regularizers = [component.dump() for component in self.regularizers.values()]
+        values["regularizers"] = {options.pop("name"): options for options in regularizers}
         return values
 
     def located(self) -> ResolvedConfig:
         """The same config with absolute paths, so that it means the same from every directory."""
         components = {kind: _located(component) for kind, component in self.components.items()}
-        return replace(self, components=components)
+        files = absolute_files(self.settings.plugin_files)
+        settings = self.settings.model_copy(update={"plugin_files": files})
+        return replace(self, settings=settings, components=components)
+
+    def idle_settings(self) -> Iterator[str]:
+        """A sentence about each setting that was changed but cannot act, by its key path."""
+        for name, hindrance in idle_options(self.settings):
+            value = getattr(self.settings, name)
+            chosen = bare(value.name) if isinstance(value, ComponentRef) else shown(value)
+            yield f"{name} = {chosen}: has no effect with {hindrance}"
+        for component in (*self.components.values(), *self.regularizers.values()):
+            yield from component.idle_options()
 
     def title(self) -> str:
         """The components that tell runs apart, as in ``digits-poincare-codebook-homology``."""
@@ -55,36 +93,91 @@ class ResolvedConfig:
         return "-".join(title + [component.spec.name for component in self.regularizers.values()])
 
 
-def resolve_config(values: Mapping[str, Any], registry: Registry) -> ResolvedConfig:
-    """Validate plain values, resolve the components they name, and ask every plugin to check them.
+def resolve_config(
+    values: Mapping[str, Any], registry: Registry, *, trained: bool = False
+) -> ResolvedConfig:
+    """Validate plain values and resolve the components they name.
+
+    What a model that is ``trained`` runs without may be missing: the data set, the optimizer and
+    regularizers are then ``Unavailable``.
 
     Raises:
-        UsageError: for an unknown key, a value out of range, or what a plugin refuses.
+        UsageError: for an unknown key or a value out of range.
         ComponentError: for a component that no package provides, or that two do.
     """
     values = dict(values)
+    if values.get("max_steps") is not None:
+        values.setdefault("epochs", None)
     if "regularizers" in values:
         values["regularizers"] = regularizers_by_name(values["regularizers"])
     kinds = inner_kinds(RunConfig)
     values |= {key: named(values.get(key), RunConfig.model_fields[key].default) for key in kinds}
     settings = validate(RunConfig, values, "")
-    components = {
-        kind: registry.resolve(kind, getattr(settings, key), key) for key, kind in kinds.items()
-    }
-    config = ResolvedConfig(settings, components, _regularizers(settings, registry))
-    hooks = HookCaller(registry, _log.warning)
-    problems = hooks.call("vq_check_config", _messages, config=config)
-    if any(problems):
-        raise UsageError("\n".join(message for found in problems for message in found))
-    return config
+    if settings.epochs is None and settings.max_steps is None:
+        raise SettingError("epochs", None, "a number of passes", "set it or max_steps")
+    optional = (*TRAINING_ONLY, "regularizer") if trained else ()
+    resolve = partial(_resolved, registry, optional)
+    components = {kind: resolve(kind, getattr(settings, key), key) for key, kind in kinds.items()}
+    _check_sizes(settings, components["quantizer"], trained=trained)
+    return ResolvedConfig(settings, components, _regularizers(settings, resolve))
 
 
-def _regularizers(settings: RunConfig, registry: Registry) -> dict[str, Component]:
+def check_config(config: ResolvedConfig, registry: Registry) -> None:
+    """Ask every plugin whether a run with this config may start.
+
+    Raises:
+        UsageError: for what a plugin refuses.
+        ComponentError: naming a plugin that fails to answer.
+    """
+    with redirect_stdout(sys.stderr):  # stdout is the command's
+        problems = HookCaller(registry, _log.warning).check("vq_check_config", config=config)
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _resolved(
+    registry: Registry, optional: Sequence[str], kind: str, choice: Any, path: str
+) -> Component:
+    try:
+        return registry.resolve(kind, choice, path)
+    except VQError as error:
+        if kind not in optional:
+            raise
+        name, options = split_choice(choice, path)
+        slug = re.sub("[^a-z0-9]+", "-", bare(name).lower()).strip("-") or "unknown"
+        spec = ComponentSpec(name=slug, target="vq:unavailable", summary="not available here")
+        given = {"name": name, **options}
+        return Unavailable(kind, slug, spec, "", path, None, error=error, given=given)
+
+
+def _check_sizes(settings: RunConfig, quantizer: Component, *, trained: bool) -> None:
+    """Refuse sizes that are each within their bounds and together cannot act or fit."""
+    if settings.accumulate > settings.batch_size and not trained:
+        expected = f"at most batch_size, {settings.batch_size}"
+        raise SettingError("accumulate", settings.accumulate, expected)
+    numbers = settings.codebook_size * (settings.code_dim or settings.dim)
+    if numbers > MOST_NUMBERS and any(isinstance(o, CodebookConfig) for o in _options(quantizer)):
+        expected = f"a table of at most {MOST_NUMBERS:.1e} numbers, not {numbers:.1e}"
+        raise SettingError("codebook_size", settings.codebook_size, expected)
+
+
+def _options(component: Component) -> Iterator[ComponentConfig | None]:
+    yield component.options
+    for child in component.children.values():
+        yield from _options(child)
+
+
+def _regularizers(
+    settings: RunConfig, resolve: Callable[[str, Any, str], Component]
+) -> dict[str, Component]:
     resolved = [
-        registry.resolve("regularizer", {**options, "name": name}, f"regularizers.{name}")
+        resolve("regularizer", {**options, "name": name}, shown_key(f"regularizers.{bare(name)}"))
         for name, options in settings.regularizers.items()
     ]
     regularizers = {component.name: component for component in resolved}
+    if len(regularizers) < len(resolved):
+        names = ", ".join(settings.regularizers)
+        raise SettingError("regularizers", names, "each once", "two of these names mean the same")
     if regularizers and settings.bottleneck != "vq":
         expected = f"none with bottleneck = {settings.bottleneck!r}, since they act on codes"
         raise SettingError("regularizers", ", ".join(regularizers), expected, "leave them out")
@@ -96,12 +189,15 @@ def _located(component: Component) -> Component:
     if options is None:
         return component
     paths = {
-        name: str(Path(getattr(options, name)).expanduser().absolute())
+        name: _absolute(getattr(options, name), f"{component.path}.{name}")
         for name, field in type(options).model_fields.items()
         if any(isinstance(mark, OnDisk) for mark in field.metadata)
     }
     return replace(component, options=options.model_copy(update=paths))
 
 
-def _messages(answer: Any) -> list[str]:
-    return [answer] if isinstance(answer, str) else [str(text) for text in answer]
+def _absolute(path: str, setting: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError as error:  # nobody of that name has a home
+        raise SettingError(setting, path, "a path") from error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field
 
+from vqcore.plugin.bounds import Count, Seed, Size, Steps, StepsOrZero, Weight
 from vqcore.plugin.component_config import (
+    ActsIf,
     BackboneRef,
     ComponentConfig,
     ComponentRef,
@@ -26,6 +28,9 @@ def _device_name(value: Any) -> Any:
     return str(value) if type(value).__name__ == "device" else value  # of torch, not imported here
 
 
+_WITH_CODES = ActsIf("bottleneck", ("vq",))
+
+
 class RunConfig(ComponentConfig):
     """Every setting that decides what a run computes, as in ``config.yaml`` of a run folder."""
 
@@ -35,39 +40,39 @@ class RunConfig(ComponentConfig):
     """Encoder and decoder."""
     bottleneck: Literal["vq", "none", "gaussian"] = "vq"
     """vq quantizes the latents. Baselines: none (an autoencoder) and gaussian (a VAE)."""
-    kl_weight: NonNegativeFloat | None = None
+    kl_weight: Annotated[Weight | None, ActsIf("bottleneck", ("gaussian",))] = None
     """Weight (beta) of gaussian's KL divergence; null: 1 with Bernoulli likelihood, else 0.1."""
     manifold: ManifoldRef = ComponentRef(name="vqcore/euclidean")
     """Manifold of the latents and codes."""
-    quantizer: QuantizerRef = ComponentRef(name="vqcore/codebook")
+    quantizer: Annotated[QuantizerRef, _WITH_CODES] = ComponentRef(name="vqcore/codebook")
     """Quantizer, which maps latents to codes."""
-    estimator: EstimatorRef = ComponentRef(name="vqcore/straight-through")
+    estimator: Annotated[EstimatorRef, _WITH_CODES] = ComponentRef(name="vqcore/straight-through")
     """Gradient estimator, which passes gradients through the quantizer."""
     regularizers: dict[str, dict[str, Any]] = {}
     """Regularizers, as a mapping from names to options."""
     optimizer: OptimizerRef = ComponentRef(name="vq-cli/adamw")
     """Optimizer; --lr sets optimizer.lr."""
-    dim: PositiveInt = 8
+    dim: Size = 8
     """Dimension of a latent; the backbone patches sets its own."""
-    code_dim: PositiveInt | None = None
+    code_dim: Size | None = None
     """Dimension of a code, with linear projections in and out; null: dim, without projections."""
-    codebook_size: PositiveInt = 64
+    codebook_size: Annotated[int, Field(gt=0, le=2**62), _WITH_CODES] = 64
     """Number of codes in each codebook."""
-    epochs: PositiveInt = 80
-    """Passes over the training split."""
-    max_steps: PositiveInt | None = None
-    """Stop after this many steps, even if epochs are left; null: no limit."""
-    batch_size: PositiveInt = 64
+    epochs: Steps | None = 80
+    """Passes over the training split; null, as where only max_steps is given: it decides."""
+    max_steps: Steps | None = None
+    """Steps of the run. With epochs given too, the fewer of both; null: epochs decide."""
+    batch_size: Count = 64
     """Samples per optimizer step, summed over all processes."""
-    accumulate: PositiveInt = 1
+    accumulate: Annotated[int, Field(gt=0, le=2**16)] = 1
     """Micro-batches per step and process; gradients are accumulated over them to save memory."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """Learning-rate schedule after the warm-up: constant, or cosine decay to 0."""
-    warmup_steps: NonNegativeInt = 50
+    warmup_steps: StepsOrZero = 50
     """Steps over which the learning rate rises linearly from 0."""
-    grad_clip: NonNegativeFloat = 1.0
+    grad_clip: Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)] = 1.0
     """Maximum norm of the gradient; 0 disables clipping."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     """Seed of every random draw."""
     device: Annotated[str, BeforeValidator(_device_name)] = "auto"
     """auto, cpu, cuda, or one GPU as in cuda:1; auto takes a GPU if there is one."""
@@ -75,15 +80,15 @@ class RunConfig(ComponentConfig):
     """Mixed precision of encoder and decoder; no: float32. The code search is always in float32."""
     compile: bool = False
     """Compile encoder and decoder with torch.compile."""
-    log_every: PositiveInt = 50
+    log_every: Steps = 50
     """Steps between lines of metrics.jsonl."""
-    eval_every: PositiveInt = 200
+    eval_every: Steps = 200
     """Steps between evaluations on the held-out split."""
-    sample_every: PositiveInt = 200
+    sample_every: Steps = 200
     """Steps between images of reconstructions."""
-    checkpoint_every: PositiveInt = 200
+    checkpoint_every: Steps = 200
     """Steps between checkpoints; the last step always writes one."""
-    keep_checkpoints: PositiveInt = 2
+    keep_checkpoints: Count = 2
     """Number of most recent checkpoints to keep."""
     trackers: list[str] = []
     """Trackers that also receive the metrics: tensorboard, wandb, or others of Accelerate."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, model_validator
 
+from vqcore.plugin.bounds import Count, Number, Workers, check_total
 from vqcore.plugin.component_config import ComponentConfig, OnDisk
 
 ImageSize = Annotated[int, Field(ge=4, le=1024)]
@@ -19,7 +20,7 @@ class ImageConfig(ComponentConfig):
 
     flip: bool = False
     """Flip half of the training images horizontally, at random."""
-    shift: NonNegativeInt = 0
+    shift: Annotated[int, Field(ge=0, le=1024)] = 0
     """Shift training images at random by up to this many pixels; borders are reflected."""
 
 
@@ -39,8 +40,13 @@ class TreesConfig(ComponentConfig):
     """Levels of the full binary tree. A sample has 2^depth - 1 bits, one per node."""
     noise: NoiseLevel = 0.1
     """Probability that a bit of a training sample is flipped; test samples are the clean nodes."""
-    samples: PositiveInt = 8160
+    samples: Count = 8160
     """Number of training samples, which are noisy copies of all nodes in turn."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_total("depth and samples", self.samples * 2**self.depth)
+        return self
 
 
 class DownloadConfig(ImageConfig):
@@ -64,7 +70,7 @@ class CelebAConfig(DownloadConfig):
 
     image_size: ImageSize = 64
     """Side in pixels after centre cropping and resizing."""
-    workers: NonNegativeInt = 2
+    workers: Workers = 2
     """Processes that read images ahead; 0 reads them in the training process."""
 
 
@@ -77,7 +83,7 @@ class ImageFolderConfig(ImageConfig):
     """Side in pixels after centre cropping and resizing."""
     held_out: Share = 0.1
     """Share of the images that is held out if there are no train and test folders."""
-    workers: NonNegativeInt = 2
+    workers: Workers = 2
     """Processes that read images ahead; 0 reads them in the training process."""
     strict: bool = False
     """Refuse a folder with broken images instead of skipping them."""
@@ -90,7 +96,7 @@ class ArraysConfig(ImageConfig):
     """.npz file, folder of .npy files, or .npy file, with the arrays train and test, or x."""
     layout: Literal["auto", "NCHW", "NHWC"] = "auto"
     """Layout of images; auto takes the axis of length 1 or 3 as the channels."""
-    range: tuple[float, float] | None = None
+    range: tuple[Number, Number] | None = None
     """Float values mapped to -1 and 1; null: the smallest and largest of the training array."""
     held_out: Share = 0.1
     """Share of the samples that is held out if there is one array only."""
@@ -107,5 +113,11 @@ class HierarchyConfig(ImageConfig):
     """Side in pixels of a cell, which shows one node of the deepest level."""
     noise: NoiseLevel = 0.02
     """Standard deviation of the pixel noise, in a value range of 2."""
-    samples: PositiveInt = 4096
+    samples: Count = 4096
     """Number of training images; a quarter as many are held out."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        side = self.cell * 2 ** (self.depth - 1)
+        check_total("depth, cell and samples", self.samples * 3 * side**2)
+        return self

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
-
-from vqcore.plugin.component_config import ComponentConfig, ComponentRef, QuantizerRef
+from vqcore.plugin.bounds import Depth, Share
+from vqcore.plugin.component_config import ActsIf, ComponentConfig, ComponentRef, QuantizerRef
 
 
 class GroupedConfig(ComponentConfig):
@@ -14,7 +13,7 @@ class GroupedConfig(ComponentConfig):
 
     inner: QuantizerRef = ComponentRef(name="vqcore/codebook")
     """The quantizer of each group, with its own options."""
-    groups: PositiveInt = 2
+    groups: Depth = 2
     """Number of groups; it divides dim."""
     shared: bool = False
     """One codebook for all groups (hyperbolic VQ-VAE) instead of one each."""
@@ -25,11 +24,11 @@ class ResidualConfig(ComponentConfig):
 
     inner: QuantizerRef = ComponentRef(name="vqcore/codebook")
     """The quantizer of each stage, with its own options."""
-    stages: PositiveInt = 4
+    stages: Depth = 4
     """Number of stages; each quantizes the residual of the previous ones."""
     shared: bool = False
     """One codebook for all stages instead of one each."""
     residuals: Literal["tangent", "manifold"] = "tangent"
     """Add and subtract in the tangent space, or by translations of points (Moebius addition)."""
-    stage_dropout: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stage_dropout: Annotated[Share, ActsIf("stages", above=1)] = 0.0
     """Share of training steps that use the first n stages only, n uniform in 1 to stages - 1."""

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Any, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import model_validator
 
 from vqcore.errors import SettingError
+from vqcore.plugin.bounds import Count, Decay, Depth, Rate, Seed, Size, Steps, Weight, check_total
 from vqcore.plugin.component_config import ComponentConfig
-
-Dropout = Annotated[float, Field(ge=0, lt=1)]
 
 
 class PriorConfig(ComponentConfig):
     """All options of a prior. None takes the default for the amount of data, see ``filled``."""
 
-    layers: PositiveInt | None = None
+    layers: Depth | None = None
     """Transformer blocks."""
-    width: PositiveInt | None = None
+    width: Size | None = None
     """Size of a position's vector."""
-    heads: PositiveInt | None = None
+    heads: Size | None = None
     """Attention heads, a divisor of width."""
-    dropout: Dropout | None = None
+    dropout: Decay | None = None
     """Dropout of each residual branch in training."""
     tied: bool = True
     """Share one table between token embeddings and output logits."""
-    epochs: PositiveInt | None = None
+    epochs: Steps | None = None
     """Largest number of passes over the training codes; training may stop early."""
-    patience: PositiveInt | None = None
+    patience: Steps | None = None
     """Epochs without a lower validation loss after which training stops."""
-    lr: PositiveFloat | None = None
+    lr: Rate | None = None
     """Peak learning rate, after a warm-up over a twentieth of the steps; then cosine decay."""
-    weight_decay: NonNegativeFloat = 0.1
+    weight_decay: Weight = 0.1
     """Decoupled weight decay (AdamW)."""
-    batch_size: PositiveInt = 64
+    batch_size: Count = 64
     """Sequences in a step."""
     classes: bool = False
     """Condition on the class of each sample, from the data set's labels."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Seed = 0
     """Seed of every random draw."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_total("layers and width", 12 * (self.layers or 1) * (self.width or 1) ** 2)
+        return self
 
     def filled(self, sequences: int, length: int) -> FilledPriorConfig:
         """The config with every None replaced, for a number of training sequences and their length.
@@ -69,10 +73,10 @@ class PriorConfig(ComponentConfig):
 class FilledPriorConfig(PriorConfig):
     """A ``PriorConfig`` without None."""
 
-    layers: PositiveInt
-    width: PositiveInt
-    heads: PositiveInt
-    dropout: Dropout
-    epochs: PositiveInt
-    patience: PositiveInt
-    lr: PositiveFloat
+    layers: Depth
+    width: Size
+    heads: Size
+    dropout: Decay
+    epochs: Steps
+    patience: Steps
+    lr: Rate

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field
 
+from vqcore.plugin.bounds import Count, Scale, Size, Weight
 from vqcore.plugin.component_config import (
     CodebookConfig,
     ComponentConfig,
@@ -27,18 +28,18 @@ class SphereConfig(CurvedConfig):
 class GradientCodebookConfig(CodebookConfig):
     """Options of the codebook learned by gradients."""
 
-    codebook_weight: NonNegativeFloat = 1.0
+    codebook_weight: Weight = 1.0
     """Weight of the codebook term, which pulls codes towards their latents."""
-    affine_lr: NonNegativeFloat = 0.0
+    affine_lr: Weight = 0.0
     """Relative learning rate of a scale and shift that all codes share; 0 has none."""
-    synchronized: NonNegativeFloat = 0.0
+    synchronized: Weight = 0.0
     """Weight of the decoder's gradient on the chosen codes, in addition to the codebook term."""
 
 
 class SimVQConfig(CodebookConfig):
     """Options of the frozen codebook behind a learned matrix."""
 
-    codebook_weight: NonNegativeFloat = 1.0
+    codebook_weight: Weight = 1.0
     """Weight of the codebook term, which pulls codes towards their latents through the matrix."""
     init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "normal"
 
@@ -46,16 +47,16 @@ class SimVQConfig(CodebookConfig):
 class RandomProjectionConfig(ComponentConfig):
     """Options of the random-projection quantizer."""
 
-    code_dim: PositiveInt | None = None
+    code_dim: Size | None = None
     """Dimensions of the projection that is searched, at most dim; null takes 16, or dim if less."""
-    commitment_weight: NonNegativeFloat = 0.25
+    commitment_weight: Weight = 0.25
     """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
 
 
 class GumbelConfig(ComponentConfig):
     """Options of the Gumbel-softmax relaxation."""
 
-    temperature: PositiveFloat = 1.0
+    temperature: Scale = 1.0
     """Softness of the choice, relative to the mean squared quantization error."""
     noise: bool = True
     """Draw Gumbel noise; without it the choice depends on the latent alone."""
@@ -64,23 +65,23 @@ class GumbelConfig(ComponentConfig):
 class EntropyConfig(RegularizerConfig):
     """Options of the entropy of code usage."""
 
-    weight: NonNegativeFloat = 0.1
-    temperature: PositiveFloat = 1.0
+    weight: Weight = 0.1
+    temperature: Scale = 1.0
     """Softness of the assignment, relative to the mean squared quantization error."""
-    max_tokens: PositiveInt = 1024
+    max_tokens: Count = 1024
     """Tokens used in one evaluation, evenly spaced over the batch."""
 
 
 class SmoothnessConfig(RegularizerConfig):
     """Options of decoder smoothness."""
 
-    weight: NonNegativeFloat = 0.1
+    weight: Weight = 0.1
 
 
 class OrthogonalConfig(RegularizerConfig):
     """Options of the orthogonality of codes."""
 
-    max_codes: Annotated[int, Field(ge=2)] = 1024
+    max_codes: Annotated[int, Field(ge=2, le=10**9)] = 1024
     """Codes used in one evaluation, drawn again on each step."""
     active_only: bool = False
     """Use only codes that were chosen in the step."""
@@ -89,8 +90,8 @@ class OrthogonalConfig(RegularizerConfig):
 class IsometryConfig(RegularizerConfig):
     """Options of the isometry between inputs and latents."""
 
-    weight: NonNegativeFloat = 0.1
+    weight: Weight = 0.1
     reference: Literal["euclidean", "squared"] = "euclidean"
     """Distance of inputs: euclidean, or squared, the Hamming distance of zeros and ones."""
-    max_samples: Annotated[int, Field(ge=2)] = 128
+    max_samples: Annotated[int, Field(ge=2, le=2**16)] = 128
     """Samples used in one evaluation, evenly spaced over the batch."""

@@ -16,6 +16,17 @@ KINDS: dict[str, str] = {
     "backbone": "vq_backbones",
 }
 
+#: The interface of each kind: what a component is an instance of when it is built.
+INTERFACES: dict[str, str] = {
+    "manifold": "vqcore:Manifold",
+    "quantizer": "vqcore:Quantizer",
+    "estimator": "vqcore:GradientEstimator",
+    "regularizer": "vqcore:Regularizer",
+    "optimizer": "torch.optim:Optimizer",
+    "dataset": "vqcore:DataSource",
+    "backbone": "vqcore:Backbone",
+}
+
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LOCATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 

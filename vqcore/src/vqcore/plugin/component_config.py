@@ -8,22 +8,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from vqcore.plugin.bounds import Decay, Rate, Scale, Steps, StepsOrZero, Weight
 
 
 class ComponentConfig(BaseModel):
     """Base of every component's options: unknown keys are refused, values cannot be changed.
 
-    A string literal below each field describes it; see ``descriptions``.
+    A string literal below each field describes it; see ``descriptions``. Every number has a lower
+    and an upper bound, which also keep out infinities and NaN; ``vqcore.plugin.bounds`` has types.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
@@ -89,6 +83,26 @@ class OnDisk:
     """
 
 
+@dataclass(frozen=True)
+class ActsIf:
+    """Marks an option that acts only with some values of another option of its component.
+
+    The other one has one of ``values``, is larger than ``above``, or, with neither, is true. Of
+    several marks, one is enough. An option that is set and cannot act is a warning. Write it as
+    ``patience: Annotated[Steps, ActsIf("dead_codes", ("least-recently-used",))]``.
+    """
+
+    option: str
+    values: tuple[Any, ...] = ()
+    above: float | None = None
+
+    def allows(self, value: Any) -> bool:
+        """Whether the marked option acts with this value of the other."""
+        if self.values:
+            return value in self.values
+        return bool(value) if self.above is None else (value or 0) > self.above
+
+
 def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -107,45 +121,52 @@ BackboneRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("backbon
 class CurvedConfig(ComponentConfig):
     """Options of every curved manifold."""
 
-    curvature: PositiveFloat = 1.0
+    curvature: Scale = 1.0
     """Absolute value of the curvature: positive on a sphere, negative in hyperbolic space."""
     learn_curvature: bool = False
     """Train the curvature too."""
-    curvature_lr: PositiveFloat = 0.1
+    curvature_lr: Annotated[Rate, ActsIf("learn_curvature")] = 0.1
     """Learning rate of the curvature's logarithm, relative to the optimizer's."""
-    curvature_span: Annotated[float, Field(gt=1)] = 10.0
+    curvature_span: Annotated[float, Field(gt=1, le=1e6), ActsIf("learn_curvature")] = 10.0
     """A learned curvature stays within this factor of its initial value."""
-    gain: PositiveFloat = 1.0
+    gain: Scale = 1.0
     """Latents are scaled by gain/sqrt(D) before they are read as tangent vectors."""
 
 
 class RegularizerConfig(ComponentConfig):
     """Options of every regularizer."""
 
-    weight: NonNegativeFloat = 1.0
+    weight: Weight = 1.0
     """Factor of this term in the loss; at 0 the term is not evaluated."""
-    every: PositiveInt = 1
+    every: Annotated[Steps, ActsIf("weight")] = 1
     """Evaluate the term on every n-th training step."""
-    start: NonNegativeInt = 0
+    start: Annotated[StepsOrZero, ActsIf("weight")] = 0
     """First training step on which the term is evaluated."""
+
+
+#: Initial codes that are drawn.
+_RANDOM = ("normal", "uniform", "wrapped-normal")
+_BY_AGE = ("least-recently-used",)
 
 
 class CodebookConfig(ComponentConfig):
     """Options of every quantizer with an explicit table of codes."""
 
-    commitment_weight: NonNegativeFloat = 0.25
+    commitment_weight: Weight = 0.25
     """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
     init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "data"
     """Initial codes, from the first training batch: random, some latents, or k-means."""
-    init_scale: PositiveFloat | None = None
+    init_scale: Annotated[Scale | None, ActsIf("init", _RANDOM)] = None
     """Standard deviation per coordinate of random initial codes; null takes the latents'."""
     dead_codes: Literal["usage", "least-recently-used"] = "usage"
     """Which codes are replaced by latents: those used too little, or unused for too long."""
-    dead_code_threshold: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    dead_code_threshold: Annotated[Decay, ActsIf("dead_codes", ("usage",))] = 0.2
     """For usage: codes below this share of an equal usage are replaced; 0 never replaces."""
-    dead_code_patience: PositiveInt = 100
+    dead_code_patience: Annotated[Steps, ActsIf("dead_codes", _BY_AGE)] = 100
     """For least-recently-used: steps without a token after which a code is replaced."""
-    dead_code_noise: NonNegativeFloat = 0.01
+    dead_code_noise: Annotated[
+        Weight, ActsIf("dead_code_threshold"), ActsIf("dead_codes", _BY_AGE)
+    ] = 0.01
     """Noise on the latent that replaces a code, relative to its length."""
-    usage_decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    usage_decay: Annotated[Decay, ActsIf("dead_code_threshold")] = 0.95
     """Decay per step of the running usage."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.errors import ComponentError, SettingError, UsageError, did_you_mean, shown
 from vqcore.plugin import hooks
-from vqcore.plugin.loader import describe_error
+from vqcore.plugin.loader import DISABLE_VARIABLE, describe_error
 from vqcore.plugin.registry import Registry
 
 #: The hooks that a callback may have methods for.
@@ -18,11 +18,15 @@ LIFE_CYCLE = ("vq_run_start", "vq_metrics", "vq_step_end", "vq_log", "vq_run_end
 
 @dataclass(frozen=True)
 class _Listener:
-    """An implementation of a hook; ``plugin`` is None for a callback's."""
+    """An implementation of a hook; ``plugin`` is None for a callback's, ``owner`` names either."""
 
     function: Callable[..., Any]
     names: Collection[str]
+    owner: str
     plugin: str | None = None
+
+    def __call__(self, arguments: Mapping[str, Any]) -> Any:
+        return self.function(**{name: arguments[name] for name in self.names})
 
 
 class HookCaller:
@@ -31,7 +35,8 @@ class HookCaller:
     A callback is any object with methods that are named like life-cycle hooks. An implementation
     takes any of the hook's arguments, by name. An exception in a callback is the caller's, who
     chose it. A plugin is installed, not chosen, so its exception never ends a run: it is reported
-    once, and the plugin is not called again.
+    once, and the plugin is not called again. ``vq_run_end`` is called all the same, once for each
+    implementation, whatever failed before: that is where files are closed.
 
     Args:
         registry: whose plugins are called; None calls callbacks alone.
@@ -54,14 +59,19 @@ class HookCaller:
         self._callbacks = [_checked(callback) for callback in callbacks]
         self._failed: set[str] = set()
         self._listeners = {hook: list(self._find(hook)) for hook in LIFE_CYCLE}
+        self._ends = list(self._listeners["vq_run_end"])
 
     def call(
-        self, hook: str, read: Callable[[Any], Any] | None = None, **arguments: Any
+        self, hook: str, read: Callable[[Any, str], Any] | None = None, **arguments: Any
     ) -> list[Any]:
         """The answers to a hook, without those that are None.
 
-        ``read`` converts an answer; what it raises counts as the listener's mistake.
+        ``read`` converts an answer, given it and who gave it in words; what it raises counts as the
+        listener's mistake.
         """
+        if hook == "vq_run_end":
+            self._end(arguments)
+            return []
         if hook not in self._listeners:
             self._listeners[hook] = list(self._find(hook))
         answers = []
@@ -69,28 +79,90 @@ class HookCaller:
             if listener.plugin in self._failed:
                 continue
             try:
-                wanted = {name: arguments[name] for name in listener.names}
-                answer = listener.function(**wanted)
+                answer = listener(arguments)
                 if answer is not None:
-                    answers.append(read(answer) if read else answer)
+                    answers.append(_understood(answer, listener, read) if read else answer)
             except (Exception, SystemExit) as error:
                 if listener.plugin is None:
                     raise
                 self._failed.add(listener.plugin)
                 self._warn(
-                    f"plugin {listener.plugin} failed in {hook} and is not called again in this "
-                    f"run: {describe_error(error)}"
+                    f"{listener.owner} failed in {hook} and is not called again in this run: "
+                    f"{describe_error(error)}"
                 )
         return answers
+
+    def check(self, hook: str, **arguments: Any) -> list[str]:
+        """The sentences that a hook answers with, each with the plugin that says it.
+
+        Raises:
+            ComponentError: naming the plugin that answers with anything else, or raises.
+        """
+        sentences = []
+        for listener in self._find(hook):
+            try:
+                sentences += [
+                    f"{text} ({listener.owner})" for text in _refusals(listener, arguments)
+                ]
+            except (Exception, SystemExit) as error:
+                fix = f"update the plugin, or leave it out with {DISABLE_VARIABLE}"
+                text = f"{listener.owner} failed in {hook}: {describe_error(error)}; {fix}"
+                raise ComponentError(text) from error
+        return sentences
+
+    def _end(self, arguments: Mapping[str, Any]) -> None:
+        """Call every ``vq_run_end`` that was not called yet.
+
+        Raises:
+            Exception: the first one of a callback, after all were called, unless the run failed
+                already. The others are warnings.
+        """
+        first: BaseException | None = None
+        while self._ends:
+            listener = self._ends.pop(0)
+            try:
+                listener(arguments)
+            except (Exception, SystemExit) as error:
+                ends_run = listener.plugin is None and arguments["status"] != "failed"
+                if ends_run and first is None:
+                    first = error
+                else:
+                    self._warn(f"{listener.owner} failed in vq_run_end: {describe_error(error)}")
+        if first is not None:
+            raise first
 
     def _find(self, hook: str) -> Iterator[_Listener]:
         for callback in self._callbacks:
             method = getattr(callback, hook, None)
             if method is not None:
-                yield _Listener(method, _checked_names(method, hook))
+                owner = f"callback {type(callback).__name__}"
+                yield _Listener(method, _checked_names(method, hook), owner)
         if self._hooks is not None:
             for found in getattr(self._hooks, hook).get_hookimpls():
-                yield _Listener(found.function, found.argnames, found.plugin_name)
+                name = found.plugin_name
+                yield _Listener(found.function, found.argnames, f"plugin {name}", name)
+
+
+def _understood(answer: Any, listener: _Listener, read: Callable[[Any, str], Any]) -> Any:
+    try:
+        return read(answer, listener.owner)
+    except UsageError as error:
+        if listener.plugin is None:  # the warning about a plugin names it anyway
+            raise UsageError(f"{listener.owner}: {error}") from error
+        raise
+
+
+def _refusals(listener: _Listener, arguments: Mapping[str, Any]) -> list[str]:
+    """What a check answers: sentences, one sentence, nothing, or a setting that it refuses."""
+    try:
+        answer = listener(arguments)
+        if answer is None or isinstance(answer, str):
+            return [answer] if answer else []
+        if isinstance(answer, Iterable):
+            return [str(text) for text in answer]
+    except (SettingError, UsageError) as error:
+        return [str(error)]
+    raise TypeError(f"it returned {shown(answer)}, expected a list of sentences")
 
 
 def _checked(callback: object) -> object:

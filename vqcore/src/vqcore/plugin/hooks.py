@@ -68,7 +68,11 @@ def vq_backbones() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 
 @hookspec
 def vq_check_config(config: ResolvedConfig) -> Iterable[str]:  # type: ignore[empty-body]
-    """Problems with a resolved config, one sentence each; any of them refuses the run."""
+    """Problems with a resolved config, one sentence each; any of them refuses the run.
+
+    A ``SettingError`` is such a problem too. Any other exception refuses the run as well, since
+    nobody knows then whether the config is valid.
+    """
 
 
 @hookspec
@@ -80,7 +84,8 @@ def vq_run_start(run: TrainingRun) -> None:
 def vq_metrics(run: TrainingRun, batch: Tensor) -> Mapping[str, float]:  # type: ignore[empty-body]
     """Further metrics for a line of metrics.jsonl, collected on log steps.
 
-    ``batch`` holds training samples of this step. A name that the line has already is ignored.
+    ``batch`` holds training samples of this step. A name that the run itself logs on any line
+    (``loss``, ``test_...``) or that another plugin has already is refused.
     """
 
 
@@ -99,7 +104,10 @@ def vq_log(run: TrainingRun, metrics: Mapping[str, Any]) -> None:
 
 @hookspec
 def vq_run_end(run: TrainingRun, status: Literal["done", "failed", "interrupted"]) -> None:
-    """The run is over. Unless it failed, its checkpoint and summary.json are written."""
+    """The run is over. Unless it failed, its checkpoint and summary.json are written.
+
+    Called once, also where another hook of the plugin, another plugin or training failed.
+    """
 
 
 @hookspec

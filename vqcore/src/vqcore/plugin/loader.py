@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import inspect
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
@@ -16,6 +20,7 @@ from typing import Any
 
 import pluggy
 
+from vqcore.errors import printable, shortened, shown
 from vqcore.plugin import hooks
 from vqcore.plugin.component import KINDS, ComponentSpec
 
@@ -28,8 +33,9 @@ HOOK_NAMES = frozenset(name for name in vars(hooks) if name.startswith("vq_"))
 class Plugin:
     """One plugin and how loading it went.
 
-    ``status`` is ok, disabled, error, incompatible (``VQ_API`` absent or of another version) or
-    clash (another package provides one of its names too). ``error`` is the reason unless it is ok.
+    ``status`` is ok, disabled, error, incompatible (``VQ_API`` absent or of another version, or
+    what it imports of vqcore is missing) or clash (another package provides one of its names too).
+    ``error`` is the reason unless it is ok. ``notes`` are faults that stop nothing.
     """
 
     plugin: str
@@ -39,6 +45,7 @@ class Plugin:
     status: str = "ok"
     error: str | None = None
     provides: dict[str, tuple[ComponentSpec, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def fail(self, status: str, error: str) -> None:
         """Record a failure and withdraw what the plugin provided."""
@@ -46,9 +53,22 @@ class Plugin:
         self.error = error
         self.provides = {}
 
+    def owns(self, name: str) -> bool:
+        """Whether ``name`` is its package's, or that of its file."""
+        return _normal(name) in {_normal(self.package), _normal(owner_of(self.package))}
+
     def is_called(self, name: str) -> bool:
         """Whether ``name`` means this plugin: its own name or its package's."""
-        return _normal(name) in {_normal(self.plugin), _normal(self.package)}
+        return self.owns(name) or _normal(name) == _normal(self.plugin)
+
+
+class _Printed(io.StringIO):
+    """A stdout that goes to stderr, also for what keeps it, and remembers what came."""
+
+    def write(self, text: str) -> int:
+        """Pass the text on."""
+        sys.stderr.write(text)
+        return super().write(text)
 
 
 class Refused(Exception):
@@ -63,11 +83,16 @@ def _normal(name: str) -> str:
     return name.replace("_", "-").lower()
 
 
+def owner_of(package: str) -> str:
+    """What stands before the slash in a component's name: the package, or ``my_plugin.py``."""
+    return Path(package).name
+
+
 def describe_error(error: BaseException) -> str:
     """An exception in one line; a syntax error with its place."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
-    text = " ".join(str(error).split())
+    text = shortened(printable(" ".join(str(error).split())), 1000)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -93,7 +118,7 @@ class Loader:
         self.plugins: list[Plugin] = []
         self._disabled = list(disabled)
         for package, version, entry in _entry_points() if discover else ():
-            self.load(Plugin(entry.name, package, version), entry.load)
+            self.load(Plugin(entry.name, package, version), partial(_import_entry, entry))
         for path in dict.fromkeys(files):
             self.load(Plugin(path.stem, str(path), "file"), partial(_import_file, path))
 
@@ -104,14 +129,16 @@ class Loader:
             record.fail("disabled", f"named in {DISABLE_VARIABLE}")
             return
         key = f"{record.package}:{record.plugin}"
+        printed, without_torch = _Printed(), "torch" not in sys.modules
         try:
-            module = importer()
-            api = getattr(module, "VQ_API", None)
-            record.api = api if type(api) is int else None
-            _check_module(module)
-            self.manager.register(module, key)
-            self.manager.check_pending()
-            record.provides = self._collect(module)
+            with redirect_stdout(printed):  # stdout is the command's: --json, completion
+                module = importer()
+                api = getattr(module, "VQ_API", None)
+                record.api = api if type(api) is int else None
+                _check_module(module)
+                self.manager.register(module, key)
+                self.manager.check_pending()
+                record.provides = self._collect(module)
         except KeyboardInterrupt:
             raise
         except Refused as error:
@@ -120,6 +147,10 @@ class Loader:
             record.fail("error", describe_error(error))
         if record.status != "ok" and self.manager.has_plugin(key):
             self.manager.unregister(name=key)
+        if printed.getvalue():
+            record.notes.append(f"prints when it is loaded: {shown(printed.getvalue())}")
+        if without_torch and "torch" in sys.modules and record.version != "file":
+            record.notes.append("imports torch when it is loaded, which slows down every command")
 
     def _collect(self, module: ModuleType) -> dict[str, tuple[ComponentSpec, ...]]:
         provides = {}
@@ -136,10 +167,26 @@ class Loader:
     def _specs(self, module: ModuleType, hook: str) -> Iterator[ComponentSpec]:
         for implementation in self.manager.hook.__dict__[hook].get_hookimpls():
             if implementation.plugin is module:
-                for spec in implementation.function() or ():
+                for spec in _answer(hook, implementation.function):
                     if not isinstance(spec, ComponentSpec):
-                        raise Refused("error", f"{hook} yields {spec!r}: expected a ComponentSpec")
+                        text = f"{hook} yields {shown(spec)}: expected a ComponentSpec"
+                        raise Refused("error", text)
                     yield spec
+
+
+def _answer(hook: str, function: Callable[[], Any]) -> list[Any]:
+    """What a hook returns, as a list.
+
+    Raises:
+        Refused: naming the hook, if it raises or returns anything else.
+    """
+    try:
+        specs = function() or ()
+        if isinstance(specs, Iterable):
+            return list(specs)
+    except (Exception, SystemExit) as error:
+        raise Refused("error", f"{hook}: {describe_error(error)}") from error
+    raise Refused("error", f"{hook} returns {shown(specs)}: expected a list of ComponentSpecs")
 
 
 def _entry_points() -> list[tuple[str, str, metadata.EntryPoint]]:
@@ -158,14 +205,46 @@ def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
         return "?", "?"
 
 
-def _check_module(module: Any) -> None:
-    """Refuse a module without a valid ``VQ_API``, or with a hook that is not marked as one."""
+def _import_entry(entry: metadata.EntryPoint) -> ModuleType:
+    """The module that an entry point names.
+
+    Raises:
+        Refused: naming the entry point if it leads nowhere, or the required vqcore if this one
+            lacks what the module imports of it.
+    """
+    place = f"entry point {entry.name} = {entry.value} of {ENTRY_POINT_GROUP!r}"
+    name, _, attribute = entry.value.partition("[")[0].replace(" ", "").partition(":")
+    try:
+        module: Any = importlib.import_module(name)
+    except ImportError as error:
+        missing = error.name or ""
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{missing}."):
+            raise Refused("error", f"{place}: no module {missing!r}") from error
+        if missing.partition(".")[0] == "vqcore":
+            text = f"{describe_error(error)}; {_required(entry)}"
+            raise Refused("incompatible", text) from error
+        raise
+    for part in attribute.split(".") if attribute else ():
+        module = getattr(module, part, None)
     if not isinstance(module, ModuleType):
-        raise Refused("error", f"the entry point names {module!r}: expected a module")
+        raise Refused("error", f"{place}: expected a module, found {shown(module)}")
+    return module
+
+
+def _required(entry: metadata.EntryPoint) -> str:
+    """Which vqcore a plugin's package asks for, and which one this is."""
+    requirements = entry.dist.requires or () if entry.dist else ()
+    asked = [each for each in requirements if re.match(r"vqcore(?![\w.-])", each)]
+    needs = f"the plugin requires {asked[0]}, and " if asked else ""
+    return f"{needs}this is vqcore {metadata.version('vqcore')}"
+
+
+def _check_module(module: ModuleType) -> None:
+    """Refuse a module without a valid ``VQ_API``, or with a hook that is not marked as one."""
     api = getattr(module, "VQ_API", None)
     if type(api) is not int:
         expected = f"expected VQ_API = {hooks.API_VERSION} in {module.__name__}"
-        raise Refused("incompatible", f"VQ_API = {api!r}: {expected}")
+        raise Refused("incompatible", f"VQ_API = {shown(api)}: {expected}")
     if api != hooks.API_VERSION:
         fix = "upgrade vqcore" if api > hooks.API_VERSION else "upgrade the plugin"
         text = f"VQ_API = {api}: this vqcore supports version {hooks.API_VERSION}; {fix}"

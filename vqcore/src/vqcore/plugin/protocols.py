@@ -43,6 +43,12 @@ class RunFolder(Protocol):
     def path(self) -> Path:
         """Where it is."""
 
+    def append(self, name: str, text: str) -> None:
+        """Add text to the end of a file in the folder."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in the folder, whole or not at all."""
+
 
 class TrainingRun(Protocol):
     """A run in training, as callbacks and life-cycle hooks see it."""

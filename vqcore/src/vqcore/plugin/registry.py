@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqcore.errors import ComponentError, SettingError, UsageError, VQError, did_you_mean
-from vqcore.plugin.component import KINDS, ComponentSpec
-from vqcore.plugin.loader import Loader, Plugin, describe_error, disabled_names
-from vqcore.plugin.validation import inner_kinds, named, split_choice, type_in_words, validate
+from vqcore.errors import (
+    ComponentError,
+    SettingError,
+    UsageError,
+    VQError,
+    did_you_mean,
+    shown,
+    shown_key,
+)
+from vqcore.plugin.component import INTERFACES, KINDS, ComponentSpec
+from vqcore.plugin.loader import Loader, Plugin, describe_error, disabled_names, owner_of
+from vqcore.plugin.validation import (
+    idle_options,
+    inner_kinds,
+    named,
+    split_choice,
+    type_in_words,
+    validate,
+)
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig, ComponentRef
+
+#: Most components inside one another.
+DEEPEST = 16
 
 
 @dataclass(frozen=True)
@@ -41,11 +63,40 @@ class Component:
     options: ComponentConfig | None
     children: Mapping[str, Component] = field(default_factory=dict)
 
+    @property
+    def qualified(self) -> str:
+        """The name that files keep: it means the same whatever packages are installed later."""
+        return f"{owner_of(self.package)}/{self.spec.name}"
+
+    def idle_options(self) -> Iterator[str]:
+        """A sentence about each option that is set but cannot act, inner components included."""
+        for name, hindrance in idle_options(self.options) if self.options is not None else ():
+            value = shown(getattr(self.options, name))
+            yield f"{self.path}.{name} = {value}: has no effect with {hindrance}"
+        for child in self.children.values():
+            yield from child.idle_options()
+
     def dump(self) -> dict[str, Any]:
-        """Name and every option as plain values, as in config.yaml."""
+        """Qualified name and every option as plain values, as in config.yaml."""
         options = self.options.model_dump(mode="json") if self.options is not None else {}
         options |= {name: child.dump() for name, child in self.children.items()}
-        return {"name": self.name, **options}
+        return {"name": self.qualified, **options}
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """What a folder records of the plugins that its components came from.
+
+    Attributes:
+        made: what was made with them, for messages: ``run`` or ``model``.
+        providers: package and version of each component, by kind and name, with and without the
+            package; of a plugin file, its path and ``file``.
+        note: what else of the folder is not followed, and why, for messages.
+    """
+
+    made: str = "run"
+    providers: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
+    note: str = ""
 
 
 class Registry:
@@ -57,6 +108,9 @@ class Registry:
         disabled: plugins not to load; by default those that ``VQ_DISABLE_PLUGINS`` names.
         loader: instead of these, a loader that has loaded the plugins.
     """
+
+    #: Decides between packages that provide the same name, and explains which one is missing.
+    record: PluginRecord = PluginRecord()
 
     def __init__(
         self,
@@ -78,7 +132,7 @@ class Registry:
         owners = [plugin for plugin, _ in self._providers(kind, name)]
         for plugin in owners if len(owners) > 1 else ():
             others = ", ".join(sorted(other.package for other in owners if other is not plugin))
-            fix = f"use {plugin.package}/{name}"
+            fix = f"use {owner_of(plugin.package)}/{name}"
             text = f"{kind} {name!r} is also provided by {others}; {fix}"
             plugin.error = f"{plugin.error}; {text}" if plugin.error else text
             plugin.status = "clash"
@@ -94,38 +148,76 @@ class Registry:
 
     def unambiguous(self, kind: str, name: str, package: str) -> str:
         """The shortest name of ``package``'s component: ``package/name`` if others claim it too."""
-        return f"{package}/{name}" if len(self._providers(kind, name)) > 1 else name
+        return f"{owner_of(package)}/{name}" if len(self._providers(kind, name)) > 1 else name
+
+    def with_record(self, record: PluginRecord) -> Registry:
+        """The same plugins, for names that a folder with this record holds."""
+        recording = copy.copy(self)
+        recording.record = record
+        return recording
 
     def find(self, kind: str, name: str, path: str = "") -> tuple[Plugin, ComponentSpec]:
         """The plugin and spec that ``name`` or ``package/name`` means.
 
-        Messages start with ``path``, the key path of the setting; by default the kind.
+        Of several packages that provide it, the one in ``record`` is meant. Messages start with
+        ``path``, the key path of the setting; by default the kind.
 
         Raises:
             ComponentError: if no plugin provides it (with the causes of plugins that failed to
                 load), or several do.
         """
         owner, _, short = name.rpartition("/")
-        found = [(p, s) for p, s in self._providers(kind, short) if not owner or p.is_called(owner)]
+        found = self._providers(kind, short)
+        if owner:
+            called = [each for each in found if each[0].is_called(owner)]
+            # a plugin may be named like another's package, which then wins
+            found = [each for each in called if each[0].owns(owner)] or called
+        else:
+            found = self._recorded(kind, short, found)
         if not found:
             raise ComponentError(self._missing(kind, name, owner, path or kind))
         if len(found) > 1:
-            choices = " or ".join(f"{plugin.package}/{short}" for plugin, _ in found)
+            choices = " or ".join(f"{owner_of(plugin.package)}/{short}" for plugin, _ in found)
             text = f"{kind} {short!r} is provided by {len(found)} packages: use {choices}"
-            raise ComponentError(text)
+            raise ComponentError("\n  ".join([text, *self._recorded_lines(kind, short)]))
         return found[0]
+
+    def _recorded(
+        self, kind: str, name: str, found: list[tuple[Plugin, ComponentSpec]]
+    ) -> list[tuple[Plugin, ComponentSpec]]:
+        """Of several packages that provide a name, the one that the record has, if it is there.
+
+        Nothing takes the place of a plugin file.
+        """
+        package, version = self.record.providers.get((kind, name), ("", ""))
+        same = [each for each in found if each[0].owns(owner_of(package))]
+        return same if same or version == "file" else found
+
+    def _recorded_lines(self, kind: str, name: str) -> list[str]:
+        """What the record says of a component that is not found."""
+        package, version = self.record.providers.get((kind, name), ("", ""))
+        lines = [self.record.note] if self.record.note else []
+        there = next((plugin for plugin in self.plugins if plugin.owns(owner_of(package))), None)
+        if not package or (there and there.version == version):
+            return lines
+        made = f"this {self.record.made} was made with"
+        if version == "file":
+            return [f"{made} the plugin file {package}, which is not loaded", *lines]
+        found = f"{there.version} is installed" if there else "which is not installed"
+        return [f"{made} {package} {version}, {found}", *lines]
 
     def _missing(self, kind: str, name: str, owner: str, path: str) -> str:
         known = self.names(kind)
-        guess = did_you_mean(name, known)
-        text = f"{path} = {name!r}: no plugin provides it; {guess + '; ' if guess else ''}"
+        there = not owner or any(plugin.is_called(owner) for plugin in self.plugins)
+        guess = did_you_mean(name.rpartition("/")[2], known) if there else ""
+        text = f"{path} = {shown(name)}: no plugin provides it; {guess + '; ' if guess else ''}"
         text += f"known: {', '.join(known) or 'none'}"
         for plugin in self.plugins:
             failed = plugin.status not in ("ok", "clash")
             if failed and (not owner or plugin.is_called(owner)):
                 label = f"plugin {plugin.plugin} of {plugin.package}"
                 text += f"\n  {label} is not loaded ({plugin.status}): {plugin.error}"
-        return text
+        return "\n  ".join([text, *self._recorded_lines(kind, name)])
 
     # -- options -------------------------------------------------------------
 
@@ -138,16 +230,24 @@ class Registry:
 
         Raises:
             ComponentError: if the name is unknown or ambiguous, or its options cannot be imported.
-            UsageError: if an option is unknown or has an invalid value.
+            UsageError: if an option is unknown or has an invalid value, or for components nested
+                more than ``DEEPEST`` deep.
         """
-        path = path or kind
+        return self._resolve(kind, choice, path or kind, 1)
+
+    def _resolve(
+        self, kind: str, choice: str | Mapping[str, Any] | ComponentRef, path: str, depth: int
+    ) -> Component:
+        if depth > DEEPEST:
+            fix = "does one contain itself by default?"
+            raise UsageError(f"{path}: components nested more than {DEEPEST} deep; {fix}")
         asked, options = split_choice(choice, path)
         plugin, spec = self.find(kind, asked, path)
         name = self.unambiguous(kind, spec.name, plugin.package)
         if spec.config is None:
             if options:
                 text = f"{kind} {spec.name!r} has no options"
-                raise UsageError(f"{path}.{next(iter(options))}: {text}")
+                raise UsageError(f"{path}.{shown_key(str(next(iter(options))))}: {text}")
             return Component(kind, name, spec, plugin.package, path, None)
         model = _options_model(kind, spec.name, spec.config)
         children = {}
@@ -157,7 +257,7 @@ class Registry:
             child = named(options.get(key), default)
             if child is None:
                 raise UsageError(f"{path}.{key}: this setting is required")
-            children[key] = self.resolve(child_kind, child, f"{path}.{key}")
+            children[key] = self._resolve(child_kind, child, f"{path}.{key}", depth + 1)
         options |= {key: child.dump() for key, child in children.items()}
         validated = validate(model, options, path)
         return Component(kind, name, spec, plugin.package, path, validated, children)
@@ -189,8 +289,8 @@ class Registry:
         """Import the component's class and construct it from its options and what is injected.
 
         Raises:
-            ComponentError: if the class or a module it needs cannot be imported, or its
-                construction fails.
+            ComponentError: if the class or a module it needs cannot be imported, its construction
+                fails, or what it makes is of another kind.
             SettingError: if an option does not fit what is injected, with the whole key path.
         """
         spec, options = component.spec, component.options
@@ -204,7 +304,7 @@ class Registry:
         kwargs = {name: getattr(options, name) for name in fields}
         kwargs |= {name: partial(self.build, child) for name, child in component.children.items()}
         try:
-            return target(**kwargs, **injected)
+            made = target(**kwargs, **injected)
         except SettingError as error:
             if error.setting.split(".")[0] not in fields:
                 raise
@@ -214,6 +314,12 @@ class Registry:
         except Exception as error:
             text = f"{label} of {component.package} cannot be built: {describe_error(error)}"
             raise ComponentError(text) from error
+        interface = INTERFACES[component.kind]
+        if not isinstance(made, pkgutil.resolve_name(interface)):
+            name, found = interface.replace(":", "."), type(made).__name__
+            text = f"{spec.target} makes a {found}: expected a {name}"
+            raise ComponentError(f"{label} of {component.package} is broken: {text}")
+        return made
 
 
 @cache
@@ -243,7 +349,8 @@ def _options_model(kind: str, name: str, location: str) -> type[ComponentConfig]
 def _load(location: str, kind: str, name: str) -> Any:
     module, _, attribute = location.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        with redirect_stdout(sys.stderr):  # stdout is the command's
+            return getattr(importlib.import_module(module), attribute)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also SystemExit: a plugin must not end the program

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.errors import UsageError, did_you_mean, shortened, shown, shown_key
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
     from vqcore.plugin.component_config import ComponentRef
 
 _CHOICE = "the name of a component, or a mapping of name and options"
+#: Problems that one message names.
+_MOST_PROBLEMS = 10
 _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
@@ -25,28 +29,92 @@ def validate(model: Any, values: Mapping[str, Any], path: str) -> Any:
     from pydantic import ValidationError
 
     try:
-        return model.model_validate(dict(values))
+        options = model.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(model, problem, path) for problem in error.errors(include_url=False)]
+        problems = error.errors(include_url=False)
+        lines = [_explain(model, problem, path) for problem in problems[:_MOST_PROBLEMS]]
+        if len(problems) > _MOST_PROBLEMS:
+            lines.append(f"... and {len(problems) - _MOST_PROBLEMS} more")
         raise UsageError("\n".join(lines)) from error
+    for key, value in values.items():
+        if isinstance(value, bool) and _is_number(model.model_fields.get(key)):
+            where = f"{path}.{key}" if path else key
+            raise UsageError(f"{where} = {shown(value)}: expected a number, not a truth value")
+    return options
+
+
+def _is_number(field: FieldInfo | None) -> bool:
+    """Whether an option takes numbers alone. Pydantic reads a truth value as 0 or 1 there."""
+    types = _types(field.annotation) if field else set()
+    return bool(types & {int, float}) and bool not in types
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The members of a union, without what ``Annotated`` adds to them."""
+    if get_origin(annotation) is Annotated:
+        return _types(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return set().union(*map(_types, get_args(annotation)))
+    return {annotation}
 
 
 def _explain(model: type[BaseModel], problem: Mapping[str, Any], path: str) -> str:
     """One of pydantic's problems as a line that a user can act on."""
     location = problem["loc"]
-    key = ".".join(str(part) for part in ([path] if path else []) + list(location))
+    key = shown_key(".".join(str(part) for part in ([path] if path else []) + list(location)))
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields)
         guess = did_you_mean(str(location[-1]), known) if len(location) == 1 else ""
         return f"{key}: unknown setting; {guess or 'expected one of ' + ', '.join(known)}"
+    if problem["type"] == "invalid_key":
+        owner = key.rpartition(".")[0]
+        where = f"{owner}: " if owner else ""
+        return f"{where}expected names as keys, found {shown(problem['input'])}"
     if problem["type"] == "missing":
         return f"{key}: this setting is required"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if problem["type"].startswith(("greater_than", "less_than")):
+        words, _, limit = expected.rpartition(" ")  # pydantic writes 1e30 with all its zeros
+        expected = f"{words} {_short(float(limit)) if len(limit) > 10 else limit}"
+    expected = shortened(expected, 500)
+    if not location:  # from a validator of the whole model
+        return f"{key}: expected {expected}"
     if key in inner_kinds(model):
         expected = _CHOICE
-    field = model.model_fields.get(str(location[0])) if location else None
-    default = f" (default {field.default!r})" if field and not field.is_required() else ""
-    return f"{key} = {problem['input']!r}: expected {expected}{default}"
+    field = model.model_fields.get(str(location[0]))
+    default = f" (default {shown(field.default)})" if field and not field.is_required() else ""
+    return f"{key} = {shown(problem['input'])}: expected {expected}{default}"
+
+
+def idle_options(options: BaseModel) -> Iterator[tuple[str, str]]:
+    """The options that are set but cannot act, and with what they cannot, as ``option = value``."""
+    for name, field in type(options).model_fields.items():
+        if _chosen(getattr(options, name)) != _chosen(field.get_default(call_default_factory=True)):
+            hindrances = _hindrances(options, name)
+            if hindrances:
+                yield name, " and ".join(hindrances)
+
+
+def _hindrances(options: BaseModel, name: str) -> list[str]:
+    """Why an option cannot act, empty if it can. One that depends on an idle one is idle too."""
+    from vqcore.plugin.component_config import ActsIf
+
+    found = []
+    for mark in type(options).model_fields[name].metadata:
+        if isinstance(mark, ActsIf):
+            value = getattr(options, mark.option)
+            beyond = _hindrances(options, mark.option)
+            if mark.allows(value) and not beyond:
+                return []
+            found += beyond or [f"{mark.option} = {shown(value)}"]
+    return list(dict.fromkeys(found))
+
+
+def _chosen(value: Any) -> Any:
+    """A value to compare with a default: of a component, its name alone."""
+    from vqcore.plugin.component_config import ComponentRef
+
+    return value.name.rpartition("/")[2] if isinstance(value, ComponentRef) else value
 
 
 def inner_kinds(model: type[BaseModel]) -> dict[str, str]:
@@ -84,11 +152,11 @@ def split_choice(choice: Any, path: str) -> tuple[str, dict[str, Any]]:
     if isinstance(choice, ComponentRef):
         return choice.name, choice.options
     if not isinstance(choice, Mapping):
-        raise UsageError(f"{path} = {choice!r}: expected {_CHOICE}")
+        raise UsageError(f"{path} = {shown(choice)}: expected {_CHOICE}")
     options = dict(choice)
     name = options.pop("name", None)
     if not isinstance(name, str):
-        raise UsageError(f"{path}.name = {name!r}: expected the name of a component")
+        raise UsageError(f"{path}.name = {shown(name)}: expected the name of a component")
     return name, options
 
 
@@ -103,5 +171,12 @@ def type_in_words(schema: Mapping[str, Any]) -> str:
     name = str(schema.get("type", schema.get("const", "any")))
     if name == "array":
         return f"list of {type_in_words(schema['items'])}" if "items" in schema else "list"
-    limits = ", ".join(f"{sign} {schema[key]}" for key, sign in _LIMITS.items() if key in schema)
-    return f"{name} {limits}".strip()
+    limits = [f"{sign} {_short(schema[key])}" for key, sign in _LIMITS.items() if key in schema]
+    return f"{name} {', '.join(limits)}".strip()
+
+
+def _short(limit: float) -> str:
+    """A limit as in ``0.5``, ``65536``, ``1e9``, never rounded."""
+    mantissa, e, exponent = f"{limit:g}".partition("e")
+    text = f"{mantissa}e{int(exponent)}" if e else mantissa
+    return text if float(text) == limit else str(limit)

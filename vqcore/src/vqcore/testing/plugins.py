@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,31 +15,25 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import nn
 
 from vqcore.builtin.manifolds.euclidean import Euclidean
-from vqcore.interfaces.backbone import Backbone
-from vqcore.interfaces.dataset import DataSource
-from vqcore.interfaces.estimator import GradientEstimator
-from vqcore.interfaces.manifold import Manifold
-from vqcore.interfaces.quantizer import Quantizer
-from vqcore.interfaces.regularizer import Regularizer
 from vqcore.plugin import hooks
-from vqcore.plugin.component import ComponentSpec
-from vqcore.plugin.component_config import ComponentConfig, descriptions
+from vqcore.plugin.component import INTERFACES, ComponentSpec
+from vqcore.plugin.component_config import ActsIf, ComponentConfig, descriptions
 from vqcore.plugin.loader import Loader, Plugin
 from vqcore.plugin.registry import Registry, default_registry, inner_kinds
 from vqcore.testing.rules import expect, fail, rule
 
-#: The interface of each kind that has one.
+#: The interface of each kind whose targets are its subclasses: of an optimizer, any callable.
 BASES: dict[str, type] = {
-    "manifold": Manifold,
-    "quantizer": Quantizer,
-    "estimator": GradientEstimator,
-    "regularizer": Regularizer,
-    "dataset": DataSource,
-    "backbone": Backbone,
+    kind: pkgutil.resolve_name(interface)
+    for kind, interface in INTERFACES.items()
+    if kind != "optimizer"
 }
+_LOWER = {"minimum", "exclusiveMinimum"}
+_UPPER = {"maximum", "exclusiveMaximum"}
 #: Imports the modules in argv in a fresh interpreter, and prints whether that imports torch.
 _PROBE = """
 import importlib, sys
@@ -181,6 +176,30 @@ class PluginConformance:
                 expect(text.strip(), f"{label} is not described")
 
     @rule
+    def test_options_depend_on_options(self) -> None:
+        """What ``ActsIf`` marks depends on another option of the component, and on its values."""
+        for each, model in self._models():
+            fields = model.model_fields
+            for name, mark in [(n, m) for n in fields for m in fields[n].metadata]:
+                if isinstance(mark, ActsIf):
+                    label = f"{each}: {name!r} of {each.spec.config} acts with {mark.option!r}"
+                    expect(
+                        mark.option in fields and mark.option != name, f"{label}, no other option"
+                    )
+                    for value in mark.values:
+                        try:
+                            TypeAdapter(fields[mark.option].annotation).validate_python(value)
+                        except ValidationError:
+                            fail(f"{label} = {value!r}, which that one refuses")
+
+    @rule
+    def test_numbers_are_bounded(self) -> None:
+        """Every number among the options has a lower and an upper bound."""
+        for each, model in self._models():
+            names = ", ".join(unbounded(model))
+            expect(not names, f"{each}: {each.spec.config} does not bound {names}")
+
+    @rule
     def test_constructors_take_their_options(self) -> None:
         """Each constructor takes every option as a keyword and requires only injected ones more."""
         for each in self._declared():
@@ -258,6 +277,30 @@ class PluginConformance:
         for each in self._declared():
             if each.spec.config is not None:
                 yield each, _imported(each.spec.config, each)
+
+
+def unbounded(model: type[ComponentConfig]) -> list[str]:
+    """The options that hold a number without a lower or an upper bound."""
+    schemas = model.model_json_schema()["properties"]
+    return [
+        name
+        for name, schema in schemas.items()
+        for number in _numbers(schema)
+        if not (_LOWER & number.keys() and _UPPER & number.keys())
+    ]
+
+
+def _numbers(schema: Any) -> Iterator[dict[str, Any]]:
+    """The numbers in a JSON schema that are no choice among some: in lists and mappings too."""
+    if isinstance(schema, list):
+        for each in schema:
+            yield from _numbers(each)
+    elif isinstance(schema, dict) and "enum" not in schema and "const" not in schema:
+        if schema.get("type") in ("integer", "number"):
+            yield schema
+        for key, part in schema.items():
+            if key != "default":
+                yield from _numbers(part)
 
 
 def _declared_by(record: Plugin) -> list[Declared]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vq.config.config_file import read_config
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.errors import UsageError, did_you_mean, shown
 
 _FOLDER = Path(__file__).parent
 #: The names, as ``vq train --preset`` takes them.
@@ -21,5 +21,5 @@ def read_preset(name: str) -> dict[str, Any]:
     """
     if name not in PRESETS:
         hint = did_you_mean(name, PRESETS) or f"expected one of {', '.join(PRESETS)}"
-        raise UsageError(f"--preset = {name!r}: {hint}")
+        raise UsageError(f"--preset = {shown(name)}: {hint}")
     return read_config(_FOLDER / f"{name}.yaml")
