@@ -65,6 +65,21 @@ def test_compiled_training_and_eval_equal_eager_without_graph_breaks(name):
     assert counter.frame_count - frames <= 2
 
 
+@pytest.mark.parametrize("name", ["codebook", "grouped-residual-ema"])
+def test_codes_frozen_after_compiling_stay_without_graph_breaks(name):
+    torch._dynamo.reset()
+    layer = build(name)
+    compiled = torch.compile(layer, fullgraph=True, backend=CompileCounter())
+    z = torch.randn(64, 8, requires_grad=True)
+    compiled(z)
+    layer.update()
+    before = layer.codebook.detach().clone()
+    layer.freeze_codes()
+    assert not compiled(z + 3).losses.get("codebook", torch.zeros(())).requires_grad
+    layer.update()
+    assert torch.equal(layer.codebook, before)
+
+
 @every
 def test_an_exported_layer_takes_any_batch_and_gives_the_same_indices(name):
     layer = build(name, channel_first=True)

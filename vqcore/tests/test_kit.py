@@ -304,6 +304,9 @@ REGULARIZERS = {
     "input-is-untouched": {"forward": write_to_latents},
     "repeated-calls-agree": {"forward": count_calls},
     "state-is-complete": {"forward": remember},
+    "degenerate-batches-in-the-layer": {
+        "forward": lambda self, batch: (batch.z - batch.z_q).norm(dim=-1).sum() ** -1
+    },
     "works-in-the-layer": {"__name__": "Commitment"},
 }
 

@@ -12,11 +12,14 @@ from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.builtin.manifolds.sphere import Sphere
 from vqcore.builtin.quantizers.codebook import GradientCodebook
 from vqcore.codebook.table import CodebookQuantizer, squared_error
+from vqcore.numerics.stable import masked_mean
 from vqcore.testing import ConformanceError, QuantizerConformance, rules, violations
 
 
 class Means(CodebookQuantizer):
     """Each code becomes the centroid of its tokens since the last update: a good quantizer."""
+
+    code_tensors = ("points",)
 
     def __init__(self, **options):
         super().__init__(**options)
@@ -137,6 +140,13 @@ def in_one_type(self, z, mask=None):
     return GradientCodebook.forward(self, z, mask)
 
 
+def start_by_an_attribute(self, z, mask=None):
+    if self.training and not getattr(self, "has_seen_a_batch", False):
+        self.weight.data.copy_(z.detach()[: self.codebook_size])
+        self.has_seen_a_batch = True
+    return GradientCodebook.forward(self, z, mask)
+
+
 #: Rule -> what is changed in the codebook learned by gradients.
 BROKEN = {
     "index-layout": with_forward(
@@ -178,6 +188,9 @@ BROKEN = {
         lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().mean()}
     ),
     "bad-tokens-are-left-out": (Means, {"gather": gather_everything}),
+    "the-largest-tokens-are-finite": with_losses(
+        lambda x, chosen, mask: {"commitment": masked_mean((x - chosen).pow(4).mean(1), mask)}
+    ),
     "losses-are-scalars": with_losses(
         lambda x, chosen, mask: {"commitment": (x - chosen).square().mean(-1)}
     ),
@@ -213,9 +226,21 @@ BROKEN = {
         "set_extra_state": lambda self, state: None,
     },
     "copies-are-independent": {"__deepcopy__": lambda self, memo: copy.copy(self)},
+    "copied-weights-keep-the-codes": {"forward": start_by_an_attribute},
+    "frozen-codes-stay": {"codes_frozen": property(lambda self: not self.training)},
+    "resizing-keeps-codes": {
+        "resize_codebook": lambda self, size, optimizer=None: GradientCodebook.resize_codebook(
+            self, size, optimizer
+        ).flip(0)
+    },
 }
-#: The layer turns lengths into a mask and autocast off: no quantizer alone can break these.
-HELD_BY_THE_LAYER = {"autocast-changes-no-index", "lengths-are-a-mask"}
+#: The layer turns lengths into a mask, autocast off and indices into int64: no quantizer alone can
+#: break these.
+HELD_BY_THE_LAYER = {
+    "autocast-changes-no-index",
+    "indices-of-any-integer-type",
+    "lengths-are-a-mask",
+}
 #: Rules whose broken example needs a curved space.
 CURVED = {"codes-stay-on-the-manifold", "bad-tokens-are-left-out"}
 

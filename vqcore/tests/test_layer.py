@@ -101,6 +101,50 @@ def test_half_precision_in_and_out_is_searched_in_float32(dtype):
         assert torch.equal(made(z).indices, out.indices)
 
 
+@pytest.mark.parametrize("quantizer", ["codebook", "ema", "random-projection", "fsq"])
+def test_huge_float64_latents_do_not_overflow_float32_codes(quantizer):
+    made = layer(quantizer=quantizer)
+    z = torch.randn(64, 8, dtype=torch.float64)
+    z[3, 3], z[4, 4] = 1e50, 1e13
+    out = made(z)
+    made.update()
+    assert out.metrics["bad_tokens"].item() == 2
+    assert out.loss.isfinite()
+    assert all(value.isfinite().all() for value in made.state_dict().values())
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_the_limit_of_half_precision_latents_is_that_of_float32(precision):
+    z = torch.full((3, 8), 60_000.0, dtype=precision)
+    assert layer()(z).metrics["bad_tokens"].item() == 0
+    z = torch.tensor([[1e15] + [0] * 7]).to(torch.bfloat16)
+    assert layer()(z).metrics["bad_tokens"].item() == 1
+
+
+@pytest.mark.parametrize("dim", [8, 1])
+@pytest.mark.parametrize("positions", [(5,), (3, 4), (1, 1), (2, 3, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_channels_first_is_contiguous_or_channels_last_as_the_input(dim, positions, dtype):
+    made = layer(dim=dim, channel_first=True)
+    z = torch.randn(2, dim, *positions).to(dtype)
+    inputs = [z, torch.stack([z, z], -1)[..., 0]]
+    last = {2: torch.channels_last, 3: torch.channels_last_3d}.get(len(positions))
+    if last is not None:
+        inputs.append(z.contiguous(memory_format=last))
+    for mode in (True, False):
+        for given in inputs:
+            found = made.train(mode)(given).quantized
+            if given.is_contiguous() or given is inputs[1]:
+                found.view(2, -1)
+            else:
+                assert found.stride() == given.stride()
+    indices = made.encode(z)
+    assert indices.is_contiguous()
+    decoded = made.decode(indices)
+    assert decoded.is_contiguous()
+    assert torch.equal(decoded.to(dtype), made(inputs[-1]).quantized)
+
+
 def test_float64_stays_float64():
     made = VectorQuantizer(dim=8, codebook_size=4, regularizers=["entropy"]).double()
     out = made(torch.randn(32, 8, dtype=torch.float64))

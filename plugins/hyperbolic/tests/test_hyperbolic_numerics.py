@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from vq_hyperbolic.hyperbolic import asinh_sqrt_squared
 from vq_hyperbolic.lorentz import Lorentz
 from vq_hyperbolic.poincare import Poincare
+from vqcore import VectorQuantizer
 from vqcore.errors import SettingError
 
 both_models = pytest.mark.parametrize("model", [Poincare, Lorentz])
@@ -42,6 +44,17 @@ def test_series_and_closed_form_meet(t):
     )
 
 
+@both_types
+def test_the_volume_has_a_gradient_far_out(dtype):
+    """d/da (D - 1) log(sinh(2a)/(2a)) is 2 (D - 1) (coth(2a) - 1/(2a)) along u, of length a."""
+    for model in (Poincare(), Lorentz()):
+        for a in (1e-3, 0.04, 0.06, 3.0, 1e3, 1e8, 1e12):
+            u = torch.tensor([a, 0.0, 0.0], dtype=dtype, requires_grad=True)
+            (slope,) = torch.autograd.grad(model.log_volume(u), u)
+            exact = 4 * (1 / math.tanh(2 * a) - 1 / (2 * a)) if a > 0.05 else 4 * (2 * a / 3)
+            assert slope.tolist() == pytest.approx([exact, 0, 0], rel=2e-3)
+
+
 @both_models
 @pytest.mark.parametrize("c", [0.5, 2.0])
 def test_gradcheck(model, c):
@@ -67,11 +80,11 @@ def test_gradcheck(model, c):
 @both_models
 @both_types
 def test_maps_invert_each_other_up_to_the_reach(model, dtype):
-    manifold = model(curvature=0.5, max_radius=8.0)
+    reach = {torch.float32: 3.1, torch.float64: 8 * 0.5**0.5}[dtype]
+    manifold = model(curvature=0.5, max_radius=reach / 0.5**0.5)
     u = manifold.tangent(
         100 * normal(50, 8, dtype=dtype) * torch.logspace(-9, 0, 50, dtype=dtype).unsqueeze(1)
     )
-    reach = {torch.float32: 3.1, torch.float64: 8 * 0.5**0.5}[dtype]
     assert float(u.norm(dim=-1).max()) * 0.5**0.5 == pytest.approx(reach, rel=1e-6)
     x = manifold.expmap0(u)
     assert x.dtype == dtype
@@ -93,9 +106,55 @@ def test_tangent_scales_then_clips(model):
 def test_a_radius_beyond_every_number_type_is_refused(model):
     model(curvature=4.0, max_radius=3.0)
     with pytest.raises(
-        SettingError, match=r"max_radius = 3.1: expected at most 3.05 at curvature 4; lower it"
+        SettingError, match=r"max_radius = 3.1: expected at most 3.05 in float64 at curvature 4; "
     ):
         model(curvature=4.0, max_radius=3.1)
+
+
+@both_models
+@pytest.mark.parametrize("quantizer", ["codebook", "ema", "simvq", "residual", "grouped"])
+@pytest.mark.parametrize(("curvature", "radius", "limit"), [(1.0, 3.2, "3.1"), (4.0, 2.0, "1.55")])
+def test_a_radius_acts_in_float64_and_is_refused_in_float32(
+    model, quantizer, curvature, radius, limit
+):
+    torch.manual_seed(0)
+    layer = VectorQuantizer(
+        dim=4,
+        codebook_size=16,
+        manifold=model(curvature=curvature, max_radius=radius),
+        quantizer=quantizer,
+    )
+    z = 100 * normal(64, 4)
+    for latents in (z.float(), z):  # the codes are float32 in both
+        with pytest.raises(
+            SettingError, match=f"at most {limit} in float32 at curvature"
+        ) as caught:
+            copy.deepcopy(layer)(latents)
+        assert f"max_radius = {radius}" in str(caught.value)
+    layer.double()(z)
+    layer.update()
+    longest = layer.inspect(z).assignments[0].z_q.norm(dim=1).max()
+    assert float(longest) == pytest.approx(radius, rel=0.1)
+    assert float(longest) * curvature**0.5 > 3.1 or quantizer == "simvq"  # whose codes are random
+    with pytest.warns(UserWarning, match="until then it acts as that limit"):
+        layer.float().eval()(z.float())
+
+
+@both_models
+@pytest.mark.parametrize("curvature", [0.3, 1.0, 3.0, 7.0])
+def test_the_limit_that_a_message_names_is_accepted(model, curvature):
+    for dtype, far in ((torch.float32, 6.1), (torch.float64, 100.0)):
+        with pytest.raises(SettingError) as caught:
+            model(curvature=curvature, max_radius=far / curvature**0.5).tangent(
+                normal(2, 3, dtype=dtype)
+            )
+        named = float(str(caught.value).split("at most ")[1].split()[0])
+        model(curvature=curvature, max_radius=named).tangent(normal(2, 3, dtype=dtype))
+
+
+def test_float32_pays_for_no_search_in_float64_within_its_reach():
+    assert not Poincare(max_radius=2.5).double_search
+    assert Poincare(max_radius=3.0).double_search  # where its own search is unreliable
 
 
 @both_models

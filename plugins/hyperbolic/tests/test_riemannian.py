@@ -14,6 +14,7 @@ from vq_hyperbolic.poincare import Poincare
 from vq_hyperbolic.riemannian import geoopt, is_on_manifold
 from vqcore import VectorQuantizer
 from vqcore.errors import SettingError
+from vqcore.plugin.registry import default_registry
 
 both_models = pytest.mark.parametrize("model", [Poincare, Lorentz])
 GEOOPT = {Poincare: geoopt.PoincareBall, Lorentz: geoopt.Lorentz}
@@ -224,3 +225,23 @@ def test_the_optimizer_resumes_to_the_bit(model):
     resumed.load_state_dict(saved["optimizer"])
     run(rest, resumed, 3)
     assert torch.equal(rest.codes.detach(), whole.codes.detach())
+
+
+@both_models
+@pytest.mark.parametrize("residuals", ["tangent", "manifold"])
+@pytest.mark.parametrize("regularizer", default_registry().names("regularizer"))
+def test_regularizers_are_finite_where_later_stages_are_zero(model, residuals, regularizer):
+    """As many tokens as codes, started from them: what later stages get is rounding alone."""
+    torch.manual_seed(0)
+    layer = VectorQuantizer(
+        dim=8,
+        codebook_size=64,
+        manifold=model(codes="riemannian"),
+        quantizer={"name": "residual", "residuals": residuals},
+        regularizers=[regularizer],
+    )
+    z = normal(64, 8).requires_grad_()
+    out = layer(z, inputs=normal(64, 5), decode=torch.nn.Linear(8, 3))
+    assert out.loss.isfinite()
+    found = torch.autograd.grad(out.loss, [z, *layer.parameters()], allow_unused=True)
+    assert all(each.isfinite().all() for each in found if each is not None)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vqcore.layer import VectorQuantizer
     from vqcore.plugin.component import ComponentSpec
     from vqcore.plugin.component_config import (
+        ActsIf,
         BackboneRef,
         CodebookConfig,
         ComponentConfig,
@@ -59,7 +60,7 @@ _MODULES = {
     "interfaces.regularizer": "Regularizer",
     "layer": "VectorQuantizer",
     "plugin.component": "ComponentSpec",
-    "plugin.component_config": "BackboneRef CodebookConfig ComponentConfig ComponentRef "
+    "plugin.component_config": "ActsIf BackboneRef CodebookConfig ComponentConfig ComponentRef "
     "CurvedConfig DatasetRef EstimatorRef ManifoldRef OnDisk OptimizerRef QuantizerRef "
     "RegularizerConfig",
     "plugin.hooks": "hookimpl",
@@ -68,7 +69,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "Backbone", "BackboneRef", "CodeAssignment", "CodebookConfig", "CodebookQuantizer",
+    "ActsIf", "Backbone", "BackboneRef", "CodeAssignment", "CodebookConfig", "CodebookQuantizer",
     "ComponentConfig", "ComponentError", "ComponentRef", "ComponentSpec", "CurvedConfig",
     "DataSource", "DatasetRef", "DatasetSplit", "EstimatorRef", "GradientEstimator", "ImageSource",
     "LatentBatch", "LevelBackbone", "Manifold", "ManifoldRef", "OnDisk", "OptimizerRef", "Output",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from itertools import chain
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vqcore.codebook.resizing import check_size
 from vqcore.codebook.usage import forward_metrics
 from vqcore.errors import SettingError, UsageError
 from vqcore.interfaces.estimator import GradientEstimator
@@ -18,7 +20,9 @@ from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
 from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
 from vqcore.interfaces.regularizer import Regularizer
-from vqcore.numerics.masking import mask_of
+from vqcore.numerics.indices import Indices, as_indices
+from vqcore.numerics.layouts import channel_first
+from vqcore.numerics.masking import largest, mask_of, usable
 from vqcore.numerics.stable import without_autocast
 from vqcore.plugin.registry import Registry
 from vqcore.resolve import Choice, build, by_name
@@ -71,8 +75,8 @@ class VectorQuantizer(nn.Module):
     ) -> None:
         super().__init__()
         for name, value in (("dim", dim), ("codebook_size", codebook_size), ("code_dim", code_dim)):
-            if value is not None and value < 1:
-                raise SettingError(name, value, "a whole number of at least 1")
+            if value is not None:
+                check_size(value, name)
         self.dim = dim
         self.channel_first = channel_first
         self.manifold: Manifold = build(registry, "manifold", manifold)
@@ -183,29 +187,30 @@ class VectorQuantizer(nn.Module):
             for module, mode in training.items():
                 module.training = mode
 
-    def decode(self, indices: Tensor) -> Tensor:
+    def decode(self, indices: Indices) -> Tensor:
         """The layer's output for indices, in the layout of its input; -1 gives zeros.
+
+        Indices are a tensor of any integer type, a NumPy array or nested lists.
 
         Raises:
             SettingError: if an index is no whole number or out of range, or group or stage axes
                 do not fit.
         """
-        self._check_indices(indices)
+        whole = self._whole(indices)
         parts = len(self.quantizer.index_shape)
-        kept = (indices >= 0).flatten(indices.ndim - parts).any(-1) if parts else indices >= 0
-        with without_autocast(indices.device.type):
-            codes = self._project_back(self.quantizer.decode(indices.long()), kept, clean=True)
-        return codes.movedim(-1, 1) if self.channel_first else codes
+        kept = (whole >= 0).flatten(whole.ndim - parts).any(-1) if parts else whole >= 0
+        with without_autocast(whole.device.type):
+            codes = self._project_back(self.quantizer.decode(whole), kept, clean=True)
+        return channel_first(codes) if self.channel_first else codes
 
-    def lookup(self, indices: Tensor) -> Tensor:
+    def lookup(self, indices: Indices) -> Tensor:
         """The code of each index, (..., d) tangent vectors; of each group or stage if several.
 
-        Raises:
-            SettingError: as ``decode``.
+        Indices are given, and refused, as in ``decode``.
         """
-        self._check_indices(indices)
-        with without_autocast(indices.device.type):
-            return self.quantizer.lookup(indices.long())
+        whole = self._whole(indices)
+        with without_autocast(whole.device.type):
+            return self.quantizer.lookup(whole)
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Apply what training forwards gathered; call it after each optimizer step.
@@ -216,6 +221,34 @@ class VectorQuantizer(nn.Module):
         self.step += 1
         self._forwards = 0
         self._choose_acting()
+
+    def freeze_codes(self) -> None:
+        """Keep the codes as they are while the rest trains, see ``Quantizer.freeze_codes``."""
+        self.quantizer.freeze_codes()
+
+    def unfreeze_codes(self) -> None:
+        """Let the codes learn again."""
+        self.quantizer.unfreeze_codes()
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As ``nn.Module`` does; codes that are no parameters are frozen, too."""
+        super().requires_grad_(requires_grad)
+        self.quantizer.requires_grad_(requires_grad)
+        return self
+
+    def resize_codebook(
+        self, codebook_size: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Tensor:
+        """Change the number of codes of each codebook, see ``Quantizer.resize_codebook``.
+
+        Close a ``UsageMeter`` of the layer before: it cannot add counts of another size.
+
+        Returns:
+            The new index of each old code, int64, -1 for one that is gone: (K,), or (G, K).
+        """
+        moved = self.quantizer.resize_codebook(codebook_size, optimizer)
+        self.codebook_size = self.quantizer.codebook_size
+        return moved
 
     @property
     def codebook(self) -> Tensor | None:
@@ -235,25 +268,34 @@ class VectorQuantizer(nn.Module):
             fix = "" if other is None else f"axis {other} fits: see channel_first"
             raise SettingError("input", tuple(z.shape), f"dim = {self.dim} on axis {axis}", fix)
 
-    def _check_indices(self, indices: Tensor) -> None:
-        if indices.is_floating_point():
-            raise SettingError("indices", str(indices.dtype), "whole numbers, such as int64")
+    def _whole(self, given: Indices) -> Tensor:
+        indices = as_indices(given, self)
         shape = self.quantizer.index_shape
         if shape and tuple(indices.shape[-len(shape) :]) != shape:
             expected = f"a shape that ends in {shape}, groups or stages last"
             raise SettingError("indices", tuple(indices.shape), expected)
+        return indices
 
     def _quantizer_input(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The quantizer's input (..., d), the tokens that count, and how many were NaN or inf."""
+        """The quantizer's input (..., d), the tokens that count, and how many were bad.
+
+        Bad are NaN, inf, and numbers so large that their squares or sums would be.
+        """
         moved = z.movedim(1, -1) if self.channel_first else z
         moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
-        held = moved.detach()
-        # Two reductions read z once each; an elementwise mask would be written and read again.
-        finite = held.amin(-1).isfinite() & held.amax(-1).isfinite()
-        kept = finite if mask is None else finite & mask
-        bad = (~finite if mask is None else ~finite & mask).sum()
+        good = usable(moved.detach(), largest(self._narrowest(moved.dtype)))
+        kept = good if mask is None else good & mask
+        bad = (~good if mask is None else ~good & mask).sum()
         clean = torch.where(kept.unsqueeze(-1), moved, 0).contiguous()
         return self.quantizer.tangent(self._project(self.project_in, clean)), kept, bad
+
+    def _narrowest(self, dtype: torch.dtype) -> torch.dtype:
+        """float64 if the latents, of type ``dtype``, and the codes are float64, else float32."""
+        if dtype == torch.float64:
+            for each in chain(self.quantizer.parameters(), self.quantizer.buffers()):
+                if each.is_floating_point() and each.dtype != torch.float64:
+                    return torch.float32
+        return dtype
 
     def _project_back(self, vectors: Tensor, kept: Tensor, *, clean: bool = False) -> Tensor:
         """The quantizer's vectors (..., d) as the layer's (..., D), zero for masked tokens.
@@ -273,7 +315,7 @@ class VectorQuantizer(nn.Module):
         return F.linear(vectors.to(wide), projection.weight.to(wide), projection.bias.to(wide))
 
     def _to_layout(self, vectors: Tensor, like: Tensor) -> Tensor:
-        moved = vectors.movedim(-1, 1) if self.channel_first else vectors
+        moved = channel_first(vectors, like) if self.channel_first else vectors
         return moved.to(like.dtype)
 
     def _tangent_decoder(

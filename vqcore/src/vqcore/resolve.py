@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,8 +20,11 @@ def build(registry: Registry | None, kind: str, choice: Choice | nn.Module, **in
     if isinstance(choice, nn.Module):
         return choice
     registry = registry or default_registry()
-    chosen = choice if isinstance(choice, Component) else registry.resolve(kind, choice)
-    return registry.build(chosen, **injected)
+    if not isinstance(choice, Component):
+        choice = registry.resolve(kind, choice)
+        for sentence in choice.idle_options():
+            warnings.warn(sentence, stacklevel=3)  # where the layer is built
+    return registry.build(choice, **injected)
 
 
 def by_name(choices: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:

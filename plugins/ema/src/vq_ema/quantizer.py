@@ -24,7 +24,8 @@ class EMACodebook(CodebookQuantizer):
     Cost: the search, an index-add of N rows, and O(K D) in ``update``; 2 K D numbers of state.
     """
 
-    statistics: ClassVar[tuple[str, ...]] = ("usage", "tangents", "counts", "sums")
+    code_tensors: ClassVar[tuple[str, ...]] = ("tangents", "counts", "sums")
+    statistics: ClassVar[tuple[str, ...]] = (*CodebookQuantizer.statistics, *code_tensors)
     tangents: Tensor
     counts: Tensor
     sums: Tensor
@@ -79,6 +80,17 @@ class EMACodebook(CodebookQuantizer):
         means = self.sums / ((self.counts + self.epsilon) * scale).unsqueeze(1)
         moved = self.manifold.logmap0(self.manifold.from_ambient(means))
         _replace(self.tangents, counts > 0, moved)
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """As every table does. Codes without counts and sums get those that set codes have."""
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        given = {f"{prefix}{name}" in state_dict for name in self.code_tensors}
+        if given == {True, False}:
+            points = self.manifold.expmap0(self.tangents)
+            self.counts = torch.ones_like(self.tangents[:, 0])
+            self.sums = self.manifold.to_ambient(points).clone()
 
     def _clear_statistics(self) -> None:
         super()._clear_statistics()

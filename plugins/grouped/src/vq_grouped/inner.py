@@ -35,6 +35,15 @@ class InnerQuantizers(Quantizer):
         quantizers = [self.first] * self.count if self.shared else self.inner
         return list(enumerate(quantizers))  # type: ignore[arg-type]  # ModuleList is not generic
 
+    def resize_codebook(
+        self, codebook_size: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Tensor:
+        """See ``Quantizer.resize_codebook``; every group or stage has its own most used codes."""
+        inner: Any = self.inner  # ModuleList is not generic
+        resized = [each.resize_codebook(codebook_size, optimizer) for each in inner]
+        self.codebook_size = self.first.codebook_size
+        return resized[0] if self.shared else torch.stack(resized)
+
     @property
     def codebook(self) -> Tensor | None:
         """(K, A) if shared, else (G, K, A) for G groups or stages; None if implicit."""

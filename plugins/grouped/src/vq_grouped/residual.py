@@ -50,7 +50,7 @@ class Residual(InnerQuantizers):
         self.on_manifold = residuals == "manifold" and self.first.codebook is not None
         self.seed = int(torch.randint(2**31, (), device="cpu"))
         self.step = 0
-        self.register_buffer("in_use", torch.tensor(stages))
+        self.register_buffer("in_use", torch.tensor(float(stages)))
         self._draw()
 
     def tangent(self, z: Tensor) -> Tensor:
@@ -124,7 +124,8 @@ class Residual(InnerQuantizers):
         merged = merge_losses(losses)
         if self.stage_dropout == 0 or not self.training:
             return merged
-        return {name: loss * (self.stages / self.in_use) for name, loss in merged.items()}
+        in_use = self.in_use.float().ceil()  # an average of weights may lie between two numbers
+        return {name: loss * (self.stages / in_use) for name, loss in merged.items()}
 
     def _stage_mask(self, stage: int, z: Tensor, mask: Tensor | None) -> Tensor | None:
         """The tokens that count for a stage: none if this training step drops the stage."""

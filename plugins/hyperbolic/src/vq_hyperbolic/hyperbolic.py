@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vq_hyperbolic.hyperbolic_config import FLOAT32_REACH, shown_limit
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.curvature import Curvature, root
 from vqcore.numerics.stable import clip_norm, safe_norm, safe_sqrt
 
-#: Largest sqrt(c) |u|, half the distance from the origin, at which ``expmap0`` tells points apart.
-#: There 1 - c|y|^2 in the ball has lost 2 of float32's 7 digits, or 5 of float64's 16. The Lorentz
-#: model has the same limit, so that both agree.
-REACH = {torch.float32: 3.1, torch.float64: 6.1}
+#: Largest sqrt(c) |u| by type; float64 has lost 5 of its 16 digits there. See ``FLOAT32_REACH``.
+REACH = {torch.float32: FLOAT32_REACH, torch.float64: 6.1}
 #: Largest sqrt(c) |u| at which the search is reliable in float32.
 FLOAT32_SEARCH = 2.5
 #: Below this, the series of asinh^2 is exact to float64.
@@ -32,8 +32,9 @@ class Hyperbolic(Manifold):
     Options: see ``HyperbolicConfig``.
 
     Raises:
-        SettingError: if ``max_radius`` exceeds the ``REACH`` of float64, or a learned curvature is
-            combined with ``codes="riemannian"``, whose points have a fixed one.
+        SettingError: if ``max_radius`` exceeds the ``REACH`` of float64, or, in training, that of
+            the latents or codes; or if a learned curvature is combined with ``codes="riemannian"``,
+            whose points have a fixed one.
     """
 
     geoopt_name: ClassVar[str]  #: Of the class of geoopt for the same model.
@@ -60,10 +61,8 @@ class Hyperbolic(Manifold):
             raise SettingError("learn_curvature", True, expected, "set codes to tangent")
         #: Search in float64: the error of the float32 search grows as cosh^2 of the radius.
         self.double_search = root(self.curve.largest) * max_radius > FLOAT32_SEARCH
-        largest = REACH[torch.float64] / math.sqrt(curvature)
-        if max_radius > largest:
-            expected = f"at most {largest:.4g} at curvature {curvature:g}"
-            raise SettingError("max_radius", max_radius, expected, "lower it or the curvature")
+        if max_radius > self._farthest(torch.float64):
+            raise self._beyond(torch.float64, "lower it or the curvature")
 
     @property
     def curvature(self) -> Tensor | float:
@@ -77,10 +76,33 @@ class Hyperbolic(Manifold):
 
     def reach(self, x: Tensor) -> float:
         """Largest sqrt(c) |u| in the dtype of x."""
-        return REACH.get(x.dtype, REACH[torch.float32])
+        return REACH.get(x.dtype, FLOAT32_REACH)
+
+    def _farthest(self, dtype: torch.dtype) -> float:
+        """Largest |u| in a type, before a learned curvature moves."""
+        return REACH.get(dtype, FLOAT32_REACH) / math.sqrt(self.curve.value)
+
+    def _beyond(self, dtype: torch.dtype, fix: str) -> SettingError:
+        limit = f"at most {shown_limit(self._farthest(dtype))} in {str(dtype)[6:]}"
+        expected = f"{limit} at curvature {self.curve.value:g}"
+        return SettingError("max_radius", self.max_radius, expected, fix)
+
+    def _require_reach(self, *tensors: Tensor) -> None:
+        """Refuse to train with a ``max_radius`` that latents or codes of this type never reach.
+
+        A model that is only used may have been trained so; it gets a warning.
+        """
+        for each in tensors:
+            if self.max_radius > self._farthest(each.dtype):
+                fix = "lower it, or pass float64 latents to a float64 layer"
+                error = self._beyond(each.dtype, fix)
+                if self.training:
+                    raise error
+                warnings.warn(f"{error}; until then it acts as that limit", stacklevel=3)
 
     def tangent(self, z: Tensor) -> Tensor:
         """Scale by gain/sqrt(D), then clip to ``max_radius`` (arXiv:2107.11472) or the reach."""
+        self._require_reach(z)
         limit = self.reach(z) / self.sqrt_c
         if isinstance(limit, Tensor):
             radius: Tensor | float = limit.clamp(max=self.max_radius)
@@ -92,6 +114,12 @@ class Hyperbolic(Manifold):
         """The Poincare disk of radius 1: tanh(a) u/|u|, a = sqrt(c) |u|."""
         a = self.sqrt_c * safe_norm(u)
         return ratio(a.tanh(), a, 1.0) * (self.sqrt_c * u)
+
+    @torch.no_grad()
+    def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
+        """See ``Manifold.nearest``."""
+        self._require_reach(x, codes)
+        return super().nearest(x, codes)
 
     @abstractmethod
     def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
@@ -167,7 +195,7 @@ def log_sinhc(t: Tensor) -> Tensor:
     """log(sinh t/t) for t >= 0, with value and gradient finite at 0 and far out."""
     near = t < 0.1
     far = torch.where(near, torch.ones_like(t), t)
-    square = t.square()
+    square = torch.where(near, t, torch.zeros_like(t)).square()  # its powers overflow far out
     series = square * (1 / 6 - square * (1 / 180 - square * (1 / 2835 - square / 37800)))
     return torch.where(near, series, far + torch.log1p(-torch.exp(-2 * far)) - (2 * far).log())
 

@@ -45,12 +45,21 @@ def vq_optimizers() -> list[ComponentSpec]:
 
 @hookimpl
 def vq_check_config(config: Any) -> Iterator[str]:
-    """Codes stored as points need the optimizer that uses their metric."""
-    manifold, optimizer = config.components["manifold"], config.components["optimizer"]
-    as_points = getattr(manifold.options, "codes", None) == "riemannian"
-    if as_points and optimizer.spec.name != "riemannian-adam":
+    """Codes stored as points need the optimizer that uses their metric; ``vq`` is in float32."""
+    from vq_hyperbolic.hyperbolic_config import FLOAT32_REACH, HyperbolicConfig, shown_limit
+
+    optimizer, options = config.components["optimizer"], config.components["manifold"].options
+    if not isinstance(options, HyperbolicConfig):
+        return
+    if options.codes == "riemannian" and optimizer.spec.name != "riemannian-adam":
         yield (
             "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found "
             f"{optimizer.name}: it would move points as flat vectors; set "
             "--optimizer riemannian-adam, or manifold.codes to tangent"
+        )
+    farthest = FLOAT32_REACH / options.curvature**0.5
+    if options.max_radius > farthest:
+        yield (
+            f"manifold.max_radius = {options.max_radius}: expected at most "
+            f"{shown_limit(farthest)} in float32 at curvature {options.curvature:g}; lower it"
         )

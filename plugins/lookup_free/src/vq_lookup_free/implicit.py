@@ -40,9 +40,8 @@ class ImplicitQuantizer(Quantizer):
         SettingError: if an index needs more than ``INDEX_BITS``.
     """
 
-    levels: Tensor
-    basis: Tensor
-    like: Tensor  #: Empty; it follows the dtype of the module.
+    fixed_size = "its codes are a grid, not a table: build another one for that codebook_size"
+    like: Tensor  #: Empty; it follows the device and dtype of the module.
 
     def __init__(self, *, levels: tuple[int, ...], manifold: Manifold) -> None:
         size = math.prod(levels)
@@ -50,10 +49,11 @@ class ImplicitQuantizer(Quantizer):
             expected = f"at most 2**{INDEX_BITS}, the largest index"
             raise SettingError("codebook_size", size, expected)
         super().__init__(dim=len(levels), codebook_size=size, manifold=manifold)
-        basis = list(accumulate(levels[:-1], mul, initial=1))
-        self.register_buffer("levels", torch.tensor(levels), persistent=False)
-        self.register_buffer("basis", torch.tensor(basis), persistent=False)
-        self.register_buffer("like", torch.empty(0), persistent=False)
+        device = torch.get_default_device()  # nothing would be loaded into tensors on meta
+        like = torch.empty(0, device="cpu" if device.type == "meta" else device)
+        self.register_buffer("like", like, persistent=False)
+        self._levels = levels
+        self._placed = self._on(like.device)
         #: First and last dimension of each entry of ``assignments``, and its number of values.
         self.parts = [(a, b, math.prod(levels[a:b])) for a, b in _ranges(levels)]
 
@@ -104,6 +104,30 @@ class ImplicitQuantizer(Quantizer):
     def codebook(self) -> None:
         """None: there is no table."""
         return
+
+    @property
+    def levels(self) -> Tensor:
+        """Number of digits of each dimension, (D,) int64."""
+        return self._constants()[0]
+
+    @property
+    def basis(self) -> Tensor:
+        """What one step of each digit adds to the index, (D,) int64."""
+        return self._constants()[1]
+
+    def _constants(self) -> tuple[Tensor, Tensor]:
+        """``levels`` and ``basis``, where the module's buffers are now.
+
+        They are no buffers: an average of weights would round whole numbers down, and ``to_empty``
+        would leave them without values. FSDP moves buffers without a call that could be overridden.
+        """
+        if self._placed[0].device != self.like.device:
+            self._placed = self._on(self.like.device)
+        return self._placed
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        basis = list(accumulate(self._levels[:-1], mul, initial=1))
+        return torch.tensor(self._levels, device=device), torch.tensor(basis, device=device)
 
     def _index(self, digits: Tensor) -> Tensor:
         return (digits * self.basis).sum(-1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcore.codebook import dead_codes, initialization
+from vqcore.codebook import dead_codes, initialization, resizing
 from vqcore.codebook.usage import code_counts
 from vqcore.distributed import is_active, sample_rows, sum_over_ranks
 from vqcore.errors import SettingError
@@ -28,13 +28,19 @@ class CodebookQuantizer(Quantizer):
     on (seed, step) and on rank 0's seed alone, so they are the same for any number of processes.
 
     The codes start from the first training batch that has a token, see
-    ``initialization.from_latents``. Until then they are drawn around the origin. Options: see
-    ``CodebookConfig``; ``codebook_weight`` is for the default ``losses``.
+    ``initialization.from_latents``. Until then they are drawn around the origin. Whether a code has
+    started is a buffer, which goes wherever the codes go. Options: see ``CodebookConfig``;
+    ``codebook_weight`` is for the default ``losses``.
     """
 
+    #: Parameters and buffers with a row for each code, the codes first, which ``resize_codebook``
+    #: needs and by which ``load_state_dict`` knows that codes were loaded.
+    code_tensors: ClassVar[tuple[str, ...]] = ()
+    fixed_size = "its class names no code_tensors"
     #: Buffers that stay in float32 at least: half precision would round small updates away.
-    statistics: ClassVar[tuple[str, ...]] = ("usage",)
+    statistics: ClassVar[tuple[str, ...]] = ("usage", "unused_steps", "replaced")
 
+    has_started: Tensor  #: (K,), above 0 for codes that started from a batch, were set or loaded.
     usage: Tensor
     unused_steps: Tensor
     replaced: Tensor
@@ -67,14 +73,18 @@ class CodebookQuantizer(Quantizer):
         self.dead_code_patience = dead_code_patience
         self.dead_code_noise = dead_code_noise
         self.usage_decay = usage_decay
+        self.register_buffer("has_started", torch.zeros(codebook_size, dtype=torch.float32))
         self.register_buffer("usage", torch.ones(codebook_size, dtype=torch.float32))
-        self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.int64))
-        self.register_buffer("replaced", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.float32))
+        self.register_buffer("replaced", torch.zeros((), dtype=torch.float32))
         self.seed = int(torch.randint(2**31, (), device="cpu"))
         self.step = 0
-        self._started = False  # as far as the host knows, without waiting for the device
-        self._started_on_device = torch.zeros((), dtype=torch.bool)
+        self._started = False  # whether the host knows that all codes have started
         self._clear_statistics()
+
+    def _holds_fixed_parameters(self) -> bool:
+        """In a class without ``code_tensors`` they may never learn, which says nothing."""
+        return bool(self.code_tensors) and super()._holds_fixed_parameters()
 
     def _starting_points(self) -> Tensor:
         """Points (K, A) drawn around the origin, for the table as it is built."""
@@ -128,9 +138,10 @@ class CodebookQuantizer(Quantizer):
         """See ``Quantizer.forward``."""
         flat = z.reshape(-1, self.dim)
         kept = flat.new_ones(flat.shape[0], dtype=torch.bool) if mask is None else mask.reshape(-1)
-        if self.training and not self._started:
+        frozen = self.codes_frozen
+        if not (self._started or frozen):
             self._start(flat.detach(), kept)
-        codes, points = self.codes()
+        codes, points = self._readable_codes()
         x = self.manifold.expmap0(flat)
         nearest = self.manifold.nearest(x.detach(), points.detach())
         indices = torch.where(kept, nearest, -1)
@@ -138,7 +149,7 @@ class CodebookQuantizer(Quantizer):
         losses = self.losses(x, z_q if points is codes else F.embedding(nearest, points), kept)
         counts = code_counts(indices, self.codebook_size)
         assignment = CodeAssignment(flat, z_q, indices, kept, points, counts)
-        if self.training and not _recomputing():
+        if not (frozen or _recomputing()):
             self._gather_statistics(assignment, x.detach())
         return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, (assignment,))
 
@@ -150,25 +161,30 @@ class CodebookQuantizer(Quantizer):
 
     def lookup(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.lookup``."""
-        return codes_at(self.codes()[0], indices)
+        return codes_at(self._readable_codes()[0], indices)
 
     @property
     def codebook(self) -> Tensor:
         """Points (K, A)."""
-        return self.codes()[1]
+        return self._readable_codes()[1]
 
     @torch.no_grad()
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """See ``Quantizer.update``: learn from the gathered statistics, then replace dead codes."""
+        if self.codes_frozen:
+            self._clear_statistics()
+            return
         if self._counts is None and not is_active():
             return
-        counts = torch.zeros_like(self.unused_steps) if self._counts is None else self._counts
+        counts = self._counts
+        if counts is None:
+            counts = torch.zeros_like(self.usage, dtype=torch.int64)
         sum_over_ranks(counts)
         self.learn(counts)
         dead_codes.track_usage(self.usage, self.unused_steps, counts, self.usage_decay)
         if self._replaces and self.step % dead_codes.REVIVE_EVERY == 0:
             self._replace_dead_codes(optimizer)
-        self._started = self.started  # the host waits for the device until codes have started
+        self._started = self._started or self.started  # waits for the device until they have
         self._clear_statistics()
         self.step += 1
 
@@ -176,30 +192,66 @@ class CodebookQuantizer(Quantizer):
         """See ``Quantizer.replaced_codes``."""
         return self.replaced
 
+    @torch.no_grad()
+    def resize_codebook(
+        self, codebook_size: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Tensor:
+        """See ``Quantizer.resize_codebook``. Statistics since the last ``update`` are dropped."""
+        if not self.code_tensors:
+            return super().resize_codebook(codebook_size, optimizer)  # which raises
+        resizing.check_size(codebook_size)
+        former = self.codebook_size
+        kept = resizing.most_used(self.usage, min(former, codebook_size)).sort().values
+        copied = resizing.most_used(self.usage, codebook_size - len(kept))
+        rows = torch.cat([kept, copied])
+        tangents = self.codes()[0].index_select(0, rows)
+        for name in (*self.code_tensors, "has_started", "usage", "unused_steps"):
+            resizing.take_rows(self, name, rows, optimizer)
+        self.codebook_size = codebook_size
+        self._clear_statistics()
+        if len(copied):
+            added = torch.arange(codebook_size, device=rows.device) >= former
+            fresh = initialization.blurred(tangents, self._key(2), self.dead_code_noise)
+            self.set_points(added, self.manifold.expmap0(fresh), optimizer)
+            self.usage.masked_fill_(added, 1.0)
+            self.unused_steps.masked_fill_(added, 0)
+            self.has_started.masked_fill_(added, 0)
+            self._started = False
+        return resizing.new_indices(kept, former)
+
     # -- start, statistics, dead codes ---------------------------------------
 
     @property
     def started(self) -> bool:
-        """Whether the codes have started from a batch, or were set or loaded.
+        """Whether all codes have started from a batch, or were set or loaded.
 
-        Reading it waits for the device until they have.
+        Reading it waits for the device.
         """
-        return self._started or bool(self._started_on_device)
+        return bool((self.has_started > 0).all())
 
     @started.setter
     def started(self, value: bool) -> None:
+        self.has_started.fill_(float(value))
         self._started = value
 
     @torch.no_grad()
     def _start(self, z: Tensor, mask: Tensor) -> None:
-        """Start the codes unless an earlier forward did; decided on the device: no graph break."""
+        """Start the codes that have not; decided on the device: no graph break."""
         key = counter_rng.key_of(self.seed)
         points, found = initialization.from_latents(
             self.init, self.codebook_size, z, mask, self.manifold, key, self.init_scale
         )
-        first = found & ~self._started_on_device.to(found.device)
-        self.set_points(first.expand(self.codebook_size), points)
-        self._started_on_device = self._started_on_device.to(found.device) | found
+        self.set_points(found & (self.has_started <= 0), points)
+        self.has_started.masked_fill_(found, 1.0)
+
+    def _readable_codes(self) -> tuple[Tensor, Tensor]:
+        """``codes``, without gradient while they are frozen."""
+        codes, points = self.codes()
+        if not self.codes_frozen:
+            return codes, points
+        same = points is codes
+        codes = codes.detach()
+        return codes, codes if same else points.detach()
 
     @torch.no_grad()
     def _gather_statistics(self, assignment: CodeAssignment, x: Tensor) -> None:
@@ -241,25 +293,51 @@ class CodebookQuantizer(Quantizer):
     # -- state ---------------------------------------------------------------
 
     def get_extra_state(self) -> Tensor:
-        """Seed, step and whether the codes have started, as a tensor that safetensors can hold."""
-        return torch.tensor([self.seed, self.step, int(self.started)])
+        """Seed and step of the draws, as a tensor that safetensors can hold."""
+        return torch.tensor([self.seed, self.step])
 
     def set_extra_state(self, state: Tensor) -> None:
-        """Restore what ``get_extra_state`` returned, and drop statistics of the former codes."""
-        self.seed, self.step, started = (int(value) for value in state)
-        self._started = bool(started)
-        self._started_on_device = torch.zeros((), dtype=torch.bool)
+        """Restore what ``get_extra_state`` returned."""
+        self.seed, self.step = (int(value) for value in state[:2])
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """Load codes with whether they have started, and drop statistics of the former ones.
+
+        Without the codes, as where a filter by shape left them out, those here stay and start as
+        they would have. Codes without the buffer have started, unless the extra state of version
+        0.1 says otherwise.
+        """
+        mine = (name for name in state_dict if name.startswith(prefix))
+        given = {name.removeprefix(prefix): state_dict[name] for name in mine}
+        codes = given.keys() & set(self.code_tensors[:1] or given.keys() - _BESIDE_CODES)
+        if not codes:
+            state_dict[f"{prefix}has_started"] = self.has_started
+        elif "has_started" not in given:
+            extra = given.get("_extra_state", ())
+            started = float(extra[2]) if len(extra) > 2 else 1.0
+            device = given[min(codes)].device
+            flags = torch.full_like(self.has_started, started, device=device)
+            state_dict[f"{prefix}has_started"] = flags
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        self._started = not self.has_started.is_meta and self.started
         self._clear_statistics()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """As ``nn.Module`` does, but the statistics never become half precision."""
-        before = {name: getattr(self, name) for name in self.statistics}
+        names = {*CodebookQuantizer.statistics, *self.statistics}
+        before = {name: getattr(self, name) for name in names}
         super()._apply(fn, recurse)
         for name, value in before.items():
             moved = getattr(self, name)
-            if torch.finfo(moved.dtype).bits < 32:
+            if moved.dtype.itemsize < 4:
                 setattr(self, name, value.to(device=moved.device))
         return self
+
+
+#: What the state dict of every table has beside the codes.
+_BESIDE_CODES = {"has_started", "usage", "unused_steps", "replaced", "_extra_state"}
 
 
 def in_full_precision(table: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def forward_metrics(
         "codes_used": codes_used(counts).double().mean(),
         "quantization_error": errors[0] if len(assignments) == 1 else _error(z, z_q, kept),
     }
-    sizes = torch.tensor([each.counts.shape[0] for each in assignments], device=z.device)
+    # filled on the device: a copy of Python numbers would wait for it
+    sizes = torch.cat([each.counts.new_full((1,), each.counts.shape[0]) for each in assignments])
     return metrics, counts, errors, sizes
 
 

@@ -117,11 +117,13 @@ def _collate(samples: list[Any]) -> Any:
 
 
 def _ignore_signals(_worker: int) -> None:
-    """Leave SIGINT and SIGTERM to the training process, which needs batches until it has stopped.
+    """Leave signals to the training process, which needs batches until it has stopped.
 
-    Both signals often reach a whole process group. SIGTERM from the parent still ends a worker.
+    They often reach a whole process group. SIGTERM from the parent still ends a worker.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_exit_on_signal_of_parent, daemon=True).start()

@@ -17,7 +17,9 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         channel_first: latents are (B, dim, ...), as from convolutions, instead of (B, ..., dim).
-        latent_shape: positions of a sample's latents: (h, w), (tokens,) or ().
+        latent_shape: positions of a sample's latents: (h, w), (tokens,) or (). With
+            ``channel_first`` and as many axes as a sample has sides, they tell the strides: a model
+            then takes samples of other sides that these divide.
         dim: dimension of a latent if the backbone's structure sets it; None if it takes the
             injected one.
     """

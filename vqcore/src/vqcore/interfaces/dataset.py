@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,11 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+
+from vqcore.errors import shown
+
+#: Values in a sample, at most.
+LARGEST = 2**31
 
 
 class Split(ABC):
@@ -48,11 +54,15 @@ class SampleSpec:
         Raises:
             KeyError, TypeError, ValueError: if the values are malformed.
         """
-        stored = values.get("stored_range")
+        if not isinstance(values, Mapping):
+            raise TypeError(f"expected a mapping, found {type(values).__name__}")
+        stored, likelihood = values.get("stored_range"), values["likelihood"]
+        if likelihood not in ("gaussian", "bernoulli"):
+            raise ValueError(f"likelihood {shown(likelihood)}: expected gaussian or bernoulli")
         return cls(
-            tuple(map(int, values["shape"])),
+            _shape(values["shape"]),
             _range(values["value_range"]),
-            str(values["likelihood"]),
+            str(likelihood),
             _range(stored) if stored else None,
         )
 
@@ -115,6 +125,16 @@ class DataSource(ABC):
         return values
 
 
+def _shape(values: Any) -> tuple[int, ...]:
+    sides = isinstance(values, list | tuple) and all(type(side) is int for side in values)
+    if not sides or not values or min(values) < 1 or math.prod(values) > LARGEST:
+        expected = f"a list of sides, at most {LARGEST} values in all"
+        raise ValueError(f"shape {shown(values)}: expected {expected}")
+    return tuple(values)
+
+
 def _range(values: Any) -> tuple[float, float]:
-    low, high = map(float, values)
-    return low, high
+    ends = isinstance(values, list | tuple) and all(type(end) in (int, float) for end in values)
+    if not ends or len(values) != 2 or not -1e300 < values[0] <= values[1] < 1e300:
+        raise ValueError(f"range {shown(values)}: expected its lower and its upper end")
+    return float(values[0]), float(values[1])

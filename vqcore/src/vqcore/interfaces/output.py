@@ -19,7 +19,7 @@ class Output:
         losses: weighted scalars by name: the quantizer's, and one for each active regularizer.
         metrics: detached scalars on the device: ``perplexity`` and ``codes_used`` (means over
             codebooks), ``quantization_error`` (mean squared, tangent coordinates), ``bad_tokens``
-            (NaN or inf, left out) and ``replaced_codes`` (dead codes replaced so far).
+            (NaN, inf or huge, left out) and ``replaced_codes`` (dead codes replaced so far).
         counts: how often each code was used, (C, K).
         errors: quantization error of each codebook, (C,): mean squared, tangent coordinates.
         sizes: number of codes of each codebook, (C,) int64; below K where ``counts`` is padded.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
+from vqcore.errors import UsageError
 from vqcore.interfaces.manifold import Manifold
 
 
@@ -56,8 +58,12 @@ class Quantizer(nn.Module, ABC):
     """Replaces tangent vectors by codes. Combine quantizers by wrapping, not by subclassing.
 
     In training ``forward`` may gather statistics; only ``update`` changes the codebook with them.
-    Collectives are entered in training alone. In eval no state changes. No random draw depends on
+    Collectives are entered in training alone. In eval no state changes, and none while
+    ``codes_frozen``, nor has any result a gradient to the codes then. No random draw depends on
     the rank or on torch's global generator, except in the constructor.
+
+    All state that decides which codes a module has is parameters and buffers, so that whoever
+    copies or averages those gets the same codes. Buffers are floats: torch averages no others.
 
     Args:
         dim: D, dimension of the latents.
@@ -73,11 +79,14 @@ class Quantizer(nn.Module, ABC):
             space is a product of manifolds.
         synchronized: weight of the decoder's gradient on the chosen codes, in addition to the
             estimator's on the encoder.
+        fixed_size: why ``resize_codebook`` refuses, if it does.
     """
 
     index_shape: tuple[int, ...] = ()
     factors: int = 1
     synchronized: float = 0.0
+    fixed_size: str = "its class has no resize_codebook"
+    _frozen: bool = False
 
     def __init__(self, *, dim: int, codebook_size: int, manifold: Manifold) -> None:
         super().__init__()
@@ -94,8 +103,9 @@ class Quantizer(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
-        """Quantize tangent vectors z (..., D), finite, float32 or float64.
+        """Quantize tangent vectors z (..., D), float32 or float64.
 
+        They are finite; those of the layer are made of numbers up to ``masking.largest``.
         ``mask`` (...) is True for tokens that count. The result for those is the same as without
         the others; there may be no token at all.
         """
@@ -154,6 +164,74 @@ class Quantizer(nn.Module, ABC):
         """
         for inner in self.inner_quantizers():
             inner.update(optimizer)
+
+    @property
+    def codes_frozen(self) -> bool:
+        """Whether nothing may change the codes.
+
+        So it is in eval, after ``freeze_codes``, and while a parameter that the module itself holds
+        has ``requires_grad=False``.
+        """
+        return self._frozen or not self.training or self._holds_fixed_parameters()
+
+    def _holds_fixed_parameters(self) -> bool:
+        return not all(parameter.requires_grad for parameter in self.parameters(recurse=False))
+
+    def freeze_codes(self) -> None:
+        """Keep the codes as they are, in training too, until ``unfreeze_codes``.
+
+        They get no gradient, no update by averages, no start and no replacement, and an optimizer
+        leaves them alone, momentum and weight decay included. ``requires_grad_(False)`` does the
+        same. It is no part of the state dict.
+        """
+        self._set_frozen(True)
+
+    def unfreeze_codes(self) -> None:
+        """Let the codes learn again, after ``freeze_codes`` or ``requires_grad_(False)``."""
+        self._set_frozen(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """As ``nn.Module`` does; codes that are no parameters are frozen, too."""
+        super().requires_grad_(requires_grad)
+        self._set_frozen(not requires_grad)
+        return self
+
+    def _set_frozen(self, frozen: bool) -> None:
+        self._frozen = frozen
+        inner = list(self.inner_quantizers())
+        for module in inner:
+            module._set_frozen(frozen)
+        foreign = {id(p) for module in (self.manifold, *inner) for p in module.parameters()}
+        for parameter in self.parameters():
+            if id(parameter) not in foreign:
+                parameter.requires_grad_(not frozen)
+                if frozen:
+                    parameter.grad = None  # an optimizer would step with an old one
+
+    def resize_codebook(
+        self, codebook_size: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Tensor:
+        """Change the number of codes of each codebook to ``codebook_size``.
+
+        Growing keeps all codes with their indices. The new ones start at the next training batch,
+        as those of a new quantizer do; until then they are near copies of the most used codes.
+        Shrinking keeps the most used codes, in their order.
+
+        Args:
+            codebook_size: the new K.
+            optimizer: if given, it continues with the new parameters and the moments of the codes
+                kept. Otherwise build a new optimizer: an old one would train what is gone.
+
+        Returns:
+            The new index of each old code, int64, -1 for one that is gone: (K,), or (G, K) for
+            several codebooks, like ``codebook``.
+
+        Raises:
+            SettingError: if ``codebook_size`` is below 1.
+            UsageError: if the quantizer cannot be resized; the message has the reason.
+        """
+        kind = type(self).__name__
+        raise UsageError(f"{kind}: its codebook cannot be resized: {self.fixed_size}")
 
     def replaced_codes(self) -> Tensor | None:
         """Number of dead codes replaced so far, a scalar tensor; None if none ever are."""

@@ -8,6 +8,23 @@ from torch import Tensor
 from vqcore.errors import SettingError
 
 
+def largest(dtype: torch.dtype) -> float:
+    """Largest magnitude of a coordinate in computations of a type: 7e12 in float32.
+
+    It is the cube root of the type's largest number: that leaves room for a sum of squares over as
+    many terms.
+    """
+    return torch.finfo(dtype).max ** (1 / 3)
+
+
+def usable(x: Tensor, limit: float) -> Tensor:
+    """Which rows (...) of x (..., D) consist of numbers of magnitude up to ``limit``; NaN is none.
+
+    Two reductions read x once each; an elementwise mask would be written and read again.
+    """
+    return (x.amin(-1) >= -limit) & (x.amax(-1) <= limit)
+
+
 def mask_of(
     z: Tensor, channel_first: bool, mask: Tensor | None, lengths: Tensor | None
 ) -> Tensor | None:

@@ -72,11 +72,15 @@ class RegularizerConformance:
     @rule
     def test_collapse_is_finite(self, manifold: Manifold) -> None:
         """Term and gradient are finite for equal codes, equal or zero latents, or one code."""
-        module, ones = self.make(), torch.ones(20, DIM)
-        latents = {"equal latents": ones, "zero latents": 0 * ones, "latents": normal(20, DIM)}
+        module, ones, some = self.make(), torch.ones(20, DIM), normal(20, DIM)
+        latents = {"equal latents": ones, "zero latents": 0 * ones, "latents": some}
         for count in (1, 2, CODES):
             equal, different = torch.ones(count, DIM), normal(count, DIM, seed=1)
-            for kind, codes in (("equal", equal), ("zero", 0 * equal), ("different", different)):
+            kinds = {"equal": equal, "zero": 0 * equal, "different": different}
+            # squares of these are rounded, to fewer digits or to 0
+            kinds |= {f"{scale:g} x normal": scale * different for scale in (1e-19, 1e-20, 1e-23)}
+            kinds["first zero"] = different * (torch.arange(count) > 0).unsqueeze(1)
+            for kind, codes in kinds.items():
                 for what, z in latents.items():
                     batch = _batch(module, manifold, z, codes)
                     _check_finite(module, batch, f"{what} and {count} {kind} codes")
@@ -203,6 +207,24 @@ class RegularizerConformance:
         for batch in batches[4:]:
             what = f"the term of step {batch.step} after loading the state of step 3"
             same(twin(batch), module(batch), what)
+
+    @rule
+    def test_degenerate_batches_in_the_layer(self, manifold: Manifold) -> None:
+        """In the layer the term and gradients are finite for latents that say little.
+
+        Residuals of as many latents as codes are zero after the first stage.
+        """
+        few = normal(CODES // POSITIONS, POSITIONS, DIM)
+        latents = {"as many latents as codes": few, "one latent": few[:1, :1], "bad": few / 0}
+        latents |= {"equal": torch.ones(2, POSITIONS, DIM), "tiny": 1e-20 * few, "zero": 0 * few}
+        for quantizer in self.quantizers():
+            layer, name = _layer(self.make(weight=1.0), manifold, quantizer)
+            for what, z in latents.items():
+                made, x = copy.deepcopy(layer), z.clone().requires_grad_()
+                out = made(x, **_extras(len(x)))
+                finite(out.losses[name], f"the term of {what} with {quantizer}")
+                for gradient in gradients(out.loss, [x, *made.parameters()]):
+                    finite(gradient, f"a gradient of {what} with {quantizer}")
 
     @rule
     def test_works_in_the_layer(self, manifold: Manifold) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,8 @@ class GradientCodebook(CodebookQuantizer):
         SettingError: for ``affine_lr`` with codes that are not stored as tangent coordinates.
     """
 
+    code_tensors: ClassVar[tuple[str, ...]] = ("weight",)
+
     def __init__(
         self, *, affine_lr: float = 0.0, synchronized: float = 0.0, **options: Any
     ) -> None:
@@ -38,12 +40,24 @@ class GradientCodebook(CodebookQuantizer):
         self.affine_lr = affine_lr
         self.synchronized = synchronized
         self.weight = self.manifold.parameter(self._starting_points())
+        self._kind = type(self.weight)
         if affine_lr > 0:
             if self.weight.shape[1] != self.dim or type(self.weight) is not nn.Parameter:
                 expected, fix = "0 for codes stored as points", "set manifold.codes to tangent"
                 raise SettingError("affine_lr", affine_lr, expected, fix)
             self.scale = nn.Parameter(torch.zeros(self.dim))
             self.shift = nn.Parameter(torch.zeros(self.dim))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *arguments: Any
+    ) -> None:
+        """As every table does; a plain parameter in the place of one with a manifold gets that."""
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
+        plain = type(self.weight) is nn.Parameter  # that of FSDP is none, and must stay itself
+        if plain and self._kind is not nn.Parameter:  # after ``assign=True`` or ``to_empty``
+            loaded = self.weight.detach()
+            self.weight = self.manifold.parameter(loaded)
+            self.weight.data = loaded  # to the bit
 
     def codes(self) -> tuple[Tensor, Tensor]:
         """See ``CodebookQuantizer.codes``."""

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vqcore.codebook import resizing
 from vqcore.codebook.table import codes_at, squared_error
 from vqcore.codebook.usage import code_counts
 from vqcore.errors import SettingError
@@ -51,7 +52,7 @@ class RandomProjection(Quantizer):
             raise SettingError("code_dim", code_dim, expected)
         self.code_dim = code_dim or min(CODE_DIM, dim)
         self.commitment_weight = commitment_weight
-        key = counter_rng.key_of(int(torch.randint(2**31, ())))
+        key = counter_rng.key_of(int(torch.randint(2**31, (), device="cpu")))
         projection = _orthonormal(key, self.code_dim, dim)
         codes = F.normalize(counter_rng.normal(key + 1, codebook_size, self.code_dim), dim=1)
         self.register_buffer("projection", projection.to(torch.get_default_dtype()))
@@ -86,6 +87,18 @@ class RandomProjection(Quantizer):
     def codebook(self) -> Tensor:
         """Points (K, A)."""
         return self.manifold.expmap0(self._codes())
+
+    def resize_codebook(
+        self, codebook_size: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> Tensor:
+        """See ``Quantizer.resize_codebook``. It keeps the first codes and draws new ones."""
+        resizing.check_size(codebook_size)
+        former, kept = self.codebook_size, self.directions[:codebook_size]
+        key, count = counter_rng.key_of(former, codebook_size), codebook_size - len(kept)
+        drawn = counter_rng.normal(key, count, self.code_dim, device=kept.device)
+        self.directions = torch.cat([kept, F.normalize(drawn, dim=1).to(kept)])
+        self.codebook_size = codebook_size
+        return resizing.new_indices(torch.arange(len(kept), device=kept.device), former)
 
     def _codes(self) -> Tensor:
         """Tangent vectors (K, D): always the whole table, so that codes are equal to the bit."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,7 @@ class SimVQ(CodebookQuantizer):
     parameters.
     """
 
+    code_tensors: ClassVar[tuple[str, ...]] = ("frozen",)
     frozen: Tensor
 
     def __init__(self, *, init: str = "normal", **options: Any) -> None:

@@ -38,5 +38,5 @@ class UsageEntropy(Regularizer):
         scale = (nearest * kept).sum() / kept.sum().clamp(min=1)
         soft = torch.softmax(-squared / (self.temperature * scale.clamp(min=1e-12)), 1)
         share = (soft * kept.unsqueeze(1)).sum(0) / kept.sum().clamp(min=1)
-        limit = torch.log(torch.tensor(float(share.shape[0]), device=share.device))
+        limit = share.new_full((), share.shape[0]).log()
         return torch.where(kept.any(), 1 + xlogx(share).sum() / limit, share.sum() * 0)

@@ -10,6 +10,7 @@ from torch import Tensor
 from vqcore.errors import UsageError
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.interfaces.regularizer import Regularizer
+from vqcore.numerics.masking import largest, usable
 from vqcore.numerics.stable import evenly_spaced, masked_mean, safe_sqrt
 
 
@@ -44,7 +45,7 @@ class Isometry(Regularizer):
         z, mask, inputs = _samples(batch)
         rows, kept = evenly_spaced(mask.any(1), self.max_samples)
         z, mask, inputs = z[rows], mask[rows], inputs[rows]
-        kept = kept & torch.isfinite(inputs).all(1)
+        kept = kept & usable(inputs, largest(torch.promote_types(inputs.dtype, torch.float32)))
         squared, pairs = _squared_distances(z, mask & kept.unsqueeze(1), batch)
         latent = _relative(safe_sqrt(squared), pairs)
         between = self._between(torch.where(kept.unsqueeze(1), inputs, 0))

@@ -59,8 +59,10 @@ def mean_squared_cosine(vectors: Tensor, kept: Tensor) -> Tensor:
     is built.
     """
     length = safe_norm(vectors)
-    shortest = (SHORT * length.detach().mean()).clamp(min=torch.finfo(length.dtype).tiny)
-    unit = torch.where(kept.unsqueeze(1), vectors / length.clamp(min=shortest), 0)
+    # no length that is not 0 is below this root
+    shortest = (SHORT * length.detach().mean()).clamp(min=torch.finfo(length.dtype).tiny ** 0.5)
+    directed = kept.unsqueeze(1) & (length > 0)
+    unit = torch.where(directed, vectors / length.clamp(min=shortest), 0)
     gram = unit @ unit.T if unit.shape[0] <= unit.shape[1] else unit.T @ unit
     same = unit.square().sum(1).square().sum()
     count = kept.sum()

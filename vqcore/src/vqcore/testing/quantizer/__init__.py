@@ -1,11 +1,12 @@
 """What must hold for every quantizer."""
 
+from vqcore.testing.quantizer.codes import CodeRules
 from vqcore.testing.quantizer.indices import IndexRules
 from vqcore.testing.quantizer.tokens import TokenRules
 from vqcore.testing.quantizer.training import TrainingRules
 
 
-class QuantizerConformance(IndexRules, TokenRules, TrainingRules):
+class QuantizerConformance(IndexRules, TokenRules, TrainingRules, CodeRules):
     """Subclass it, return your quantizer from ``make``, and let pytest or ``violations`` run it.
 
     The quantizer is checked on its own and inside ``VectorQuantizer``, on each of ``manifolds()``.

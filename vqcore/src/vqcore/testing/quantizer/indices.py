@@ -17,6 +17,11 @@ from vqcore.testing.samples import normal, some_mask, untouched
 LAST = ((6, -1), (2, 5, -1), (2, 3, 4, -1), (0, -1))
 FIRST = ((6, -1), (2, -1, 5), (2, -1, 3, 4), (2, -1, 2, 3, 2))
 
+INTEGERS = (
+    torch.uint8, torch.uint16, torch.uint32, torch.uint64,
+    torch.int8, torch.int16, torch.int32, torch.int64,
+)  # fmt: skip
+
 
 class IndexRules(QuantizerBench):
     """Part of ``QuantizerConformance``."""
@@ -109,6 +114,25 @@ class IndexRules(QuantizerBench):
         same(found.abs(), torch.zeros(4, 5, quantizer.dim), "decode(-1)")
 
     @rule
+    def test_indices_of_any_integer_type(self, manifold: Manifold) -> None:
+        """The layer decodes tensors of every integer type, and lists, alike, and refuses others."""
+        layer = self.started(manifold).eval()
+        indices = layer.encode(self.latents(layer, 3, 5)) % 128  # int8 holds these
+        for method in (layer.decode, layer.lookup):
+            expected = method(indices)
+            for dtype in INTEGERS:
+                same(method(indices.to(dtype)), expected, f"{method.__name__} of {dtype}")
+            same(method(indices.tolist()), expected, f"{method.__name__} of lists")
+            for wrong in (indices.float(), indices.double(), indices == 0):
+                try:
+                    method(wrong)
+                except SettingError as error:
+                    named = str(wrong.dtype) in str(error)
+                    expect(named, f"the message does not name {wrong.dtype}: {error}")
+                else:
+                    fail(f"{method.__name__} took {wrong.dtype}")
+
+    @rule
     def test_out_of_range_is_refused(self, manifold: Manifold) -> None:
         """decode and lookup raise SettingError for indices below -1 or not below codebook_size."""
         layer = self.started(manifold).eval()
@@ -191,6 +215,7 @@ def _check_layout(layer: VectorQuantizer, shape: tuple[int, ...]) -> None:
     z = normal(*(layer.dim if n == -1 else n for n in shape))
     out = layer(z)
     expect(out.quantized.shape == z.shape, f"shape {tuple(out.quantized.shape)} for {what}")
+    expect(out.quantized.is_contiguous(), f"vectors that are not contiguous for {what}")
     positions = (*shape[:axis], *shape[axis + 1 :], *layer.quantizer.index_shape)
     expect(out.indices.shape == positions, f"indices {tuple(out.indices.shape)} for {what}")
     same(layer.encode(z), out.indices, f"encode for {what}")

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
 from vqcore.layer import VectorQuantizer
+from vqcore.numerics.masking import largest
 from vqcore.plugin.registry import default_registry
 from vqcore.testing.quantizer.bench import QuantizerBench, Step, backward, train_step
 from vqcore.testing.rules import expect, finite, near, rule, same
 from vqcore.testing.samples import normal, some_mask, state_of
 
+#: Coordinates of tokens that do not count.
+BAD = {
+    torch.float32: (math.nan, math.inf, -math.inf, 1e15, 1e19, -1e25, 3e38),
+    torch.float64: (math.nan, math.inf, -math.inf, 1e150, -1e300, 1.79e308),
+}
 #: Scales of latents at which formulas break.
 FACTORS = {"zero": 0.0, "tiny": 1e-20, "huge": 1e5}
 
@@ -56,14 +64,14 @@ class TokenRules(QuantizerBench):
 
     @rule
     def test_no_token_is_no_loss(self, manifold: Manifold) -> None:
-        """An empty or fully masked batch has losses of 0, finite gradients, and changes no code."""
+        """A batch that is empty, masked or bad has no loss, finite gradients, and moves no code."""
         for layer in self.both(manifold):
             before = copy.deepcopy(layer)
-            for count in (0, 3):
-                z = self.latents(layer, count).requires_grad_()
-                out = layer(z, mask=torch.zeros(count, dtype=torch.bool))
+            for count, factor, keep in ((0, 1.0, True), (3, 1.0, False), (3, float("inf"), True)):
+                z = (factor * self.latents(layer, count)).requires_grad_()
+                out = layer(z, mask=torch.full((count,), keep))
                 for name, loss in out.losses.items():
-                    expect(loss == 0, f"{name} = {loss.item():.3g} with {count} masked tokens")
+                    expect(loss == 0, f"{name} = {loss.item():.3g} with no token of {count}")
                 for name, gradient in backward(layer, z, out).items():
                     finite(gradient, f"the gradient of {name}")
                 layer.update()
@@ -74,19 +82,39 @@ class TokenRules(QuantizerBench):
 
     @rule
     def test_bad_tokens_are_left_out(self, manifold: Manifold) -> None:
-        """A token with NaN or inf is counted, gets index -1, and has no effect on the others."""
-        for bad in (float("nan"), float("inf"), -float("inf")):
-            layer = self.started(manifold)
+        """Tokens of NaN, inf or huge numbers are counted, get index -1, and move nothing else."""
+        for dtype, values in BAD.items():
+            layer = self.started(manifold).to(dtype)
             other = copy.deepcopy(layer)
-            z, good = self.latents(layer), torch.ones(self.tokens, dtype=torch.bool)
-            z[5, 3 % layer.dim] = bad
-            good[5] = False
+            z, good = self.latents(layer, dtype=dtype), torch.ones(self.tokens, dtype=torch.bool)
+            for place, bad in enumerate(values[: self.tokens // 2]):
+                z[2 * place, 3 % layer.dim] = bad
+                good[2 * place] = False
             step = train_step(layer, z)
-            counted = int(step.out.metrics["bad_tokens"])
-            expect(counted == 1, f"{counted} tokens counted as bad instead of 1")
-            finite(step.grads["z"], f"the gradient of latents with {bad}")
+            counted, expected = int(step.out.metrics["bad_tokens"]), int((~good).sum())
+            expect(counted == expected, f"{counted} tokens counted as bad instead of {expected}")
+            finite(step.grads["z"], "the gradient of bad latents")
             _compare(step, train_step(other, z[good]), good)
-            near_states(layer, other, f"state after a token with {bad}")
+            near_states(layer, other, f"state after bad tokens in {dtype}")
+            indices = layer.eval().encode(z)
+            expect((indices[~good] == -1).all(), "encode gives a bad token a code")
+
+    @rule
+    def test_the_largest_tokens_are_finite(self, manifold: Manifold) -> None:
+        """A step on the largest numbers that count has finite values, gradients and state."""
+        for layer in self.both(manifold):
+            for dtype in BAD:
+                made, z = copy.deepcopy(layer).to(dtype), self.latents(layer, dtype=dtype)
+                z = (0.99 * largest(dtype) / z.abs().max() * z).requires_grad_()
+                out = made(z)
+                grads = backward(made, z, replace(out, quantized=out.quantized.tanh()))
+                made.update()
+                bad = int(out.metrics["bad_tokens"])
+                expect(bad == 0, f"{bad} tokens within the limit of {dtype} counted as bad")
+                found = {**out.losses, **out.metrics, "quantized": out.quantized}
+                found |= {f"the gradient of {name}": value for name, value in grads.items()}
+                for name, value in (found | state_of(made)).items():
+                    finite(value, f"{name} for the largest latents in {dtype}")
 
     @rule
     def test_losses_are_scalars(self, manifold: Manifold) -> None:
