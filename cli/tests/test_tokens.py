@@ -15,8 +15,8 @@ from vq.data.pixels import to_pixels
 from vq.files import new_file, new_folder
 from vq.runs.trained_run import load_run
 from vq.tokens import encode as encoding
-from vq.tokens.manifest import Manifest
-from vq.tokens.shards import read_shard, smallest_dtype
+from vq.tokens.manifest import Manifest, Shard
+from vq.tokens.shards import read_listed, read_shard, smallest_dtype, write_shard
 from vqcore.errors import RunError, SettingError
 
 
@@ -125,7 +125,7 @@ def test_interrupted_at_any_shard_it_continues_with_the_next(
                     b"half"
                 )  # what a killed process leaves
                 raise KeyboardInterrupt
-            write(path, arrays)
+            return write(path, arrays)
 
         return counted
 
@@ -156,8 +156,8 @@ def test_a_signal_ends_encoding_between_batches_and_the_output_names_the_command
     write = encoding.write_shard
 
     def signalled(path, arrays):
-        write(path, arrays)
         os.kill(os.getpid(), number)
+        return write(path, arrays)
 
     monkeypatch.setattr(encoding, "write_shard", signalled)
     result = vq("encode", complete_run.path, "test", "-o", "stopped", *SIZES)
@@ -179,9 +179,9 @@ def test_killed_before_the_manifest_was_written_it_starts_again(complete_run, vq
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("train", *SIZES), "it holds those of another input (test, 359 samples)"),
-        (("test", "--shard-size", 7), "it holds shards of 100 samples as npz"),
-        (("test", *SIZES, "--format", "safetensors"), "it holds shards of 100 samples as npz"),
+        (("train", *SIZES), "it holds those of another input, 'test' (359 samples)"),
+        (("test", "--shard-size", 7), "it holds shards of 100 samples as 'npz'"),
+        (("test", *SIZES, "--format", "safetensors"), "it holds shards of 100 samples as 'npz'"),
     ],
 )
 def test_a_folder_of_something_else_is_refused(arguments, expected, tokens, complete_run, vq):
@@ -196,7 +196,7 @@ def test_another_models_indices_are_refused_without_force(tokens, copied_run, vq
     (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
     going_on = vq("encode", copied_run.path, "test", "-o", tokens, *SIZES)
     assert going_on.code == 2
-    assert "it holds those of another model (run run, step-00000012)" in going_on.err
+    assert "it holds those of run 'run', checkpoint 'step-00000012'" in going_on.err
     refused = vq("decode", copied_run.path, tokens, "-o", "out.npy")
     assert refused.code == 2
     assert "add --force" in refused.err
@@ -262,6 +262,41 @@ def test_a_folder_of_images_to_indices_and_back_under_its_names(
     assert np.array_equal(
         np.stack([np.asarray(Image.open(path)) for path in found.values()]), expected
     )
+
+
+def test_a_folder_of_odd_names_links_and_pipes(image_folder, complete_run, vq, tmp_path):
+    content = (image_folder / "a.png").read_bytes()
+    for name in (b"a\xff.png", b"a\\b.png", b"a\x1b[2J.png"):
+        Path(os.fsdecode(os.fsencode(image_folder) + b"/" + name)).write_bytes(content)
+    (image_folder / "gone.png").symlink_to("nowhere.png")
+    (image_folder / "round.png").symlink_to("round.png")
+    (image_folder / "folder.png").mkdir()
+    os.mkfifo(image_folder / "pipe.png")
+    (image_folder / "labels.csv").touch()
+    command = ("encode", complete_run.path, image_folder, "-o", "tokens", "--workers", 0)
+    result = vq(*command)
+    assert result.code == 0, result
+    assert "7 of 11 files cannot be read and are left out" in result.out
+    assert "11 images beside files of other suffixes (1 .csv)" in result.err
+    named = "a name with a backslash, a control character, or no UTF-8"
+    assert manifest_of(tmp_path / "tokens")["skipped"] == {
+        "a\\b.png": named,
+        "a\\udcff.png": named,
+        "a\\x1b[2J.png": named,
+        "deep/broken.png": "OSError: image file is truncated",
+        "gone.png": "No such file or directory",
+        "pipe.png": "not a regular file",
+        "round.png": "Too many levels of symbolic links",
+    }
+    assert vq(*command).code == 0  # it is the same input
+    assert vq("decode", complete_run.path, "tokens", "-o", "out").code == 0
+
+
+def test_a_folder_whose_own_name_is_no_utf_8(image_folder, complete_run, vq, tmp_path):
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    image_folder.rename(odd)
+    assert vq("encode", complete_run.path, odd, "-o", "tokens", "--workers", 0).code == 0
+    assert manifest_of(tmp_path / "tokens")["input"]["path"] == f"{tmp_path}/odd\\udcff"
 
 
 def test_a_changed_folder_is_another_input(image_folder, complete_run, vq):
@@ -341,22 +376,70 @@ def test_a_manifest_cannot_lead_out_of_its_folder(name, tokens, complete_run, vq
     manifest.write(tokens)
     result = vq("decode", complete_run.path, tokens, "-o", "out")
     assert result.code == 1
-    assert f"{name!r} is not a file in the folder" in result.err
+    assert "manifest.json: not a manifest of indices: names.3: " in result.err
+    assert "expected a plain name, without a path" in result.err
     assert not (tmp_path / "out").exists()
+
+
+def without_digests(tokens):
+    """A folder as version 0.1 wrote it."""
+    manifest = manifest_of(tokens)
+    for shard in manifest["shards"]:
+        del shard["sha256"]
+    (tokens / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("count", [99, 101])
 def test_a_shard_whose_rows_differ_from_the_manifest_is_refused(
     count, tokens, complete_run, vq, tmp_path
 ):
+    without_digests(tokens)
     np.savez(tokens / "shard-00001.npz", indices=np.zeros((count, 4, 4), np.uint8))
     result = vq("decode", complete_run.path, tokens, "-o", "out")
     assert result.code == 1
-    assert (
-        f"shard-00001.npz: {count} samples where manifest.json says 100: remove the file and run"
-        in result.err
-    )
+    expected = f"{count} samples where manifest.json says 100: run the same vq encode again"
+    assert f"shard-00001.npz: {expected}" in result.err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_digests_is_read_with_a_word(tokens, complete_run, vq):
+    before = manifest_of(tokens)
+    without_digests(tokens)
+    result = vq("decode", complete_run.path, tokens, "-o", "out.npy")
+    assert result.code == 0
+    assert "manifest.json has no digests, as of version 0.1: damage may go unseen" in result.err
+    assert vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES).code == 0
+    assert manifest_of(tokens) == before
+
+
+def test_a_damaged_shard_is_written_again(tokens, complete_run, vq):
+    whole = shards(tokens)
+    damaged = bytearray(whole["shard-00002.npz"])
+    damaged[-300] ^= 1
+    (tokens / "shard-00002.npz").write_bytes(damaged)
+    for path in (tokens, tokens / "shard-00002.npz"):
+        refused = vq("decode", complete_run.path, path, "-o", "out.npy")
+        assert refused.code == 1
+        assert "damaged: its SHA-256 is not the one in manifest.json: run the same" in refused.err
+    result = vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES)
+    assert result.code == 0
+    assert "shard-00002.npz is written again" in result.err
+    assert shards(tokens) == whole
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_every_flipped_bit_is_caught(tmp_path, suffix):
+    path = tmp_path / f"shard{suffix}"
+    digest = write_shard(path, {"indices": np.arange(12, dtype=np.uint8).reshape(3, 4)})
+    shard = Shard(file=path.name, samples=3, sha256=digest)
+    assert read_listed(path, shard, (4,)).tolist() == np.arange(12).reshape(3, 4).tolist()
+    content = path.read_bytes()
+    for position in range(len(content)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << position % 8
+        path.write_bytes(flipped)
+        with pytest.raises(RunError, match="its SHA-256 is not the one in manifest"):
+            read_listed(path, shard, (4,))
 
 
 @pytest.mark.parametrize("new", [new_file, new_folder])
@@ -422,7 +505,7 @@ def test_latents_that_are_not_finite_are_named(complete_run, vq, tmp_path, monke
     )
     result = vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES)
     assert result.code == 1
-    assert "5: the encoder gives NaN or inf" in result.err
+    assert "5: the encoder gives NaN, inf or huge numbers" in result.err
     assert shards(tmp_path / "tokens") == {}
 
 

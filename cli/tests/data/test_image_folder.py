@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import random
 
 import numpy as np
@@ -8,8 +9,10 @@ import torch
 from PIL import Image
 
 from vq.data import image_folder
-from vq.data.image_files import find_images, to_rgb, unreadable
+from vq.data.find_images import find_images
+from vq.data.image_files import unreadable
 from vq.data.image_folder import ImageFolder
+from vq.data.image_modes import to_rgb
 from vqcore.errors import RunError, SettingError
 
 
@@ -123,6 +126,15 @@ def test_a_changed_number_of_images_is_decoded_again(damaged):
     assert sorted(changed.describe()["skipped"]) == sorted([*BAD, "more.png"])
 
 
+@pytest.mark.parametrize("name", ["skipped", "pictures"])
+@pytest.mark.parametrize("odd", [[], 7, None, {"a": "x"}, {"a": []}, [["cut.jpg"]]])
+def test_an_edited_record_is_decoded_again_or_not_believed(damaged, name, odd):
+    described = source(damaged).describe()
+    again = source(damaged)
+    again.restore(described | {name: odd})
+    again.describe()
+
+
 def test_broken_images_are_skipped_counted_and_listed(damaged, served, caplog):
     folder = source(damaged)
     with caplog.at_level(logging.WARNING):
@@ -144,6 +156,28 @@ def test_a_broken_image_moves_no_other_between_the_splits(tmp_path, served):
     assert after == {
         name: [number for number in kept if number != 4] for name, kept in before.items()
     }
+
+
+def test_files_of_other_suffixes_are_counted(tmp_path, caplog):
+    (fill(tmp_path) / "labels.csv").touch()
+    with caplog.at_level(logging.INFO):
+        assert source(tmp_path).describe()["others"] == {".csv": 1}
+    assert "12 found beside files of other suffixes (1 .csv)" in caplog.text
+
+
+def test_names_that_are_no_utf_8_are_shown_escaped(tmp_path, served, caplog):
+    fill(tmp_path)
+    odd = tmp_path / os.fsdecode(b"odd\xff")
+    odd.mkdir()
+    Image.new("L", (9, 9)).save(odd / "a.png")
+    (odd / os.fsdecode(b"broken\xff.png")).touch()
+    folder = source(tmp_path)
+    assert sum(len(folder.split(name)) for name in ("train", "test")) == 13
+    assert folder.classes == ["0", "1", "2", "odd\\udcff"]
+    assert r"odd\udcff/broken\udcff.png: not an image" in caplog.text
+    again = source(tmp_path)
+    again.restore(json.loads(json.dumps(folder.describe())))
+    assert again.files == folder.files
 
 
 def test_what_is_skipped_is_recorded_with_the_reason(damaged):
@@ -178,7 +212,7 @@ def test_a_held_out_part_of_broken_images_only_is_partitioned_again(tmp_path, se
 
 def test_one_readable_image_is_too_few(tmp_path):
     fill(tmp_path, 3)
-    for path in find_images(tmp_path)[:2]:
+    for path in find_images(tmp_path).images[:2]:
         path.write_bytes(b"")
     with pytest.raises(SettingError, match="readable images to"):
         source(tmp_path).split("train")
@@ -230,9 +264,9 @@ def test_strict_accepts_a_folder_without_broken_images(tmp_path):
 
 def test_an_image_that_vanishes_ends_in_one_message(tmp_path, served):
     split = source(fill(tmp_path), workers=1).split("train")
-    for path in find_images(tmp_path):
+    for path in find_images(tmp_path).images:
         path.unlink()
-    with pytest.raises(RunError, match=r"^\S+\.png cannot be read: FileNotFoundError: [^\n]*$"):
+    with pytest.raises(RunError, match=r"^\S+\.png cannot be read: No such file or directory$"):
         served(split)
 
 
@@ -273,7 +307,7 @@ def test_linked_folders_are_followed_once(tmp_path):
     inside.mkdir()
     (inside / "link").symlink_to(tmp_path / "real", target_is_directory=True)
     (inside / "loop").symlink_to(inside, target_is_directory=True)
-    assert sorted(path.stem for path in find_images(inside)) == ["00", "01", "02", "03"]
+    assert sorted(path.stem for path in find_images(inside).images) == ["00", "01", "02", "03"]
 
 
 def test_images_are_centre_cropped(tmp_path, served):

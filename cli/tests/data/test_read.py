@@ -1,6 +1,9 @@
 """Reading any files as samples for a model."""
 
+import contextlib
 import logging
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -76,6 +79,45 @@ def test_floats_are_in_the_units_of_the_models_own_data(tmp_path, served):
     )
     np.save(tmp_path / "b.npy", np.full((2, 8, 8), 0.5))
     assert (served(read_samples(tmp_path / "b.npy", GREY).split) == 0.5).all()
+
+
+@pytest.mark.parametrize("shape", [(2, 16), (1, 16), (16, 3), (2, 4, 4, 4), (5, 4, 4), (8, 8, 1)])
+def test_rows_of_any_shape_that_the_model_takes(tmp_path, served, shape):
+    rows = np.random.default_rng(0).uniform(-1, 1, (3, *shape)).astype(np.float32)
+    np.save(tmp_path / "a.npy", rows)
+    assert np.array_equal(served(read_samples(tmp_path / "a.npy", SampleSpec(shape)).split), rows)
+
+
+def test_a_layout_that_is_named_holds(tmp_path, served):
+    rows = np.random.default_rng(0).uniform(-1, 1, (2, 3, 3, 3)).astype(np.float32)
+    np.save(tmp_path / "a.npy", rows)
+    inputs = read_samples(tmp_path / "a.npy", SampleSpec((3, 3, 3)), layout="NHWC")
+    assert np.array_equal(served(inputs.split), rows.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_damaged_files_are_refused_whatever_numpy_raises(tmp_path, method):
+    np.savez(tmp_path / "good.npz", x=np.zeros((4, 8, 8), np.uint8))
+    with zipfile.ZipFile(tmp_path / "good.npz") as good:
+        content = good.read("x.npy")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive:
+        archive.writestr("x.npy", content)
+    whole = (tmp_path / "a.npz").read_bytes()
+    directory = whole.rindex(b"PK\1\2")
+    places = range(directory, directory + 46)  # flags, method, sizes, offset of the entry
+    for place in [*places, *range(0, directory, 7)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        (tmp_path / "a.npz").write_bytes(damaged)
+        with contextlib.suppress(SettingError):
+            read_samples(tmp_path / "a.npz", GREY)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    for name in ("a.npy", "a.png"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(SettingError, match="not a regular file"):
+            read_samples(tmp_path / name, GREY)
 
 
 @pytest.mark.parametrize("kind", [bool, np.float32, np.uint8])

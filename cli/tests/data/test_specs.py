@@ -78,9 +78,9 @@ def test_a_source_that_refuses_an_option_gives_its_whole_path():
 def test_a_shift_beyond_the_image_is_refused(name):
     registry = Registry()
     with pytest.raises(
-        SettingError, match=r"^dataset\.shift = 2000: expected less than \d+, the shorter side"
+        SettingError, match=r"^dataset\.shift = 1000: expected less than \d+, the shorter side"
     ):
-        registry.build(registry.resolve("dataset", {"name": name, "shift": 2000}))
+        registry.build(registry.resolve("dataset", {"name": name, "shift": 1000}))
 
 
 def test_imports_stay_lazy():

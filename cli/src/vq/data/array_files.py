@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vq.files import check_regular
 from vqcore.plugin.loader import describe_error
 
 Layout = Literal["auto", "NCHW", "NHWC"]
@@ -53,18 +53,23 @@ def _mapped(file: Path) -> np.ndarray:
 
 def _guarded(path: Path, load: Callable[[], Any]) -> Any:
     try:
+        check_regular(path)
         return load()
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise many kinds on damaged files
         raise ValueError(f"{path} cannot be read: {describe_error(error)}") from error
 
 
-def as_samples(array: np.ndarray, layout: Layout = "auto") -> Tensor:
+def as_samples(
+    array: np.ndarray, layout: Layout = "auto", shape: tuple[int, ...] | None = None
+) -> Tensor:
     """Samples (N, F) or (N, C, H, W), sharing the array's memory where possible.
 
     Args:
         array: vectors (N, F), grey images (N, H, W), or images (N, C, H, W) or (N, H, W, C).
         layout: of images; ``auto`` takes the axis of length 1 or 3 as the channels, the second
             axis before the last.
+        shape: of a sample, where it is known: with layout ``auto``, rows that have it are taken
+            as they are, such as signals (C, T).
 
     Raises:
         ValueError: for any other shape or dtype.
@@ -73,10 +78,13 @@ def as_samples(array: np.ndarray, layout: Layout = "auto") -> Tensor:
     if native not in (np.uint8, np.bool_, np.float16, np.float32, np.float64):
         fix = "convert with .astype(np.float32)"
         raise ValueError(f"uint8, bool or float values expected, {native} found; {fix}")
-    if array.ndim not in (2, 3, 4) or 0 in array.shape:
+    as_they_are = layout == "auto" and array.shape[1:] == shape
+    if 0 in array.shape or not (as_they_are or array.ndim in (2, 3, 4)):
         shapes = "(N, F), (N, H, W), (N, C, H, W) or (N, H, W, C)"
         raise ValueError(f"an array of shape {shapes} expected, {array.shape} found")
     samples = torch.from_numpy(array.astype(native, copy=False))
+    if as_they_are:
+        return samples
     if samples.ndim == 3:
         return samples.unsqueeze(1)
     if samples.ndim == 4 and _is_channels_last(array.shape, layout):

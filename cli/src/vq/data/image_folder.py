@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from vq.data.image_files import KINDS, ImageFiles, find_images, unreadable
+from vq.data.find_images import KINDS, find_images
+from vq.data.image_files import ImageFiles, unreadable
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.image_source import ImageSource
 from vqcore.data.partition import train_test_indices
-from vqcore.errors import SettingError
+from vqcore.errors import SettingError, printable
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 #: Limit of the broken files that are logged; data.json lists all.
@@ -49,6 +52,7 @@ class ImageFolder(ImageSource):
         super().__init__((3, image_size, image_size), flip, shift)
         self.root, self.held_out, self.workers, self.strict = root, held_out, workers, strict
         self.folder = Path(root).expanduser()
+        self._others: Counter[str] = Counter()
 
     def split(self, name: Literal["train", "test"]) -> DatasetSplit:
         """uint8 (3, image_size, image_size), sorted by path."""
@@ -59,11 +63,14 @@ class ImageFolder(ImageSource):
         return DatasetSplit(ImageFiles(paths, self.shape), self.workers, labels)
 
     def describe(self) -> dict[str, Any]:
-        """Adds the number of images and the reason for each broken file, by relative path."""
+        """Adds the number of images, the reason for each broken file by relative path, and the
+        number of other files by suffix.
+        """
         skipped = {self._relative(path): reason for path, reason in self.broken.items()}
         counts = {name: len(paths) for name, paths in self.files.items()}
         counts["skipped"] = len(skipped)
-        return super().describe() | {"pictures": counts, "skipped": skipped}
+        others = dict(self._others)
+        return super().describe() | {"pictures": counts, "skipped": skipped, "others": others}
 
     def restore(self, described: Mapping[str, Any]) -> None:
         """Take the broken files from ``describe``, unless the number of images has changed.
@@ -71,9 +78,10 @@ class ImageFolder(ImageSource):
         This avoids decoding every image again.
         """
         skipped, counts = described.get("skipped", {}), described.get("pictures", {})
-        if sum(counts.values()) == self._total:
-            broken = {self.folder / name: reason for name, reason in skipped.items()}
-            self.__dict__["broken"] = broken
+        with suppress(AttributeError, TypeError, ValueError):  # edited: they are decoded again
+            if sum(counts.values()) == self._total:
+                broken = {self.folder / name: str(reason) for name, reason in skipped.items()}
+                self.__dict__["broken"] = broken
 
     @cached_property
     def classes(self) -> list[str] | None:  # type: ignore[override]  # known once files are listed
@@ -107,7 +115,8 @@ class ImageFolder(ImageSource):
         broken = unreadable([path for paths in self._found.values() for path in paths])
         if broken:
             count = f"{len(broken)} of {self._total} images cannot be read"
-            lines = [f"  {self._relative(path)}: {reason}" for path, reason in broken.items()]
+            names = {path: printable(self._relative(path)) for path in broken}
+            lines = [f"  {names[path]}: {reason}" for path, reason in broken.items()]
             listed = "\n".join(lines[:_LOGGED])
             if len(lines) > _LOGGED:
                 listed += f"\n  and {len(lines) - _LOGGED} more"
@@ -141,7 +150,7 @@ class ImageFolder(ImageSource):
     def _class(self, path: Path) -> str:
         """The topmost folder of an image, below the split's folder if any; empty if in none."""
         *folders, _ = path.relative_to(self.folder).parts
-        return next(iter(folders[1:] if self._test_folder else folders), "")
+        return printable(next(iter(folders[1:] if self._test_folder else folders), ""))
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -153,13 +162,16 @@ class ImageFolder(ImageSource):
     def _images(self, below: str, least: int) -> list[Path]:
         folder = self.folder / below
         try:
-            paths = find_images(folder)
+            found = find_images(folder)
         except OSError as error:
             raise self._error(f"a folder that can be listed ({error})") from error
-        if len(paths) < least:
-            expected = f"{least} or more images ({KINDS}) below {folder}, but {len(paths)} found"
-            raise self._error(expected)
-        return paths
+        count = f"{len(found.images)} found{found.beside()}"
+        if len(found.images) < least:
+            raise self._error(f"{least} or more images ({KINDS}) below {folder}, but {count}")
+        if found.others:
+            self._others.update(found.others)
+            _log.info("dataset.root = %r: images below %s: %s", self.root, folder, count)
+        return found.images
 
     def _error(self, expected: str, fix: str = "") -> SettingError:
         return SettingError("dataset.root", self.root, expected, fix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,6 +15,10 @@ from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import SubsetSplit, TensorSplit
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import DataSource, Split
+
+#: Numbers of channels of grey, RGB and RGBA images.
+CHANNELS = (1, 3, 4)
+_log = logging.getLogger(__name__)
 
 
 class InMemoryDataset(DataSource):
@@ -87,9 +92,21 @@ def _read(option: str, data: Any) -> tuple[Tensor, Tensor | None]:
     if not (samples.is_floating_point() or samples.dtype in (torch.uint8, torch.bool)):
         fix = "convert it, as in dataset.float()"
         raise SettingError(option, _brief(samples), "floats, uint8 or bool", fix)
+    if samples.ndim == 4 and samples.shape[-1] in CHANNELS and samples.shape[1] not in CHANNELS:
+        _question_layout(option, samples)
     if not bool(samples.isfinite().all()):
         raise SettingError(option, _brief(samples), "finite values, found NaN or inf")
     return samples.detach(), labels
+
+
+def _question_layout(option: str, samples: Tensor) -> None:
+    """Refuse bytes (N, H, W, C), which are images; of other values, say how they are read."""
+    fix = f"put the channels first: {option}.movedim(-1, 1)"
+    if samples.dtype == torch.uint8:
+        raise SettingError(option, _brief(samples), "images (N, C, H, W)", fix)
+    _, channels, height, width = samples.shape
+    read = f"{channels} channels of {height} x {width}"
+    _log.warning("%s = %s is read as %s; if that is wrong, %s", option, _brief(samples), read, fix)
 
 
 def _stacked(option: str, data: Any) -> tuple[Tensor, Tensor | None]:

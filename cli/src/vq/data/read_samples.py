@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from vq.data.array_files import Layout, as_samples, extremes, open_arrays
-from vq.data.image_files import KINDS, ImageFiles, find_images, unreadable
+from vq.data.find_images import KINDS, find_images
+from vq.data.image_files import ImageFiles, unreadable
+from vq.files import plain_path
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.tensor_split import TensorSplit, rescale
-from vqcore.errors import SettingError
+from vqcore.errors import SettingError, UsageError, printable
 from vqcore.interfaces.dataset import SampleSpec, Split
 
 _BYTES = (0.0, 255.0)
@@ -29,7 +31,7 @@ class Inputs:
     Attributes:
         split: the samples, in the order of ``names`` and in the model's value range.
         names: of each sample: the file's path relative to the folder, or the row number.
-        skipped: broken files by relative path, with the reason.
+        skipped: files left out by relative path, with the reason.
     """
 
     split: Split
@@ -75,28 +77,46 @@ def _images(path: Path, samples: SampleSpec, workers: int) -> Inputs:
     if len(samples.shape) != 3 or samples.shape[0] not in (1, 3):
         takes = f"since the model takes samples of shape {samples.shape}, not images"
         raise _error(path, f"a .npy or .npz file, {takes}")
-    root = path if path.is_dir() else path.parent
-    try:
-        found = find_images(path) if path.is_dir() else [path]
-    except OSError as error:
-        raise _error(path, f"a folder that can be listed ({error})") from error
-    broken = unreadable(found)
-    if len(broken) == len(found):
-        problem = "there are none"
-        if broken:
-            problem = f"none of {len(found)} can be read ({next(iter(broken.values()))})"
+    root, found, beside = path.parent, [path], ""
+    if path.is_dir():
+        try:
+            listed = find_images(path)
+        except OSError as error:
+            raise _error(path, f"a folder that can be listed ({error})") from error
+        root, found, beside = path, listed.images, listed.beside()
+    names, skipped = _named(found, root)
+    broken = unreadable([file for file in found if file in names])
+    skipped |= {names[file]: reason for file, reason in broken.items()}
+    good = {file: name for file, name in names.items() if file not in broken}
+    if not good:
+        problem = f"there are none{beside}"
+        if skipped:
+            problem = f"none of {len(found)} can be read ({next(iter(skipped.values()))})"
         raise _error(path, f"images ({KINDS}), or a .npy or .npz file, but {problem}")
-    good = [file for file in found if file not in broken]
+    if beside:
+        _log.warning("%s: %d images%s", path, len(found), beside)
     convert = _from(_BYTES, samples)
-    split = DatasetSplit(ImageFiles(good, samples.shape), workers, convert=convert)
-    skipped = {file.relative_to(root).as_posix(): reason for file, reason in broken.items()}
-    return Inputs(split, [file.relative_to(root).as_posix() for file in good], skipped)
+    split = DatasetSplit(ImageFiles(list(good), samples.shape), workers, convert=convert)
+    return Inputs(split, list(good.values()), skipped)
+
+
+def _named(found: list[Path], root: Path) -> tuple[dict[Path, str], dict[str, str]]:
+    """The name of each file, and those left out because theirs cannot be written down."""
+    names, skipped = {}, {}
+    for file in found:
+        name = file.relative_to(root).as_posix()
+        try:
+            name.encode()  # fails for bytes that are no UTF-8
+            names[file] = plain_path(name, "name")
+        except (UnicodeEncodeError, UsageError):
+            skipped[printable(name)] = "a name with a backslash, a control character, or no UTF-8"
+    return names, skipped
 
 
 def _rows(path: Path, samples: SampleSpec, key: str | None, layout: Layout) -> Inputs:
     try:
         arrays = open_arrays(path)
-        rows = as_samples(arrays[_key(list(arrays), key)](), layout)
+        rows = as_samples(arrays[_key(list(arrays), key)](), layout, samples.shape)
         shape = tuple(rows.shape[1:])
         if shape != samples.shape:
             raise ValueError(f"rows of shape {samples.shape} expected, {shape} found")

@@ -32,14 +32,14 @@ def encode_split(run: TrainedRun, split: SplitName, rows: Tensor | None = None) 
 
     Raises:
         SettingError: if the data set's files are missing.
-        RunError: if a latent is NaN or inf and therefore has no code.
+        RunError: if a latent is NaN, inf or huge and therefore has no code.
     """
     batches = split_batches(run, split, rows)
     indices = torch.cat([run.model.encode(batch).cpu() for batch in batches])
     invalid = int((indices < 0).flatten(1).any(1).sum())
     if invalid:
         count = f"{invalid} of {len(indices)} samples of {split}"
-        raise RunError(f"{run.checkpoint}: {count} have latents that are NaN or inf")
+        raise RunError(f"{run.checkpoint}: {count} have latents that are NaN, inf or huge")
     return indices
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -27,6 +28,7 @@ def decode(
     batch_size: int = 256,
     force: bool = False,
     device: str | None = None,
+    trust_plugins: bool = False,
     report: Callable[[int], None] = lambda done: None,
 ) -> int:
     """Write the samples that a run's model decodes from indices.
@@ -40,6 +42,7 @@ def decode(
         batch_size: samples decoded at a time.
         force: decode indices that another model's weights chose.
         device: instead of the config's.
+        trust_plugins: see ``load_run``.
         report: called with the samples done, after each batch.
 
     Returns:
@@ -51,7 +54,7 @@ def decode(
         RunError: if ``tokens`` is damaged or ``output`` cannot be written; nothing is left behind
             then.
     """
-    trained = load_run(run, device)
+    trained = load_run(run, device, trust_plugins=trust_plugins)
     fix = "decode tensors with vq.load(run).decode(indices)"
     indices = read_tokens(trained, as_path("tokens", tokens, fix), force=force)
     path = as_path("output", output)
@@ -84,16 +87,27 @@ def _write_images(
             file = folder / (f"{done:06d}.png" if names is None else names[done])
             with writing(file):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(file)
+                with file.open("xb") as out:  # where names differ in case only, one would be lost
+                    Image.fromarray(pixels).save(out, "PNG")
             done += 1
         report(done)
     return done
 
 
-def _png_names(names: list[str]) -> list[str]:
-    """Names with the suffix .png instead of their own, or appended where names would collide."""
-    short = [f"{PurePosixPath(name).with_suffix('')}.png" for name in names]
-    return short if len(set(short)) == len(short) else [f"{name}.png" for name in names]
+def _png_names(names: list[str]) -> list[str] | None:
+    """Names with the suffix .png instead of their own, or appended where names would collide.
+
+    None where these collide too, such as ``a`` with ``a.png/b``.
+    """
+    folders = {posixpath.dirname(name) for name in names}
+    folders |= {str(above) for folder in folders for above in PurePosixPath(folder).parents}
+    for chosen in (
+        [f"{posixpath.splitext(name)[0]}.png" for name in names],
+        [f"{name}.png" for name in names],
+    ):
+        if len(set(chosen)) == len(chosen) and not folders & set(chosen):
+            return chosen
+    return None
 
 
 def _write_array(

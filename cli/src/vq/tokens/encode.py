@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 
 from vq.data.array_files import Layout
-from vq.files import as_path, writing
-from vq.runs.provenance import model_of, require_codes, versions
+from vq.files import as_path, leftovers, remove, writing
+from vq.runs.provenance import model_of, require_codes, sha256_of, versions
 from vq.runs.trained_run import RunLike, TrainedRun, load_run
 from vq.tokens.inputs import Reading, read
-from vq.tokens.manifest import NAME, Manifest, Shard
-from vq.tokens.shards import INDICES, LABELS, smallest_dtype, write_shard
-from vqcore.errors import RunError, SettingError
+from vq.tokens.manifest import NAME, Manifest, Shard, chosen_by
+from vq.tokens.shards import INDICES, LABELS, read_listed, smallest_dtype, write_shard
+from vqcore.errors import RunError, SettingError, shown
+
+_log = logging.getLogger(__name__)
 
 
 def encode(
@@ -32,6 +35,7 @@ def encode(
     layout: Layout = "auto",
     device: str | None = None,
     dataset: Any = None,
+    trust_plugins: bool = False,
     report: Callable[[int, int], None] = lambda done, total: None,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Manifest:
@@ -52,6 +56,7 @@ def encode(
         layout: where the channels of arrays are.
         device: instead of the config's.
         dataset: the data of the splits, instead of the run's own; see ``load_run``.
+        trust_plugins: see ``load_run``.
         report: called with the samples done and their number, at the start and after each shard.
         stopped: asked before each batch whether to stop; the manifest is then not ``complete``.
 
@@ -61,16 +66,15 @@ def encode(
     Raises:
         SettingError: if the model has no codes, nothing at ``path`` can be read, or ``output``
             holds something else.
-        RunError: if a shard cannot be written, or a sample's latents are NaN or inf.
+        RunError: if a shard cannot be written, or a sample's latents are NaN, inf or huge.
     """
-    trained = load_run(run, device, dataset=dataset)
+    trained = load_run(run, device, dataset=dataset, trust_plugins=trust_plugins)
     require_codes(trained)
     fix = "encode tensors with vq.load(run).encode(samples)"
     reading = read(trained, as_path("path", path, fix), workers=workers, key=key, layout=layout)
     folder = as_path("output", output)
     manifest = _open(folder, _new_manifest(trained, reading, file_format, shard_size))
-    shards = enumerate(manifest.shards)
-    missing = [number for number, shard in shards if not (folder / shard.file).is_file()]
+    missing = [number for number, shard in enumerate(manifest.shards) if shard.sha256 is None]
     total = len(manifest.names)
     done = total - sum(manifest.shards[number].samples for number in missing)
     report(done, total)
@@ -79,12 +83,11 @@ def encode(
         arrays = {INDICES: indices.astype(manifest.dtype)}
         if labels is not None:
             arrays[LABELS] = labels.cpu().numpy()[_rows(manifest, number)]
-        write_shard(folder / manifest.shards[number].file, arrays)
+        shard = manifest.shards[number]
+        shard.sha256 = write_shard(folder / shard.file, arrays)
         done += len(indices)
         report(done, total)
-    if done < total:
-        return manifest
-    manifest = manifest.model_copy(update={"complete": True})
+    manifest.complete = done == total
     manifest.write(folder)
     return manifest
 
@@ -116,15 +119,18 @@ def _new_manifest(run: TrainedRun, reading: Reading, file_format: str, shard_siz
 
 def _open(folder: Path, wanted: Manifest) -> Manifest:
     """Create the folder with its manifest, or check that it holds a part of the same indices."""
-    unfinished = f".{NAME}.tmp"  # left by a process that was killed before it wrote anything else
-    present = folder.iterdir() if folder.is_dir() else ()
-    found = [path for path in present if path.name != unfinished]
+    for left in leftovers(folder, lambda name: name == NAME or name.startswith("shard-")):
+        remove(left)
+    found = list(folder.iterdir()) if folder.is_dir() else []
     if (folder.exists() and not folder.is_dir()) or (found and not (folder / NAME).is_file()):
         expected = "a new or empty folder, or one that vq encode was interrupted in"
         expected += f"; found no {NAME}"
         raise SettingError("--output", str(folder), expected, "choose another")
     if found:
-        _check_same(folder, Manifest.read(folder), wanted)
+        old = Manifest.read(folder)
+        _check_same(folder, old, wanted)
+        for shard, before in zip(wanted.shards, old.shards, strict=True):
+            shard.sha256 = _digest_of(folder / shard.file, before, wanted)
         return wanted
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,14 +138,28 @@ def _open(folder: Path, wanted: Manifest) -> Manifest:
     return wanted
 
 
+def _digest_of(file: Path, shard: Shard, manifest: Manifest) -> str | None:
+    """The SHA-256 of a shard that is kept; None if it has to be written."""
+    if not file.is_file():
+        return None
+    try:
+        read_listed(file, shard, manifest.index_shape)
+        return shard.sha256 or sha256_of(file)  # version 0.1 recorded none
+    except RunError as error:
+        _log.warning("%s is written again: %s", file.name, error)
+        return None
+
+
 def _check_same(folder: Path, old: Manifest, new: Manifest) -> None:
     found = ""
     if old.model["sha256"] != new.model["sha256"]:
-        found = f"those of another model (run {old.model['run']}, {old.model['checkpoint']})"
+        found = chosen_by(old)
     elif old.input["sha256"] != new.input["sha256"] or old.names != new.names:
-        found = f"those of another input ({old.input['path']}, {len(old.names)} samples)"
-    elif (old.file_format, old.shard_size) != (new.file_format, new.shard_size):
-        found = f"shards of {old.shard_size} samples as {old.file_format}"
+        found = f"those of another input, {shown(old.input['path'])} ({len(old.names)} samples)"
+    elif [shard.file for shard in old.shards] != [shard.file for shard in new.shards] or (
+        old.shard_size != new.shard_size
+    ):
+        found = f"shards of {old.shard_size} samples as {shown(old.file_format)}"
     if found:
         expected = f"a new folder, or one with a part of the same indices; it holds {found}"
         raise SettingError("--output", str(folder), expected, "choose another")
@@ -175,5 +195,6 @@ def _encoded(
         bad = (indices < 0).flatten(1).any(1)
         if bad.any():
             name = manifest.names[_rows(manifest, number).start + int(bad.nonzero()[0])]
-            raise RunError(f"{name}: the encoder gives NaN or inf: did training diverge?")
+            problem = "the encoder gives NaN, inf or huge numbers: did training diverge?"
+            raise RunError(f"{name}: {problem}")
         yield number, indices.numpy()

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vq.config.merging import shown_names
 from vq.data.read_samples import Inputs, read_samples
 from vq.runs.provenance import sha256_of
 from vq.runs.trained_run import TrainedRun
-from vqcore.errors import SettingError, did_you_mean
+from vqcore.errors import SettingError, did_you_mean, printable
 
 SPLITS = ("train", "test")
 
@@ -40,7 +41,7 @@ def read(run: TrainedRun, path: Path, **options: Any) -> Reading:
     """
     if str(path) in SPLITS:
         split = run.source.split(str(path))  # type: ignore[arg-type]
-        dataset = run.config.components["dataset"].dump()
+        dataset = shown_names(run.config.components["dataset"].dump())
         identity = json.dumps([str(path), len(split), dataset], sort_keys=True)
         inputs = Inputs(split, [str(row) for row in range(len(split))])
         return Reading(inputs, str(path), _digest(identity))
@@ -50,12 +51,20 @@ def read(run: TrainedRun, path: Path, **options: Any) -> Reading:
         expected += "run's own data; nothing is there"
         raise SettingError("PATH", str(path), expected, did_you_mean(str(path), SPLITS))
     inputs = read_samples(path, run.samples, **options)
-    return Reading(inputs, str(path), sha256_of(file) if file.is_file() else _listing(file, inputs))
+    identity = sha256_of(file) if file.is_file() else _listing(file, inputs)
+    return Reading(inputs, printable(str(path)), identity)
 
 
 def _listing(folder: Path, inputs: Inputs) -> str:
     names = sorted([*inputs.names, *inputs.skipped])
-    return _digest(json.dumps([[name, (folder / name).stat().st_size] for name in names]))
+    return _digest(json.dumps([[name, _size(folder / name)] for name in names]))
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except OSError:  # skipped: a link to nothing, or a name that had to be escaped
+        return None
 
 
 def _digest(text: str) -> str:

@@ -2,65 +2,100 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from vq.files import write_text
-from vqcore.errors import RunError
+from vq.config.plain_values import repeated
+from vq.files import plain_name, plain_path, read_bytes, write_text
+from vqcore.errors import RunError, UsageError, shown
+from vqcore.plugin.loader import describe_error
 
-FORMAT = 1
 NAME = "manifest.json"
+
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _plain(check: Callable[[Any, str], str]) -> AfterValidator:
+    """A name that ``check`` accepts, see ``vq.files``."""
+
+    def checked(name: str) -> str:
+        try:
+            return check(name, "name")
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+
+    return AfterValidator(checked)
+
+
+def _with_keys(*keys: str) -> AfterValidator:
+    def check(values: dict[str, str]) -> dict[str, str]:
+        if missing := [key for key in keys if key not in values]:
+            raise ValueError(f"missing: {', '.join(missing)}")
+        return values
+
+    return AfterValidator(check)
 
 
 class Shard(BaseModel):
     """One file of a folder of indices."""
 
-    file: str
+    file: Annotated[str, _plain(plain_name)]
     """Its name in the folder."""
-    samples: int
+    samples: Count
     """Its rows."""
+    sha256: str | None = None
+    """Of the file; null until it is written. Version 0.1 wrote none."""
 
 
 class Manifest(BaseModel):
     """The contents of manifest.json. Rows of the shards, in order, are the samples in ``names``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    format: int = FORMAT
+    format: Literal[1] = 1
     """Version of this layout."""
     complete: bool = False
     """Whether every shard is written."""
-    model: dict[str, str]
+    model: Annotated[dict[str, str], _with_keys("run", "checkpoint", "sha256")]
     """Run, checkpoint, and the SHA-256 of the weights file that chose the indices."""
-    input: dict[str, str]
+    input: Annotated[dict[str, str], _with_keys("path", "sha256")]
     """The path as it was given, and a SHA-256 that identifies it, see ``vq.tokens.inputs``."""
-    codebook_size: int
+    codebook_size: Count
     """K: indices are 0 to K - 1."""
-    index_shape: list[int]
+    index_shape: list[Count]
     """Of one sample's indices: its positions, groups or stages last."""
-    latent_shapes: list[list[int]]
+    latent_shapes: list[list[Count]]
     """The positions of each level, coarsest first; ``index_shape`` holds them as one sequence."""
     dtype: str
     """Of the indices in the shards."""
-    sample_shape: list[int]
+    sample_shape: list[Count]
     """Of what was encoded: (C, H, W) for images."""
     value_range: tuple[float, float]
     """Of the samples."""
     file_format: str
     """npz or safetensors."""
-    shard_size: int
+    shard_size: Count
     """Samples in each shard but the last."""
     shards: list[Shard]
     """All of them, including those not written yet."""
-    names: list[str]
+    names: list[Annotated[str, _plain(plain_path)]]
     """Of each sample: the file's path relative to the folder that was read, or the row's number."""
     skipped: dict[str, str]
-    """Files that could not be read, each with the reason."""
+    """Files that were left out, each with the reason."""
     versions: dict[str, str]
     """Of the software that wrote this."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        for key, names in (("names", self.names), ("shards", [each.file for each in self.shards])):
+            if (twice := repeated(names)) is not None:
+                raise ValueError(f"{key}: {shown(twice)} is there twice")
+        if sum(shard.samples for shard in self.shards) != len(self.names):
+            raise ValueError("shards and names do not agree")
+        return self
 
     def write(self, folder: Path) -> None:
         """Write it into its folder atomically."""
@@ -75,15 +110,21 @@ class Manifest(BaseModel):
         """
         path = folder / NAME
         try:
-            values: Any = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path}: damaged or not a manifest of indices: {error}") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            found = values.get("format") if isinstance(values, dict) else type(values).__name__
-            raise RunError(f"{path}: manifest format {found!r}: this version reads {FORMAT}")
-        try:
-            return cls.model_validate(values)
+            return cls.model_validate_json(read_bytes(path))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise RunError(f"{path}: {where}: {first['msg']}") from error
+            errors = error.errors(include_url=False)
+            # of another format, the other keys are no mistake
+            first = next((each for each in errors if "format" in each["loc"]), errors[0])
+            where = shown(".".join(map(str, first["loc"])))[1:-1]
+            problem = f"{where}: {first['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+            if first["type"] not in ("value_error", "json_invalid", "missing"):
+                problem += f", found {shown(first['input'])}"
+            raise RunError(f"{path}: not a manifest of indices: {problem}") from error
+        except (OSError, MemoryError) as error:
+            raise RunError(f"{path} cannot be read: {describe_error(error)}") from error
+
+
+def chosen_by(manifest: Manifest) -> str:
+    """The model that chose the indices, in words."""
+    run, checkpoint = manifest.model["run"], manifest.model["checkpoint"]
+    return f"those of run {shown(run)}, checkpoint {shown(checkpoint)}"

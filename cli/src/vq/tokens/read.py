@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from vq.runs.provenance import model_of, require_codes
 from vq.runs.trained_run import TrainedRun
-from vq.tokens.manifest import NAME, Manifest
-from vq.tokens.shards import ENDINGS, INDICES, read_shard
-from vqcore.errors import RunError, SettingError
+from vq.tokens.manifest import NAME, Manifest, Shard, chosen_by
+from vq.tokens.shards import ENDINGS, read_listed, read_shard
+from vqcore.errors import SettingError, VQError
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,14 @@ class Tokens:
     """Indices of samples, shard by shard.
 
     Attributes:
-        files: the shards, in order.
-        names: of each sample, where there is a manifest.
-        samples: in each shard, where there is a manifest.
+        files: the shards, in order, each with what a manifest says of it.
+        names: of each sample, where a folder is read.
         index_shape: of one sample.
         codebook_size: K.
     """
 
-    files: list[Path]
+    files: Sequence[tuple[Path, Shard | None]]
     names: list[str] | None
-    samples: list[int] | None
     index_shape: tuple[int, ...]
     codebook_size: int
 
@@ -38,19 +39,17 @@ class Tokens:
 
         Raises:
             SettingError: if their shape or type is wrong, or one is out of range.
-            RunError: if a file is damaged, or its number of rows differs from the manifest's.
+            RunError: if a file is damaged, or is not the manifest's.
         """
-        for number, file in enumerate(self.files):
-            indices = self._checked(file, read_shard(file)[INDICES])
-            if self.samples is not None and len(indices) != self.samples[number]:
-                found = f"{len(indices)} samples where {NAME} says {self.samples[number]}"
-                fix = "remove the file and run the same vq encode again"
-                raise RunError(f"{file}: {found}: {fix}")
-            yield indices
+        for file, shard in self.files:
+            if shard is None:
+                yield self._checked(file, read_shard(file))
+            else:
+                yield self._checked(file, read_listed(file, shard, self.index_shape))
 
     def _checked(self, file: Path, indices: np.ndarray) -> np.ndarray:
         if not np.issubdtype(indices.dtype, np.integer):
-            raise SettingError("TOKENS", str(file), f"integers, found {indices.dtype}")
+            raise SettingError("TOKENS", str(file), f"integers, found {indices.dtype.name}")
         if indices.shape[1:] != self.index_shape or indices.ndim == 0:
             shape = ", ".join(map(str, ("N", *self.index_shape)))
             expected = f"indices of shape ({shape}) for this model, found {indices.shape}"
@@ -76,7 +75,7 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
     require_codes(run)
     shape, size = run.model.index_shape, run.model.codebook_size
     if path.is_file() and path.suffix in ENDINGS:
-        return Tokens([path], None, None, shape, size)
+        return Tokens([(path, _listed(path))], None, shape, size)
     if not (path / NAME).is_file():
         endings = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
         expected = f"a folder that vq encode wrote, or one {endings} file"
@@ -87,26 +86,18 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
         raise SettingError("TOKENS", str(path), expected, "run the same vq encode again")
     if manifest.model["sha256"] != model_of(run)["sha256"] and not force:
         expected = "indices that this checkpoint's weights chose"
-        found = f"those of run {manifest.model['run']}, {manifest.model['checkpoint']}"
         fix = "add --force (force=True) to decode them anyway"
-        raise SettingError("TOKENS", str(path), f"{expected}; found {found}", fix)
-    _check_names(path, manifest)
-    files = [path / shard.file for shard in manifest.shards]
-    samples = [shard.samples for shard in manifest.shards]
-    return Tokens(files, manifest.names, samples, shape, size)
+        raise SettingError("TOKENS", str(path), f"{expected}; found {chosen_by(manifest)}", fix)
+    if any(shard.sha256 is None for shard in manifest.shards):
+        _log.warning("%s has no digests, as of version 0.1: damage may go unseen", path / NAME)
+    files = [(path / shard.file, shard) for shard in manifest.shards]
+    return Tokens(files, manifest.names, shape, size)
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
-    """Refuse a manifest whose names, which become paths, lead out of the folder."""
-    names = [shard.file for shard in manifest.shards] + manifest.names
-    outside = next((name for name in names if not _stays_inside(name)), None)
-    if outside is not None:
-        raise RunError(f"{folder / NAME}: {outside!r} is not a file in the folder")
-    if sum(shard.samples for shard in manifest.shards) != len(manifest.names):
-        raise RunError(f"{folder / NAME}: its shards and names do not agree")
-
-
-def _stays_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    leads_out = path.is_absolute() or ".." in path.parts
-    return bool(path.name) and not leads_out and "\0" not in name
+def _listed(file: Path) -> Shard | None:
+    """What a manifest beside a file says of it."""
+    try:
+        shards = Manifest.read(file.parent).shards
+    except VQError:  # none, or that of something else
+        return None
+    return next((shard for shard in shards if shard.file == file.name), None)
