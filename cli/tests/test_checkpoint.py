@@ -5,6 +5,7 @@ import os
 import pickle
 import random
 import resource
+import shutil
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import torch
 from torch import nn
 
 from vq.checkpoints import checkpoint
+from vq.checkpoints.optimizer_state import check_optimizer_state
 from vq.checkpoints.random_state import random_state, restore_random_state
 from vqcore import VectorQuantizer
-from vqcore.errors import RunError
+from vqcore.errors import RunError, UsageError
 
 
 def model(seed=0):
@@ -88,6 +90,89 @@ def test_a_step_may_be_saved_again(tmp_path):
     fresh = model()
     checkpoint.load_weights(path, fresh)
     assert same(fresh, model(2))
+
+
+def test_copies_of_the_user_are_neither_counted_nor_deleted(tmp_path):
+    save(tmp_path, 10)
+    copies = ["step-00000010-best", "step-zzz", "step-000000010", "step-10", "step-00000099 (copy)"]
+    for name in copies:
+        shutil.copytree(tmp_path / "step-00000010", tmp_path / name)
+    elsewhere = shutil.copytree(tmp_path / "step-00000010", tmp_path.parent / "elsewhere")
+    (tmp_path / "step-00000005").symlink_to(elsewhere)
+    (tmp_path / "step-00000090").mkdir()  # empty: no checkpoint
+    for step in (20, 30, 40):
+        save(tmp_path, step, keep=2)
+    others = ["step-00000005", "step-00000090", *copies]
+    kept = ["latest", *others, "step-00000030", "step-00000040"]
+    assert names(tmp_path) == sorted(kept)
+    assert checkpoint.complete(tmp_path) == [tmp_path / "step-00000030", tmp_path / "step-00000040"]
+    (tmp_path / "latest").unlink()
+    assert checkpoint.latest(tmp_path).name == "step-00000040"
+    (tmp_path / "latest").write_text("step-00000010-best")
+    with pytest.raises(UsageError, match="expected a checkpoint beside it"):
+        checkpoint.latest(tmp_path)
+    path = save(tmp_path, 5, keep=9)  # in the place of the link
+    assert not path.is_symlink()
+    assert names(elsewhere) == ["manifest.json", "model.safetensors", "trainer.pt"]
+
+
+# -- digests ----------------------------------------------------------------
+
+
+def read(path):
+    checkpoint.load_weights(path, model())
+    checkpoint.load_trainer(path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "trainer.pt"])
+def test_every_flipped_bit_is_noticed(tmp_path, name):
+    path = save(tmp_path, 1)
+    file = path / name
+    content = file.read_bytes()
+    for position in np.linspace(0, 8 * len(content) - 1, 50).astype(int):
+        damaged = bytearray(content)
+        damaged[position // 8] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        with pytest.raises(RunError, match=f"{name}: damaged: its size and SHA-256 are not"):
+            read(path)
+    file.write_bytes(content)
+    read(path)
+
+
+def test_an_intact_checkpoint_is_offered_in_the_place_of_a_damaged_one(tmp_path):
+    for step in (1, 2, 3, 4):
+        save(tmp_path, step, keep=9)
+    for step in (2, 4):
+        (tmp_path / f"step-{step:08d}" / "trainer.pt").write_bytes(b"")
+    with pytest.raises(RunError) as caught:
+        read(tmp_path / "step-00000004")
+    fix = f"step-00000003 is intact; write this name into {tmp_path / 'latest'}"
+    assert str(caught.value).endswith(f"; {fix}")
+    with pytest.raises(RunError, match="step-00000001 is intact"):
+        read(tmp_path / "step-00000002")
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "files": []}',
+     '{"format": 1, "files": {"model.safetensors": 7}}', "[" * 10_000],
+)  # fmt: skip
+def test_a_damaged_manifest_is_refused(tmp_path, manifest):
+    path = save(tmp_path, 1)
+    (path / "manifest.json").write_text(manifest)
+    with pytest.raises(RunError, match="damaged"):
+        read(path)
+
+
+def test_a_checkpoint_without_a_manifest_is_read_with_a_word(tmp_path, caplog):
+    path = save(tmp_path, 1)
+    read(path)
+    assert not caplog.messages
+    (path / "manifest.json").unlink()
+    read(path)
+    assert [message.partition(":")[2][:24] for message in caplog.messages] == [
+        " its digest was not reco"
+    ] * 2
 
 
 # -- atomic -----------------------------------------------------------------
@@ -170,6 +255,7 @@ class Payload:
 def test_a_checkpoint_that_runs_code_is_refused(tmp_path):
     path = save(tmp_path, 1)
     Payload.path = str(tmp_path / "hacked")
+    (path / "manifest.json").unlink()  # or its digest would already tell
     torch.save({"format": 2, "rng": Payload()}, path / "trainer.pt")
     with pytest.raises(RunError, match=r"trainer.pt: damaged or not a checkpoint"):
         checkpoint.load_trainer(path)
@@ -217,3 +303,14 @@ def test_a_restored_optimizer_takes_the_same_step(tmp_path):
     optimizer.step()
     restored.step()
     assert same(module, twin)
+
+
+def test_a_state_of_an_earlier_torch_lacks_only_what_is_no_option():
+    """A later torch adds defaults of its own to the groups of an optimizer."""
+    optimizer = torch.optim.Adam([nn.Parameter(torch.zeros(2))])
+    saved, options = optimizer.state_dict(), {"betas": (0.9, 0.999)}
+    del saved["param_groups"][0]["maximize"]
+    check_optimizer_state(optimizer, saved, "Adam", options)
+    del saved["param_groups"][0]["betas"]
+    with pytest.raises(KeyError, match="betas"):
+        check_optimizer_state(optimizer, saved, "Adam", options)

@@ -1,6 +1,7 @@
 """What version 0.1 left behind still loads: a run with a prior, token shards, a sweep."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+
+from vq.config.merging import shown_names
+from vq.runs.trained_run import load_run
 
 FIXTURES = Path(__file__).parent / "fixtures"
 #: Rounding differs between processors.
@@ -28,7 +32,7 @@ def test_a_config_file_is_still_valid(vq):
     config = FIXTURES / "run-v0.1" / "config.yaml"
     result = vq("train", "--config", config, "--print-config")
     assert result.code == 0, result.err
-    before, now = yaml.safe_load(config.read_text()), yaml.safe_load(result.out)
+    before, now = yaml.safe_load(config.read_text()), shown_names(yaml.safe_load(result.out))
     assert {key: now[key] for key in before} == before
 
 
@@ -48,12 +52,33 @@ def test_a_checkpoint_is_resumed_to_the_weights_of_an_unbroken_run(vq, old_run):
     result = vq("train", "--resume", old_run)
     assert result.code == 0, result.err
     resumed = weights(old_run, 20)
-    assert resumed.keys() == unbroken.keys()
+    assert {name.split(".")[-1] for name in resumed.keys() - unbroken.keys()} == {"has_started"}
     for name, value in unbroken.items():
-        torch.testing.assert_close(resumed[name], value, **CLOSE, msg=name)
+        if name.endswith("_extra_state"):  # a codebook's third number was that flag
+            value = value[: len(resumed[name])]
+        torch.testing.assert_close(resumed[name], value, **CLOSE, check_dtype=False, msg=name)
     again = (old_run / "metrics.jsonl").read_text().splitlines()
     for before, now in zip(lines, again, strict=True):
         assert json.loads(now)["loss"] == pytest.approx(json.loads(before)["loss"], rel=1e-4)
+
+
+def test_a_run_whose_radius_is_refused_today_is_used_as_it_was_trained(vq, old_run):
+    """The radius acted as the limit of float32, and still does, but no training goes on with it."""
+    file = old_run / "config.yaml"
+    samples = torch.linspace(-1, 1, 640).view(10, 1, 8, 8)
+    indices = []
+    for radius in ("3.1", "5.0"):
+        file.write_text(re.sub("max_radius: .*", f"max_radius: {radius}", file.read_text()))
+        model = load_run(old_run).model
+        if radius == "5.0":
+            with pytest.warns(UserWarning, match=r"max_radius = 5\.0: expected at most 3\.1 in"):
+                indices.append(model.encode(samples))
+        else:
+            indices.append(model.encode(samples))
+    assert torch.equal(*indices)
+    result = vq("train", "--resume", old_run, "--max-steps", 30)
+    assert result.code == 2
+    assert "manifold.max_radius = 5.0: expected at most 3.1 in float32" in result.err
 
 
 def test_token_shards_decode_and_encoding_again_gives_the_same(vq, old_run, tmp_path):
@@ -63,6 +88,8 @@ def test_token_shards_decode_and_encoding_again_gives_the_same(vq, old_run, tmp_
     assert vq("encode", old_run, "test", "-o", tmp_path / "now", "--shard-size", 200).code == 0
     folders = (tokens, tmp_path / "now")
     before, now = (json.loads((folder / "manifest.json").read_text()) for folder in folders)
+    for shard in now["shards"]:
+        assert len(shard.pop("sha256")) == 64  # new since
     assert now["shards"] == before["shards"]
 
 

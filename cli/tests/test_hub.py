@@ -151,6 +151,26 @@ def test_a_model_that_cannot_be_loaded_is_refused_with_the_reason(change, error,
         from_pretrained(pushed)
 
 
+def test_weights_that_changed_on_the_way_are_refused(pushed, caplog):
+    file, config = pushed / "model.safetensors", pushed / "config.json"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(RunError, match=r"model.safetensors: damaged: its size and SHA-256 are not"):
+        from_pretrained(pushed)
+    values = json.loads(config.read_text())
+    for files in ([], {}, {"model.safetensors": None}):
+        config.write_text(json.dumps(values | {"files": files}))
+        with pytest.raises(RunError, match=r"model.safetensors: damaged"):
+            from_pretrained(pushed)
+    del values["files"]  # as version 0.1 wrote it
+    config.write_text(json.dumps(values))
+    from_pretrained(pushed)
+    assert [message.partition(": ")[2][:27] for message in caplog.messages] == [
+        "its digest was not recorded"
+    ]
+
+
 def test_a_folder_without_a_model(tmp_path):
     with pytest.raises(
         SettingError, match=r"a folder with a config\.json from vq push, or a run folder"

@@ -3,14 +3,16 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
+from vq.runs.folder import RunFolder
+from vq.runs.folder_lock import locked
 from vq.training import launch
 from vqcore.errors import RunError
 from vqcore.plugin.registry import default_registry
@@ -32,6 +34,8 @@ def vq_step_end(run, step, losses):
     if step == {step}:
         os.kill(os.getpid(), signal.{signal})
 """
+#: The start of a report of ours, which a new one may replace.
+MARK = '<meta name="generator" content="vq report">'
 TIMED = ("images_per_second",)
 
 
@@ -125,17 +129,67 @@ def test_a_run_interrupted_by_a_signal_continues_along_its_cosine(
     assert parts.json("status")["status"] == "done"
 
 
-def test_a_schedule_may_be_extended(train, resume):
-    """More epochs stretch the cosine: the rate continues from that of the longer run."""
-    first = train(*PASSES, "--max-steps", 8)
-    before = load_file(first.checkpoint / "model.safetensors")
-    run = resume(first, "--max-steps", 9)
-    after = load_file(run.checkpoint / "model.safetensors")
-    assert not torch.equal(before["backbone.encoder.0.weight"], after["backbone.encoder.0.weight"])
-    run = resume(run, "--max-steps", 12)
-    whole = train(*PASSES, "--max-steps", 12, run="whole")
-    assert [line["lr"] for line in run.metrics if line["step"] in (8, 9)] == [0, 0]
-    assert [line["lr"] for line in run.metrics[-2:]] == [line["lr"] for line in whole.metrics[-2:]]
+def rates(run):
+    return {line["step"]: line["lr"] for line in run.metrics}
+
+
+def test_a_run_that_is_extended_approaches_the_longer_schedule(train, resume):
+    """From a rate of 0, on a straight line over a tenth of 40 steps, to that of the long run.
+
+    The rate of step s of N is 4e-3 cos^2(pi s/2N), and a line shows that of the next step.
+    """
+    every = ("--batch-size", 720, "--set", "log_every=1", "--set", "warmup_steps=0")
+    whole = train(*every, "--max-steps", 48, run="whole")
+    run = train(*every, "--max-steps", 8)
+    assert (rates(run)[8], rates(whole)[8]) == (0, pytest.approx(4e-3 * 0.9330, rel=1e-4))
+    run = resume(run, "--max-steps", 48)
+    assert (
+        "the learning rate goes from 0 to 0.00373, its value here in a run of 48 steps (schedule "
+        "cosine), over 4 steps; --set schedule=... and --lr choose another"
+    ) in run.result.out
+    expected = {step: rates(whole)[step] * min(1, (step - 7) / 5) for step in range(9, 49)}
+    assert {step: rates(run)[step] for step in expected} == pytest.approx(expected, rel=1e-9)
+    assert rates(run)[12] == rates(whole)[12]
+
+
+def test_a_run_resumed_while_it_approaches_the_schedule_is_the_run_in_one(
+    train, resume, plugin_file
+):
+    stopper = plugin_file("stop_at_ten", STOP.format(step=10, signal="SIGINT"))
+    runs = []
+    for name, plugins, code in (("whole", (), 0), ("parts", ("--plugin-file", stopper), 130)):
+        first = train(*PASSES, "--max-steps", 8, run=name)
+        runs.append(resume(first, "--max-steps", 50, *plugins, code=code))
+    whole, parts = runs
+    again = resume(parts, "--set", "plugin_files=[]")
+    assert "the learning rate was" not in again.result.out
+    assert_same_run(whole, again)
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "last"),
+    [
+        (("--max-steps", 16, "--set", "schedule=constant"), "to 0.004, its value here", 4e-3),
+        (("--max-steps", 16, "--lr", 1e-3), "to 0.0005, its value here", 0),
+        (("--epochs", 3), "in a run of 18 steps", 0),
+    ],
+)
+def test_what_the_learning_rate_of_an_extended_run_may_be(train, resume, given, said, last):
+    run = train("--batch-size", 256, "--max-steps", 8, "--set", "warmup_steps=0")
+    run = resume(run, *given)
+    assert said in run.result.out
+    (group,) = trainer(run)["optimizer"]["param_groups"]
+    assert group["easing"] == {"rate": 0.0, "step": 8, "steps": 1}
+    assert group["lr"] == last
+
+
+def test_an_old_run_with_both_lengths_has_the_fewer_steps(train, resume):
+    """Version 0.1 recorded the default epochs beside ``max_steps``."""
+    run = train("--epochs", 1, "--max-steps", 100, "--batch-size", 720)
+    assert run.steps == [2]
+    assert "epochs = 1 ends the run at step 2, before max_steps = 100" in run.result.out
+    assert "is complete at step 2" in resume(run).result.out
+    assert resume(run, "--max-steps", 5).steps == [2, 4, 5]
 
 
 def test_a_crash_between_checkpoints_costs_the_steps_since_the_last(train, resume):
@@ -183,11 +237,11 @@ def test_a_run_that_failed_at_its_summary_is_finished(train, resume, monkeypatch
     ("arguments", "named"),
     [
         (("--seed", 1), "seed"),
-        (("--lr", 0.1), "optimizer"),
+        (("--set", "optimizer.eps=0.1"), "optimizer"),
         (("--manifold", "sphere"), "manifold"),
         (("--regularizer", "smoothness"), "regularizers"),
         (("--set", "quantizer.commitment_weight=1"), "quantizer"),
-        (("--set", "schedule=constant", "--max-steps", 20), "schedule"),
+        (("--set", "warmup_steps=0", "--max-steps", 20), "warmup_steps"),
         (("--dim", 16, "--batch-size", 8), "batch_size, dim"),
     ],
 )
@@ -208,17 +262,126 @@ def test_settings_that_a_run_has_already_are_no_change(copied_run, resume):
     assert "is complete at step 12" in result.out
 
 
-def test_a_run_that_another_process_is_training_is_refused(copied_run, resume):
-    status = json.loads((copied_run.path / "status.json").read_text())
-    status |= {"status": "running", "pid": os.getppid()}
+def test_a_run_that_another_process_is_training_is_refused(copied_run, resume, vq):
+    with locked(copied_run.path, "--run-dir"):
+        before = copied_run.contents()
+        error = resume(copied_run, "--max-steps", 14, code=2).result.err
+        assert copied_run.contents() == before
+        assert vq("compare", copied_run.path).code == 0  # reading needs no lock
+    found = f"found process {os.getpid()} on '{socket.gethostname()}'"
+    assert f"--resume = '{copied_run.path}': expected a folder that no process is" in error
+    assert found in error
+    resume(copied_run)
+
+
+def test_another_process_of_the_same_launch_is_not_refused(copied_run, monkeypatch):
+    """Where several start together, the first may hold the lock when the second arrives."""
+    monkeypatch.setenv("RANK", "1")
+    with locked(copied_run.path, "--resume"):
+        RunFolder(copied_run.path).check_resumable()
+
+
+def test_the_lock_is_taken_before_anything_is_read(copied_run, resume, monkeypatch):
+    """Two that start together both see a free folder at first."""
+    monkeypatch.setattr(RunFolder, "check_resumable", lambda _: None)
+    with locked(copied_run.path, "--run-dir"):
+        before = copied_run.contents()
+        assert "found process" in resume(copied_run, "--max-steps", 14, code=2).result.err
+        assert copied_run.contents() == before
+
+
+def test_a_run_that_another_machine_may_be_training_is_resumed_with_a_warning(copied_run, resume):
+    status = {"status": "running", "pid": 10**30, "host": "elsewhere", "step": 12}
     (copied_run.path / "status.json").write_text(json.dumps(status))
+    printed = " ".join(resume(copied_run).result.out.split())
+    assert "on 'elsewhere' trains this run: make sure it has ended" in printed
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "history", "tensorboard"])
+def test_a_run_that_would_write_elsewhere_is_not_resumed(copied_run, resume, tmp_path, name):
+    folder, elsewhere = copied_run.path / name, tmp_path / "elsewhere"
+    if folder.exists():
+        folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
     before = copied_run.contents()
     error = resume(copied_run, "--max-steps", 14, code=2).result.err
-    assert f"expected a run that no process is training, found process {os.getppid()}" in error
+    assert f"a folder that leads nowhere else, found the link {name} in it" in error
     assert copied_run.contents() == before
-    status["host"] = "elsewhere"  # a shared disk: the process is another machine's
-    (copied_run.path / "status.json").write_text(json.dumps(status))
-    resume(copied_run)
+
+
+def test_resuming_and_reporting_write_through_no_link(copied_run, resume, vq, tmp_path):
+    """Every file of the run is a link, and those are too that a guess could find."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    run = copied_run.path
+    files = [path for path in run.rglob("*") if path.is_file()]
+    guesses = [path.with_name(f".{path.name}.tmp") for path in files]
+    for path in (*files, *guesses, run / "report.html", run / ".report.html.tmp"):
+        if path.parent.parent == run / "checkpoints" or path.name == "log.txt":
+            continue
+        kept = victim / str(path.relative_to(run)).replace("/", "_")
+        path.rename(kept) if path.exists() else kept.write_text(MARK)
+        path.symlink_to(kept)
+    (run / ".lock").unlink()  # of these two, a link is refused
+    before = {path: path.read_bytes() for path in victim.iterdir()}
+    resume(copied_run, "--max-steps", 13)
+    assert vq("report", run).code == 0
+    assert {path: path.read_bytes() for path in victim.iterdir()} == before
+    assert [each.name for each in run.iterdir() if each.is_symlink()] != []
+
+
+@pytest.mark.parametrize("name", ["log.txt", ".lock"])
+def test_what_is_written_in_place_is_no_link(copied_run, resume, tmp_path, name):
+    (tmp_path / "victim").write_text("kept")
+    (copied_run.path / name).unlink()
+    (copied_run.path / name).symlink_to(tmp_path / "victim")
+    error = resume(copied_run, "--max-steps", 13, code=1).result.err
+    assert f"{copied_run.path / name} cannot be written: it is a symbolic link" in error
+    assert (tmp_path / "victim").read_text() == "kept"
+
+
+def test_good_lines_after_a_damaged_one_stay(copied_run, resume):
+    file = copied_run.path / "metrics.jsonl"
+    first, second, third = file.read_bytes().splitlines(keepends=True)
+    bad = [b"{broken}\n", b"\xff\xfe\n", b"[8]\n", b'{"loss": 1}\n', b'{"step": 5, "loss": "x"}\n']
+    file.write_bytes(first + bad[0] + second + b"".join(bad[1:]) + third + b'{"step": 16, "lo')
+    printed = " ".join(resume(copied_run, "--max-steps", 16).result.out.split())
+    assert "metrics.jsonl: 5 damaged lines moved to" in printed
+    assert (copied_run.path / "metrics.damaged.jsonl").read_bytes() == b"".join(bad)
+    assert file.read_bytes().startswith(first + second + third)
+    assert copied_run.steps == [4, 8, 12, 16]
+
+
+def edited(old, new):
+    def edit(run):
+        config = run.path / "config.yaml"
+        text = config.read_text()
+        assert old in text
+        config.write_text(text.replace(old, new))
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            edited("vq-cli/adamw", "vq-cli/adam"),
+            "saved with the optimizer 'AdamW', the config has 'Adam'",
+        ),
+        (
+            edited("eps: 1.0e-08", "eps: 1.0e-04"),
+            "saved with optimizer.eps = 1e-08, the config has 0.0001",
+        ),
+    ],
+)
+def test_a_changed_optimizer_is_refused_before_anything_is_written(
+    copied_run, resume, edit, message
+):
+    edit(copied_run)
+    before = copied_run.contents()
+    assert message in resume(copied_run, "--max-steps", 14, code=1).result.err
+    assert copied_run.contents() == before
 
 
 @pytest.mark.parametrize("other", ["--config", "--run-dir"])
@@ -284,8 +447,8 @@ DAMAGES = {
     "state cut short": (cut("trainer.pt"), "damaged or not a checkpoint"),
     "weights are text": (put("model.safetensors", b"not weights"), "damaged or not a checkpoint"),
     "state is text": (put("trainer.pt", b"no state"), "damaged or not a checkpoint"),
-    "weights are gone": (put("model.safetensors", None), "damaged or not a checkpoint"),
-    "state is gone": (put("trainer.pt", None), "damaged or not a checkpoint"),
+    "weights are gone": (put("model.safetensors", None), "damaged: No such file"),
+    "state is gone": (put("trainer.pt", None), "damaged: No such file"),
     "state of a later format": (
         put("trainer.pt", {"format": 3}),
         "checkpoint format 3: this version reads 2",
@@ -309,6 +472,11 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(copied_run, train, r
     run = copied_run
     apply, message = DAMAGES[damage]
     name = apply(run, train)
+    if "gone" not in damage:
+        error = resume(run, "--max-steps", 16, code=1).result.err
+        assert f"{name}: damaged: its size and SHA-256 are not those that were recorded" in error
+        assert "step-00000008 is intact; write this name into" in error
+    (run.checkpoint / "manifest.json").unlink()  # as in a checkpoint of version 0.1
     before = run.contents()
     result = resume(run, "--max-steps", 16, code=1).result
     assert f"{run.checkpoint / name}: " in result.err
@@ -320,8 +488,11 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(copied_run, train, r
 @pytest.mark.parametrize(
     ("pointer", "message"),
     [
-        ("step-00000099\n", "step-00000099: the checkpoint that"),
-        (b"\xff\xfe\x00", "latest names is not there"),
+        ("step-00000099\n", "expected a checkpoint beside it; the newest one is step-00000012"),
+        (b"\xff\xfe\x00", "expected a plain name"),
+        ("../../copied/checkpoints/step-00000012", "expected a plain name"),
+        ("samples", "expected a checkpoint beside it"),
+        ("step-" + "0" * 100_000, "expected a plain name"),
     ],
 )
 @pytest.mark.parametrize("command", [("train", "--resume"), ("evaluate",)])

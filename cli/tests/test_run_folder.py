@@ -21,10 +21,12 @@ from vq.config.config_file import read_config
 from vq.config.resolved_config import resolve_config
 from vq.files import write_json
 from vq.models.autoencoder import build_model, build_source
+from vq.runs import history
 from vq.runs.folder import RunFolder
+from vq.runs.trained_run import read_sample_spec
 from vq.training import launch
 from vq.training.callbacks import evaluate as evaluation
-from vqcore.errors import RunError, SettingError
+from vqcore.errors import RunError, SettingError, UsageError
 from vqcore.plugin.registry import default_registry
 
 SUMMARY = {
@@ -66,6 +68,7 @@ def test_every_file_is_there_and_no_other(complete_run):
     steps = ["step-00000008", "step-00000012"]
     assert set(complete_run.contents()) == {
         "config.yaml",
+        "signature",
         "metrics.jsonl",
         "summary.json",
         "status.json",
@@ -75,11 +78,12 @@ def test_every_file_is_there_and_no_other(complete_run):
         "log.txt",
         "curves.png",
         "codebook.png",
+        ".lock",
         "checkpoints/latest",
         *(
             f"checkpoints/{step}/{name}"
             for step in steps
-            for name in ("model.safetensors", "trainer.pt")
+            for name in ("model.safetensors", "trainer.pt", "manifest.json")
         ),
         *(f"samples/{step}.png" for step in ("step-00000004", *steps)),
         *(f"history/{step}.npz" for step in ("step-00000004", *steps)),
@@ -188,9 +192,9 @@ def test_another_seed_is_another_run(train):
 
 def test_the_config_names_every_setting(complete_run):
     written = yaml.safe_load((complete_run.path / "config.yaml").read_text())
-    assert written["manifold"]["name"] == "poincare"
-    assert written["quantizer"] == written["quantizer"] | {"name": "ema", "decay": 0.99}
-    assert written["regularizers"]["entropy"]["weight"] == 0.1
+    assert written["manifold"]["name"] == "vqcore-hyperbolic/poincare"
+    assert written["quantizer"] == written["quantizer"] | {"name": "vqcore-ema/ema", "decay": 0.99}
+    assert written["regularizers"]["vqcore/entropy"]["weight"] == 0.1
     assert (written["max_steps"], written["codebook_size"], written["seed"]) == (12, 16, 0)
 
 
@@ -435,3 +439,91 @@ def test_whether_a_run_is_done(tmp_path, text, done):
     assert not folder.is_done()
     folder.status.write_text(text)
     assert folder.is_done() == done
+
+
+DATA = {"shape": [1, 8, 8], "value_range": [-1.0, 1.0], "likelihood": "gaussian"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "7", "[]", "null", "[" * 100_000, "\udcff",
+        *(
+            json.dumps(DATA | change).replace('"1e400"', "1e400")
+            for change in (
+                {"shape": ["1e400"]}, {"shape": []}, {"shape": 7}, {"shape": [0]}, {"shape": [-8]},
+                {"shape": [1.5]}, {"shape": [10**30]}, {"shape": [2**20] * 3}, {"shape": "188"},
+                {"value_range": ["1e400", 1]}, {"value_range": [1, -1]}, {"value_range": [1]},
+                {"value_range": [0, 10**400]}, {"value_range": "01"}, {"stored_range": [None, 1]},
+                {"likelihood": "x" * 10_000}, {"likelihood": []},
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_damaged_metadata_of_the_data_is_refused_in_words(tmp_path, text):
+    folder = RunFolder.create(tmp_path / "run", "title")
+    folder.data.write_text(text, errors="surrogateescape")
+    with pytest.raises(UsageError, match=r"data.json: expected the shape, range and") as caught:
+        read_sample_spec(folder)
+    assert len(str(caught.value)) < 1000
+
+
+def test_bad_lines_are_left_out_and_reading_writes_nothing(tmp_path, caplog):
+    """Infinity is a number: the PSNR of a perfect reconstruction."""
+    folder = RunFolder.create(tmp_path / "run", "title")
+    good = [b'{"step": 1, "test_psnr": Infinity}', b'{"step": 2, "codebooks": [{"a": 1.5}]}']
+    bad = [
+        b"null", b"7", b"{}", b'{"step": true}', b'{"step": 1.0}', b'{"step": -1}',
+        b'{"step": "1"}',
+        b'{"step": 1, "loss": null}', b'{"step": 1, "loss": "x"}', b'{"step": 1, "loss": [true]}',
+        b'{"step": 1, "loss": 1' + b"0" * 400 + b"}", b'{"step": 1, "\\ud800": 1}', b"\x00" * 9,
+        b"[" * 100_000, b'{"step": 1, "loss": ' + b"9" * 5000 + b"}", b"\xff",
+    ]  # fmt: skip
+    content = b"\n".join([good[0], *bad, b"", b"  ", good[1], b'{"step": 3, "lo'])
+    folder.metrics.write_bytes(content)
+    assert folder.read_metrics() == [json.loads(line) for line in good]
+    assert caplog.messages == [f"{folder.metrics}: {len(bad)} damaged lines left out"]
+    assert folder.metrics.read_bytes() == content
+    assert [path.name for path in folder.path.iterdir()] == ["metrics.jsonl"]
+    folder.rewind_metrics(1)
+    assert folder.metrics.read_bytes() == good[0] + b"\n"
+    aside = folder.path / "metrics.damaged.jsonl"
+    assert aside.read_bytes() == b"".join(line + b"\n" for line in bad)
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", "title")
+    (folder.path / "history").mkdir()
+    token = "0123456789abcdef"
+    ours = [f".metrics.jsonl.{token}.tmp", f"history/.step-00000004.npz.{token}.tmp"]
+    others = [".notes.tmp", f".report.html.{token}.tmp", f"history/.mine.{token}.tmp"]
+    for name in (*ours, *others):
+        (folder.path / name).write_text("")
+    folder.remove_leftovers()
+    found = [str(path.relative_to(folder.path)) for path in folder.path.rglob("*")]
+    assert sorted(found) == sorted(["history", *others])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: arrays.pop("codes0"),
+        lambda arrays: arrays.update(codes0=arrays["codes0"].astype(np.int64)),
+        lambda arrays: arrays.update(codes0=arrays["codes0"][..., None]),
+        lambda arrays: arrays.update(chosen0=arrays["chosen0"][1:]),
+        lambda arrays: arrays.update(chosen0=arrays["chosen0"].astype(float)),
+        lambda arrays: arrays.update(counts0=np.array("x")),
+        lambda arrays: arrays.update(counts1=arrays["counts0"]),
+        lambda arrays: arrays.update(codes1=np.zeros(2**17)),  # a small file, a large array
+    ],
+)
+def test_a_snapshot_of_odd_arrays_is_left_out(copied_run, change, monkeypatch):
+    monkeypatch.setattr(history, "LARGEST", 2**19)
+    first, *_ = sorted((copied_run.path / "history").iterdir())
+    before = history.read(copied_run.path)
+    with np.load(first) as file:
+        arrays = dict(file)
+    change(arrays)
+    np.savez_compressed(first, **arrays)
+    after = history.read(copied_run.path)
+    assert [each.step for each in after] == [each.step for each in before[1:]]

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from vq.config.resolved_config import resolve_config
+from vq.runs.folder_lock import locked
 from vq.sweeps import execute
 from vq.sweeps.folder import SweepFolder, SweepRun
 from vq.sweeps.grid import Options, Point, points, read_axes, split_values
@@ -22,6 +24,7 @@ from vq.sweeps.summary import groups, rows
 from vqcore.plugin.registry import default_registry
 
 OPTIONS = Options(frozenset(("--compile", "--no-compile")), {"--lr": "optimizer.lr"})
+NUMBERS = ",".join(map(str, range(201)))
 SHORT = ("--max-steps", 4, "--set", "backbone.hidden=8", "--codebook-size", 16)
 ONCE = """
 import os, pathlib, signal
@@ -143,6 +146,7 @@ def test_options_of_vq_train_are_all_swept(vq):
             "dim: given several times; give all values at once, as in dim=a,b",
         ),
         (("--seeds", "0,1", "--seed", "2"), 2, "--seed and --seeds: choose one"),
+        (("--seeds", NUMBERS, "--dim", NUMBERS), 2, "40401 combinations, expected 10000 at most"),
         (("--seeds", "0,-1"), 2, "seed = -1: expected greater than or equal to 0"),
         (
             ("--quantizer", "ema,emma"),
@@ -392,3 +396,94 @@ def test_mean_and_spread():
         ["1", "3", "23 ± 3.6"],
         ["2", "1, 1 failed", "30"],
     ]
+
+
+# -- folders that anyone may have made --------------------------------------
+
+
+def sweep_json(folder, *runs, **changes):
+    """A sweep folder whose list of runs was edited."""
+    for name in ("configs", "runs", "logs"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    good = {"name": "a", "settings": {}, "seed": None}
+    values = {"format": 1, "runs": [good | run for run in runs], "groups": [], **changes}
+    (folder / "sweep.json").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../victim", "/tmp/victim", "..", ".", "", "a/b", "a\\b", "a\0", "x" * 300, 7, None, []],
+)
+def test_a_name_that_leads_out_of_the_sweep_is_refused(vq, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "thesis.txt").write_text("kept")
+    sweep = sweep_json(tmp_path / "sweeps" / "one", {"name": name})
+    result = vq("sweep", "--resume", sweep)
+    assert result.code in (1, 2)
+    assert "sweep.json" in result.err
+    assert (victim / "thesis.txt").read_text() == "kept"
+    assert not list((sweep / "logs").iterdir())
+
+
+@pytest.mark.parametrize("linked", ["runs", "logs", "configs", "runs/a", "logs/a.txt"])
+def test_a_link_that_leads_out_of_the_sweep_is_refused(vq, tmp_path, linked):
+    sweep, victim = sweep_json(tmp_path / "sweep", {}), tmp_path / "victim"
+    (victim / "a").mkdir(parents=True)
+    (victim / "a" / "thesis.txt").write_text("kept")
+    path = sweep / linked
+    if path.is_dir():
+        path.rmdir()
+    path.symlink_to(victim)
+    result = vq("sweep", "--resume", sweep)
+    assert result.code == 2
+    assert f"a folder that leads nowhere else, found the link {linked} in it" in result.err
+    assert (victim / "a" / "thesis.txt").read_text() == "kept"
+    assert [each.name for each in victim.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runs": 7}, {"runs": [7]}, {"runs": {"a": 1}}, {"format": "1" * 10_000}, {"runs": [{}]},
+        {"runs": [{"name": "a", "settings": {"lr": 1}, "seed": None}]},
+        {"runs": [{"name": "a", "settings": [], "seed": None}]},
+        {"runs": [{"name": "a", "settings": {}, "seed": None, "figures": [1]}]},
+        {"runs": [{"name": "a", "settings": {}, "seed": None, "owner": "me"}]},
+        {"runs": 2 * [{"name": "a", "settings": {}, "seed": None}]},
+    ],
+)  # fmt: skip
+def test_a_damaged_list_of_runs_is_refused_in_words(vq, tmp_path, changes):
+    result = vq("sweep", "--resume", sweep_json(tmp_path / "sweep", **changes))
+    assert result.code in (1, 2)
+    assert "damaged" in result.err
+    assert len(result.err) < 1000
+
+
+def test_two_do_not_carry_out_one_sweep(vq, tmp_path):
+    sweep = sweep_json(tmp_path / "sweep", {"status": "done", "figures": {"psnr": 20.0}})
+    with locked(sweep, "--resume"):
+        result = vq("sweep", "--resume", sweep)
+    assert result.code == 2
+    assert f"--resume = '{sweep}': expected a folder that no process is training" in result.err
+    assert vq("sweep", "--resume", sweep).code == 0
+
+
+def test_what_another_process_did_before_the_lock_is_seen(in_process, tmp_path):
+    folder = SweepFolder.open(sweep_json(tmp_path / "sweep", {}))
+    sweep_json(tmp_path / "sweep", {"status": "done"})  # meanwhile
+    assert [run.status for run in execute.execute(folder, 1, print).runs] == ["done"]
+
+
+def test_metrics_that_cannot_be_averaged_are_left_out():
+    """Two perfect reconstructions, and summaries that somebody edited."""
+    psnr = [math.inf, math.inf]
+    odd = [10**400, True, "12", None, {}, math.nan]
+    runs = [
+        SweepRun(f"{i}", {}, str(i), "done", None, {"psnr": each, "odd": odd[i], "mse": 0.5})
+        for i, each in enumerate([*psnr, *[math.inf] * 4])
+    ]
+    (group,) = groups(runs)
+    assert group["mean"] == {"psnr": math.inf, "mse": 0.5}
+    assert group["sd"] == {"psnr": None, "mse": 0.0}

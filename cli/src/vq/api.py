@@ -31,6 +31,7 @@ def train(
     callbacks: Sequence[object] = (),
     progress: bool = False,
     registry: Registry | None = None,
+    trust_plugins: bool = False,
     test_dataset: Any = None,
     value_range: tuple[float, float] | None = None,
     **choices: Any,
@@ -54,6 +55,7 @@ def train(
             the run.
         progress: show a progress bar.
         registry: where components come from; the installed plugins by default.
+        trust_plugins: with ``resume``, see ``load_run``.
         test_dataset: held-out samples of a ``dataset`` that is an object, see ``InMemoryDataset``.
         value_range: smallest and largest value of its samples.
         choices: every other setting by its name. ``dataset`` may also be a tensor (N, *shape), a
@@ -73,11 +75,13 @@ def train(
         if config is not None or preset is not None or run_dir is not None:
             raise UsageError("resume: leave out config, preset and run_dir, which the run has")
         registry = registry or getattr(resume, "registry", None)
+        trust_plugins = trust_plugins or getattr(resume, "trusted", False)
     resolved, registry = compose(
         given_values(choices, settings),
         base=base_values(preset, config),
         resume=resumed,
         registry=registry,
+        trust_plugins=trust_plugins,
         test_dataset=test_dataset,
         value_range=value_range,
     )
@@ -104,11 +108,15 @@ def load(
     *,
     registry: Registry | None = None,
     backbone: Any = None,
+    trust_plugins: bool = False,
 ) -> VQModel:
     """The model of a run's latest checkpoint, in eval mode; see ``load_run`` for the arguments."""
     from vq.runs.trained_run import load_run
 
-    return load_run(run, device, registry=registry, backbone=backbone).model
+    trained = load_run(
+        run, device, registry=registry, backbone=backbone, trust_plugins=trust_plugins
+    )
+    return trained.model
 
 
 def sweep(
@@ -118,6 +126,7 @@ def sweep(
     jobs: int = 1,
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
+    trust_plugins: bool = False,
     report: Callable[[str], object] = lambda line: None,
     config: str | Path | Mapping[str, Any] | None = None,
     preset: str | None = None,
@@ -134,6 +143,7 @@ def sweep(
         jobs: runs at a time.
         run_dir: the sweep's folder; ``sweeps/<time>-<names>`` by default.
         resume: continue the sweep in this folder, instead of all settings.
+        trust_plugins: with ``resume``, see ``load_run``.
         report: called with a line of text for each run that ends.
         config, preset, settings, choices: of every run, see ``train``.
 
@@ -150,9 +160,10 @@ def sweep(
     if resume is not None:
         if over or seeds or run_dir or config or preset or settings or choices:
             raise UsageError(
-                "resume continues a sweep with its own settings: leave out all but jobs"
+                "resume continues a sweep with its own settings: leave out all but jobs and "
+                "trust_plugins"
             )
-        return execute(SweepFolder.open(Path(resume)), jobs, report)
+        return execute(SweepFolder.open(Path(resume), trust_plugins=trust_plugins), jobs, report)
     if over is not None and not isinstance(over, Mapping):
         raise SettingError("over", over, "a mapping of settings to lists of values")
     if not isinstance(seeds, Sequence):

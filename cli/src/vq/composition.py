@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vq.config.config_file import read_config
-from vq.config.merging import assign, merge
+from vq.config.merging import assign, lay_over, merge
+from vq.config.plain_values import plain
+from vq.config.plugin_files import absolute_files, plugin_files, registry_for
 from vq.config.presets import read_preset
-from vq.config.resolved_config import ResolvedConfig
+from vq.config.resolved_config import ResolvedConfig, check_config
 from vq.objects import resolve_with_objects, split_objects
 from vq.runs.folder import RunFolder
+from vq.runs.recorded import read_run_config
 from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.registry import Registry
 
-#: Settings that may change when a run is resumed: how long it is, on which device and how it is
-#: observed, not what it computes.
+_log = logging.getLogger(__name__)
+#: Settings that may change when a run is resumed: how long it is, how the learning rate goes on, on
+#: which device it is and how it is observed, not what it computes.
 RESUMABLE = frozenset((
-    "epochs", "max_steps", "device", "accumulate", "log_every", "eval_every", "sample_every",
-    "trackers", "checkpoint_every", "keep_checkpoints", "plugin_files",
+    "epochs", "max_steps", "schedule", "device", "accumulate", "log_every", "eval_every",
+    "sample_every", "trackers", "checkpoint_every", "keep_checkpoints", "plugin_files",
 ))  # fmt: skip
 
 
@@ -37,7 +42,7 @@ def base_values(
         config = read_config(Path(config))
     if config is not None and not isinstance(config, Mapping):
         raise SettingError("config", config, "a file or a mapping of settings")
-    return merge(values, config or {})
+    return lay_over(values, plain(config or {}, ""))
 
 
 def given_values(choices: Mapping[str, Any], settings: Any = None) -> dict[str, Any]:
@@ -52,9 +57,9 @@ def given_values(choices: Mapping[str, Any], settings: Any = None) -> dict[str, 
         raise SettingError("settings", settings, expected)
     named = [("optimizer.lr" if key == "lr" else key, value) for key, value in choices.items()]
     pairs = [*named, *(settings or {}).items()]
-    values = assign([(key, _plain(value)) for key, value in pairs])
-    if isinstance(values.get("plugin_files"), list):
-        values["plugin_files"] = [str(Path(file).resolve()) for file in values["plugin_files"]]
+    values = assign(pairs)
+    if "plugin_files" in values:
+        values["plugin_files"] = absolute_files(values["plugin_files"])
     return values
 
 
@@ -64,6 +69,7 @@ def compose(
     base: Mapping[str, Any] | None = None,
     resume: Path | None = None,
     registry: Registry | None = None,
+    trust_plugins: bool = False,
     test_dataset: Any = None,
     value_range: tuple[float, float] | None = None,
 ) -> tuple[ResolvedConfig, Registry]:
@@ -73,39 +79,56 @@ def compose(
         given: settings; ``dataset`` and ``backbone`` may be objects.
         base: settings that ``given`` is laid over, see ``base_values``.
         resume: the folder of an earlier run, whose config ``given`` is laid over instead.
-        registry, test_dataset, value_range: as in ``vq.train``.
+        registry, trust_plugins, test_dataset, value_range: as in ``vq.train``.
 
     Raises:
         UsageError: for settings that are unknown, out of range, or refused by a plugin.
-        ComponentError: for a component that is missing or ambiguous.
+        ComponentError: for a component that is missing or ambiguous, or a plugin that fails to
+            check the config.
     """
     given, objects = split_objects(given, test_dataset, value_range)
-    values = merge(base or {}, given) if resume is None else _resumed_values(resume, given)
-    return resolve_with_objects(values, objects, registry)
+    if resume is None:
+        if trust_plugins:
+            raise UsageError("--trust-plugins: only with --resume, since nothing else is received")
+        values = lay_over(base or {}, given)
+    else:
+        values, registry = _resumed(resume, given, registry, trust_plugins)
+    config, registry = resolve_with_objects(values, objects, registry)
+    check_config(config, registry)
+    for sentence in config.idle_settings():
+        _log.warning(sentence)
+    return config, registry
 
 
-def _resumed_values(path: Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def _resumed(
+    path: Path, given: Mapping[str, Any], registry: Registry | None, trust: bool
+) -> tuple[dict[str, Any], Registry]:
     folder = RunFolder.open(path)
-    folder.check_idle()
-    base = read_config(folder.config)
-    changed = [key for key in given.keys() - RESUMABLE if merge(base, {key: given[key]}) != base]
+    folder.check_resumable()
+    if registry is None and "plugin_files" in given:
+        registry = registry_for(plugin_files(given))  # instead of those of the run
+    base, found = read_run_config(folder, registry, trust_plugins=trust, training=True)
+    note = found.record.note
+    if note and registry is None and plugin_files(read_config(folder.config)):
+        raise UsageError(note)  # without its plugin files it would become another run
+    if note:
+        _log.warning(note)
+    fixed = _fixed(base)
+    changed = [key for key in given if merge(fixed, _fixed({key: given[key]})) != fixed]
     if changed:
-        allowed = ", ".join(sorted(RESUMABLE))
+        allowed = ", ".join(sorted(RESUMABLE | {"lr"}))
         raise UsageError(
             f"--resume: {', '.join(sorted(changed))} cannot change when a run is resumed; "
             f"these can: {allowed}"
         )
-    return merge(base, given)
+    return lay_over(base, given), found
 
 
-def _plain(value: Any) -> Any:
-    """A value as a config file would have it: paths as text, sequences as lists, plain numbers."""
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # of NumPy or torch
-        return value.item()
-    return value
+def _fixed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a resumed run keeps."""
+    kept = {key: value for key, value in values.items() if key not in RESUMABLE}
+    if isinstance(kept.get("optimizer"), Mapping):
+        kept["optimizer"] = {
+            key: kept["optimizer"][key] for key in kept["optimizer"] if key != "lr"
+        }
+    return kept

@@ -1,17 +1,40 @@
-"""Reads and writes files: each is written whole or not at all, and errors name it."""
+"""Reads and writes files: each is written whole or not at all, and errors name it.
+
+A folder may come from anyone. So only regular files are read, since a pipe would never end, and
+nothing is written through a symbolic link: what is new has a name that nobody can guess, and is
+renamed to its own.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import io
 import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from vqcore.errors import RunError, SettingError
+from vqcore.errors import RunError, SettingError, UsageError, shown
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: Pixels of an image that is decoded, at most: a small file may hold any number.
+MAX_PIXELS = 2**25
+#: Flags to open what anyone may have put there: no pipe is waited for,
+AT_ONCE = getattr(os, "O_NONBLOCK", 0)
+#: and no link is followed.
+NOT_LINKED = AT_ONCE | getattr(os, "O_NOFOLLOW", 0)
+#: What is in no plain name: separators of paths and control characters.
+_NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
 
 
 def as_path(setting: str, value: Any, fix: str = "") -> Path:
@@ -25,37 +48,109 @@ def as_path(setting: str, value: Any, fix: str = "") -> Path:
     return Path(value)
 
 
+def plain_name(value: Any, source: str) -> str:
+    """A name that a received file gives for a file or folder beside it: one path component.
+
+    Args:
+        value: as it was read.
+        source: the file and the key that gave it, for the message.
+
+    Raises:
+        UsageError: if it is no text, or could point anywhere else.
+    """
+    plain = (
+        isinstance(value, str)
+        and value not in ("", ".", "..")
+        and not _NO_NAME.search(value)
+        and len(value.encode("utf-8", "surrogatepass")) <= 255
+    )
+    if not plain:
+        raise UsageError(f"{source} = {shown(value)}: expected a plain name, without a path")
+    return str(value)
+
+
+def plain_path(value: Any, source: str) -> str:
+    """A relative path that a received file gives for a file below it: see ``plain_name``."""
+    for name in value.split("/") if isinstance(value, str) else [value]:
+        plain_name(name, source)
+    return str(value)
+
+
+def at_once(path: str, flags: int) -> int:
+    """An opener that does not wait for the other end of a pipe."""
+    return os.open(path, flags | AT_ONCE)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no regular file: a FIFO would be waited for, a device is endless.
+
+    Raises:
+        OSError: if it is something else, or nothing.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file.
+
+    Raises:
+        OSError: if it cannot be read, or is a pipe, a device or a folder.
+    """
+    with open(path, "rb", opener=at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return file.read()
+
+
+def read_text(path: Path) -> str:
+    """The text of a regular file in UTF-8; see ``read_bytes``.
+
+    Raises:
+        OSError, UnicodeDecodeError: if it cannot be read, or is no text.
+    """
+    return read_bytes(path).decode("utf-8")
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """The mapping that a JSON file holds; None where the file is missing or damaged."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    values = read_any_json(path)
     return values if isinstance(values, dict) else None
 
 
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a JSONL file up to one that was cut short; none where there is no file."""
-    if not path.exists():
-        return []
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(text))
-        except json.JSONDecodeError:
-            break
-    return lines
+def read_any_json(path: Path) -> Any:
+    """What a JSON file holds; None where the file is missing or damaged."""
+    try:
+        return json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+@contextmanager
+def opened_image(content: bytes, formats: tuple[str, ...]) -> Iterator[Image]:
+    """An image of one of Pillow's ``formats`` that is small enough to be decoded.
+
+    Raises:
+        Exception: anything, for anything else: Pillow's decoders do.
+    """
+    import PIL.Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # refused below
+        opened = PIL.Image.open(io.BytesIO(content), formats=formats)
+    with opened:
+        if opened.width * opened.height > MAX_PIXELS:
+            raise ValueError(f"{opened.width} x {opened.height} pixels")
+        yield opened
 
 
 def read_image(path: Path) -> bytes | None:
-    """The content of an image file; None where it is missing or damaged."""
-    import PIL.Image
-
+    """The content of a PNG file; None where it is missing, damaged, no PNG or too large."""
     try:
-        content = path.read_bytes()
-        with PIL.Image.open(io.BytesIO(content)) as image:
+        content = read_bytes(path)
+        with opened_image(content, ("PNG",)) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError):  # what Pillow raises for damaged files
+    except Exception:
         return None
     return content
 
@@ -70,7 +165,9 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror or error}") from error
+        linked = error.errno == errno.ELOOP
+        cause = "it is a symbolic link" if linked else error.strerror or error
+        raise RunError(f"{path} cannot be written: {cause}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,11 +190,13 @@ def write_yaml(path: Path, value: Any) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a small file through a temporary one that is flushed to disk, then renamed.
 
+    A link of that name is replaced; what it points at stays.
+
     Raises:
         RunError: if it cannot be written.
     """
     with writing(path):
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = _beside(path)
         try:
             write_flushed(temporary, content)
             temporary.replace(path)
@@ -107,11 +206,53 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_flushed(path: Path, content: bytes) -> None:
-    """Write a file in place, and wait until it is on the disk."""
-    with path.open("wb") as file:
+    """Write a file that must not exist yet, and wait until it is on the disk."""
+    with path.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add text to the end of a file; see ``append_bytes``."""
+    append_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def append_bytes(path: Path, content: bytes) -> None:
+    """Add to the end of a file, which is made if it is not there.
+
+    Raises:
+        RunError: if it cannot be written, or is a link or a pipe.
+    """
+    with writing(path), open(path, "ab", opener=_not_linked) as file:
+        file.write(content)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder if it is there; of a link the link, never what it points at."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a process of ours that was killed while writing left this."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def leftovers(folder: Path, of: Callable[[str], bool], ending: str = "tmp") -> list[Path]:
+    """What killed processes left in a folder.
+
+    Args:
+        folder: where; it need not exist.
+        of: whether it is asked for what was to have this name.
+        ending: ``tmp`` of what was not complete, ``old`` of what was being replaced.
+    """
+    if not folder.is_dir():
+        return []
+    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder.iterdir())
+    return [path for path, parts in found if parts and parts[3] == ending and of(parts[1])]
 
 
 def check_free(path: Path, option: str = "--output", fix: str = "") -> None:
@@ -125,6 +266,25 @@ def check_free(path: Path, option: str = "--output", fix: str = "") -> None:
         found = "found files in it" if path.is_dir() else "found a file"
         expected = f"a path where nothing exists yet, {found}"
         raise SettingError(option, str(path), expected, fix or "choose another, or remove it")
+
+
+def check_no_links(folder: Path, parts: Iterable[Path], option: str) -> None:
+    """Refuse to write into a folder that leads elsewhere; it may be a link itself.
+
+    Args:
+        folder: given by the user, made by anyone.
+        parts: files and folders in it that are written, or written into.
+        option: that gave the folder.
+
+    Raises:
+        SettingError: naming the first part that is a link.
+    """
+    for path in parts:
+        if os.path.islink(path):
+            name = path.relative_to(folder)
+            expected = f"a folder that leads nowhere else, found the link {name} in it"
+            fix = "move what it points at into the folder; a link to the whole folder is fine"
+            raise SettingError(option, str(folder), expected, fix)
 
 
 @contextmanager
@@ -145,16 +305,16 @@ def new_folder(path: Path, option: str = "--output", *, replace: bool = False) -
     temporary = _beside(path, option)
     try:
         with writing(path):
-            shutil.rmtree(temporary, ignore_errors=True)
+            for left in leftovers(path.parent, _short(path).__eq__):
+                remove(left)
             temporary.mkdir(parents=True)
             yield temporary
             # moved aside first: a kill in between loses neither
-            replaced = path.with_name(f".{path.name}.old")
-            shutil.rmtree(replaced, ignore_errors=True)
-            if path.exists():
-                path.rename(replaced)
+            if os.path.lexists(path):
+                path.rename(temporary.with_suffix(".old"))
             temporary.rename(path)
-            shutil.rmtree(replaced, ignore_errors=True)
+            for left in leftovers(path.parent, _short(path).__eq__, "old"):
+                remove(left)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -172,6 +332,7 @@ def new_file(path: Path) -> Iterator[Path]:
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch(exist_ok=False)
             yield temporary
             temporary.replace(path)
     except BaseException:
@@ -179,8 +340,24 @@ def new_file(path: Path) -> Iterator[Path]:
         raise
 
 
+#: A name by ``_beside``, or one of version 0.1, which had no random part.
+_TEMPORARY = re.compile(r"\.(.+?)\.([0-9a-f]{16}\.)?(tmp|old)", re.DOTALL)
+
+
 def _beside(path: Path, option: str = "--output") -> Path:
-    """The path at which it is written until it is complete."""
+    """The path at which it is written until it is complete: new, and not to be guessed."""
     if path.name in ("", ".."):
         raise SettingError(option, str(path), "a path that ends in a name", "add one, as in ./NAME")
-    return path.with_name(f".{path.name}.tmp")
+    return path.with_name(f".{_short(path)}.{secrets.token_hex(8)}.tmp")
+
+
+def _short(path: Path) -> str:
+    """Its name; of a long one a part and a digest, since a name has at most 255 bytes."""
+    if len(os.fsencode(path.name)) <= 200:
+        return path.name
+    return f"{path.name[:30]}-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}"
+
+
+def _not_linked(path: str, flags: int) -> int:
+    """An opener that refuses a link, and a pipe that nobody reads."""
+    return os.open(path, flags | NOT_LINKED, 0o666)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vq.config.merging import bare
 from vq.config.plugin_files import plugin_files, registry_for
 from vq.config.resolved_config import ResolvedConfig, resolve_config
 from vqcore.errors import SettingError, UsageError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 #: The name that config.yaml has in place of an object.
 NAME = "python-object"
+_PACKAGE = "python"
 KINDS = ("dataset", "backbone")
 
 
@@ -50,9 +52,9 @@ class ObjectRegistry(Registry):
         if isinstance(base, ObjectRegistry):
             self.base = base.base
             self.objects = base.objects | self.objects
-        self.manager = self.base.manager
+        self.manager, self.record = self.base.manager, self.base.record
         provides: dict[str, tuple[ComponentSpec, ...]] = dict.fromkeys(KINDS, (_SPEC,))
-        self.plugins = [*self.base.plugins, Plugin("python", "python", "object", provides=provides)]
+        self.plugins = [*self.base.plugins, Plugin(_PACKAGE, _PACKAGE, "object", provides=provides)]
 
     def build(self, component: Component, **injected: Any) -> Any:
         """See ``Registry.build``.
@@ -89,23 +91,29 @@ def split_objects(
     source = _source(objects.get("dataset"), test_dataset, value_range)
     if source is not None:
         objects["dataset"] = source
-    recorded = {kind: {"name": NAME, "type": _type_of(each)} for kind, each in objects.items()}
+    name = f"{_PACKAGE}/{NAME}"
+    recorded = {kind: {"name": name, "type": _type_of(each)} for kind, each in objects.items()}
     return {**values, **recorded}, objects
 
 
 def resolve_with_objects(
-    values: Mapping[str, Any], objects: Mapping[str, Any], registry: Registry | None = None
+    values: Mapping[str, Any],
+    objects: Mapping[str, Any],
+    registry: Registry | None = None,
+    *,
+    trained: bool = False,
 ) -> tuple[ResolvedConfig, Registry]:
     """Resolve plain settings, and find the registry of their components and objects.
 
-    By default it has the installed plugins and ``plugin_files``.
+    By default it has the installed plugins and ``plugin_files``. For ``trained`` see
+    ``resolve_config``.
     """
     registry = registry or registry_for(plugin_files(values))
     chosen = [values.get(kind) for kind in KINDS]
     names = [each.get("name") if isinstance(each, Mapping) else each for each in chosen]
-    if NAME in names:
+    if NAME in map(bare, names):
         registry = ObjectRegistry(registry, objects)
-    return resolve_config(values, registry), registry
+    return resolve_config(values, registry, trained=trained), registry
 
 
 def _is_object(value: Any) -> bool:

@@ -22,10 +22,16 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Restore what ``random_state`` returned."""
+    """Restore what ``random_state`` returned.
+
+    Raises:
+        Exception: of several kinds, from values that no ``random_state`` returned.
+    """
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
+    if keys.shape != (624,) or not 0 <= position <= 624:  # NumPy would read beyond its keys
+        raise ValueError("expected 624 keys of NumPy's generator, and a position among them")
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count() and state["cuda"]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vq.checkpoints import checkpoint
+from vq.checkpoints.optimizer_state import check_optimizer_state
 from vq.checkpoints.random_state import restore_random_state
-from vqcore.errors import RunError
+from vq.checkpoints.step_names import step_of
+from vqcore.errors import RunError, shown
 from vqcore.plugin.loader import describe_error
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ def trainer_state(run: Trainer, random_states: list[dict[str, Any]]) -> dict[str
     scaler = run.accelerator.scaler
     return {
         "optimizer": run.optimizer.state_dict(),
+        "optimizer_class": type(run.optimizer).__name__,
         "scheduler": {"last_epoch": run.step},
         "scaler": scaler.state_dict() if scaler else None,
         "seconds": run.seconds,
@@ -33,16 +37,32 @@ def restore(run: Trainer, path: Path) -> None:
         RunError: if it is damaged or belongs to another run.
     """
     checkpoint.load_weights(path, run.model)
-    rank = run.accelerator.process_index
+    state = checkpoint.load_trainer(path)
     try:
-        state = checkpoint.load_trainer(path)
-        run.optimizer.load_state_dict(state["optimizer"])
-        run.step, run.seconds = state["step"], state["seconds"]
-        if run.accelerator.scaler:
-            run.accelerator.scaler.load_state_dict(state["scaler"])
-        if rank < len(state["rng"]):  # a process that is new draws as it was seeded
-            restore_random_state(state["rng"][rank])
-    except (KeyError, TypeError, ValueError) as error:
+        _restore(run, path, state)
+    except Exception as error:  # the content may be anything
         file = path / checkpoint.TRAINER
-        raise RunError(f"{file}: not the state of this run: {describe_error(error)}") from error
-    run.set_learning_rate()
+        cause = error if isinstance(error, RunError) else describe_error(error)
+        raise RunError(f"{file}: not the state of this run: {cause}") from error
+
+
+def _restore(run: Trainer, path: Path, state: dict[str, Any]) -> None:
+    options = run.config.components["optimizer"].options
+    check_optimizer_state(
+        run.optimizer,
+        state["optimizer"],
+        state.get("optimizer_class"),
+        {} if options is None else options.model_dump(),
+    )
+    run.optimizer.load_state_dict(state["optimizer"])
+    step, seconds = state["step"], float(state["seconds"])
+    if step != step_of(path.name) or not 0 <= seconds < math.inf:
+        found = f"step {shown(step)} after {shown(seconds)} seconds"
+        raise RunError(f"{found}, in the folder {path.name}")
+    run.step, run.seconds = step, seconds
+    run.resume_learning_rate()
+    if run.accelerator.scaler:
+        run.accelerator.scaler.load_state_dict(state["scaler"])
+    rank = run.accelerator.process_index
+    if rank < len(state["rng"]):  # a process that is new draws as it was seeded
+        restore_random_state(state["rng"][rank])

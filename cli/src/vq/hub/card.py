@@ -8,6 +8,7 @@ from typing import Any
 from vq.evaluation.metrics_table import UNITS
 from vq.objects import NAME as OBJECT
 from vq.runs.trained_run import TrainedRun
+from vqcore.plugin.loader import owner_of
 from vqcore.plugin.registry import Component
 
 _CARD = """\
@@ -57,7 +58,7 @@ def model_card(run: TrainedRun, metrics: Mapping[str, Any], repo: str) -> str:
     """
     components, model, samples = run.config.components, run.model, run.samples
     low, high = samples.value_range
-    chosen = [components[kind] for kind in (_PARTS if model.has_codes else _PARTS[:2])]
+    chosen = _chosen(run)
     given_in_python = components["backbone"].spec.name == OBJECT
     values = {
         "tags": "\n".join(f"- {tag}" for tag in _tags(run)),
@@ -72,12 +73,27 @@ def model_card(run: TrainedRun, metrics: Mapping[str, Any], repo: str) -> str:
         "shape": _sides(samples.shape),
         "value_range": f"[{low:g}, {high:g}]",
         "metrics": "\n".join(_rows(metrics)),
-        "packages": ", ".join(f"`{package}`" for package in sorted({"vq-cli", *_packages(chosen)})),
+        "packages": ", ".join(f"`{each}`" for each in sorted({"vq-cli", *_packages(run)})),
         "load": f"{repo!r}, backbone=..." if given_in_python else repr(repo),
         "samples_shape": _batch(samples.shape),
         "indices_shape": f"int64 {_batch(model.index_shape)}",
     }
     return (_CARD if model.has_codes else _without_codes(_CARD)).format(**values)
+
+
+def model_components(run: TrainedRun) -> Iterator[Component]:
+    """The components of a run's model, inner ones included, without an object given in Python."""
+    waiting = _chosen(run)
+    while waiting:
+        component = waiting.pop(0)
+        if component.spec.name != OBJECT:
+            yield component
+        waiting += component.children.values()
+
+
+def _chosen(run: TrainedRun) -> list[Component]:
+    kinds = _PARTS if run.model.has_codes else _PARTS[:2]
+    return [run.config.components[kind] for kind in kinds]
 
 
 def _what(run: TrainedRun) -> str:
@@ -103,15 +119,12 @@ def _tags(run: TrainedRun) -> list[str]:
 
 def _rows(metrics: Mapping[str, Any]) -> Iterator[str]:
     for name in _SHOWN:
-        if name in metrics:
+        if isinstance(metrics.get(name), int | float):
             yield f"| {name} | {metrics[name]:.5g} | {UNITS.get(name, '')} |"
 
 
-def _packages(components: list[Component]) -> Iterator[str]:
-    for component in components:
-        if component.spec.name != OBJECT:
-            yield component.package
-        yield from _packages(list(component.children.values()))
+def _packages(run: TrainedRun) -> Iterator[str]:
+    return (owner_of(component.package) for component in model_components(run))
 
 
 def _sides(shape: tuple[int, ...]) -> str:

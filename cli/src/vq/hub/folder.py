@@ -6,21 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
-from vq.checkpoints.checkpoint import WEIGHTS
-from vq.files import new_folder, write_bytes, write_json, write_text
-from vq.hub.card import model_card
+from vq.checkpoints import manifest
+from vq.checkpoints.checkpoint import REGULARIZERS, WEIGHTS
+from vq.checkpoints.step_names import step_of
+from vq.config.resolved_config import TRAINING_ONLY
+from vq.files import new_folder, read_text, write_bytes, write_json, write_text
+from vq.hub.card import model_card, model_components
 from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import UsageError
+from vqcore.plugin.loader import owner_of
 
 FORMAT = 1
 CONFIG, CARD = "config.json", "README.md"
 #: Settings that only training needs: left out when the model is built again.
-TRAINING_ONLY = ("dataset", "optimizer", "regularizers", "trackers", "plugin_files", "device")
-#: Part of the names of weights that only training needs.
-REGULARIZERS = ".regularizers."
+NOT_NEEDED = (*TRAINING_ONLY, "regularizers", "trackers", "plugin_files", "device")
 
 
 def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
@@ -38,26 +40,40 @@ def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
         "format": FORMAT,
         "library_name": "vq",
         "config": _shareable(run.config.dump()),
-        "samples": json.loads(run.folder.data.read_text(encoding="utf-8")),
+        "samples": json.loads(read_text(run.folder.data)),
         "codebook_size": run.model.codebook_size,
         "index_shape": list(run.model.index_shape) if run.model.has_codes else [],
         "model": model_of(run),
         "figures": metrics,
         "versions": versions(),
+        "plugins": _plugins(run),
     }
+    weights = _weights(run.checkpoint)
+    config["files"] = {WEIGHTS: manifest.digest(weights)}
     with new_folder(folder, "--to-folder") as temporary:
         write_json(temporary / CONFIG, config)
-        write_bytes(temporary / WEIGHTS, _weights(run.checkpoint / WEIGHTS))
+        write_bytes(temporary / WEIGHTS, weights)
         write_text(temporary / CARD, model_card(run, metrics, repo or folder.name))
     return folder
 
 
 def _final_metrics(run: TrainedRun) -> dict[str, Any]:
-    step = run.checkpoint.name.removeprefix("step-").lstrip("0")
-    if str(run.metrics.get("steps")) != step:
+    step = step_of(run.checkpoint.name)
+    if run.metrics.get("steps") != step:
         found = f"{run.folder.summary}: expected the metrics of a run that ended at step {step}"
         raise UsageError(f"{found}; finish it first: vq train --resume {run.folder.path}")
     return run.metrics
+
+
+def _plugins(run: TrainedRun) -> list[dict[str, Any]]:
+    """Who provides the components of the model, like rows of plugins.json."""
+    versions = {plugin.package: plugin.version for plugin in run.registry.plugins}
+    rows: dict[str, dict[str, Any]] = {}
+    for each in model_components(run):
+        owner = {"package": owner_of(each.package), "version": versions[each.package]}
+        row = rows.setdefault(each.package, {**owner, "provides": []})
+        row["provides"].append({"kind": each.kind, "name": each.spec.name})
+    return list(rows.values())
 
 
 def _shareable(config: dict[str, Any]) -> dict[str, Any]:
@@ -73,8 +89,9 @@ def _last(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
-def _weights(file: Path) -> bytes:
+def _weights(checkpoint: Path) -> bytes:
     """The weights without those of regularizers, which users of the model need not install."""
-    weights = load_file(file)
+    content = manifest.read_checked(checkpoint / WEIGHTS, manifest.read(checkpoint))
+    weights = load(content)
     kept = {name: tensor for name, tensor in weights.items() if REGULARIZERS not in name}
-    return file.read_bytes() if len(kept) == len(weights) else save(kept)
+    return content if len(kept) == len(weights) else save(kept)

@@ -9,15 +9,18 @@ from typing import Any
 
 from vq.checkpoints import checkpoint
 from vq.device import choose_device
-from vq.hub.folder import CONFIG, FORMAT, TRAINING_ONLY
-from vq.models.autoencoder import VQModel, build_model
+from vq.files import read_text
+from vq.hub.folder import CONFIG, FORMAT, NOT_NEEDED
+from vq.models.autoencoder import VQModel, build_model, place
 from vq.objects import resolve_with_objects, split_objects
 from vq.optional_dependencies import require
+from vq.runs.plugin_rows import providers
 from vq.runs.trained_run import load_run
+from vq.runs.trust import restricted
 from vqcore.errors import RunError, SettingError, UsageError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.loader import describe_error
-from vqcore.plugin.registry import Registry
+from vqcore.plugin.registry import PluginRecord, Registry, default_registry
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ def from_pretrained(
     device: str = "cpu",
     registry: Registry | None = None,
     backbone: Any = None,
+    trust_plugins: bool = False,
 ) -> VQModel:
     """A trained model in eval mode.
 
@@ -46,6 +50,8 @@ def from_pretrained(
         device: where the model goes.
         registry: where its components come from; the installed plugins by default.
         backbone: the module, where the model was trained with an object.
+        trust_plugins: of a run folder, load the plugin files that its config names; see
+            ``load_run``. The files of ``vq push`` name none.
 
     Raises:
         SettingError: if there is no such folder, it holds no model, or the backbone is not given.
@@ -54,7 +60,12 @@ def from_pretrained(
         ComponentError: if a component of the model is not installed.
     """
     return load_pretrained(
-        name, revision=revision, device=device, registry=registry, backbone=backbone
+        name,
+        revision=revision,
+        device=device,
+        registry=registry,
+        backbone=backbone,
+        trust_plugins=trust_plugins,
     ).model
 
 
@@ -65,37 +76,47 @@ def load_pretrained(
     device: str = "cpu",
     registry: Registry | None = None,
     backbone: Any = None,
+    trust_plugins: bool = False,
 ) -> Pretrained:
     """``from_pretrained`` with the shape and range of the samples."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
         folder = _fetched(str(name), revision)
     if (folder / CONFIG).is_file():
-        return _loaded(folder, device, registry, backbone)
+        return _loaded(folder, device, registry, backbone, trust_plugins)
     if not (folder / "config.yaml").is_file():
         expected = f"a folder with a {CONFIG} from vq push, or a run folder"
         raise SettingError("name", str(name), expected)
-    run = load_run(folder, device, registry=registry, backbone=backbone)
+    run = load_run(
+        folder, device, registry=registry, backbone=backbone, trust_plugins=trust_plugins
+    )
     return Pretrained(run.model, run.samples, folder)
 
 
-def _loaded(folder: Path, device: str, registry: Registry | None, backbone: Any) -> Pretrained:
+def _loaded(
+    folder: Path, device: str, registry: Registry | None, backbone: Any, trust: bool
+) -> Pretrained:
     file = folder / CONFIG
     try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        values: dict[str, Any] = json.loads(read_text(file))
         if values.get("format") != FORMAT:
             raise RunError(f"{file}: format {values.get('format')!r}: this version reads {FORMAT}")
         config = values["config"].items()
-        settings = {key: value for key, value in config if key not in TRAINING_ONLY}
+        settings = {key: value for key, value in config if key not in NOT_NEEDED}
+        record = PluginRecord("model", providers(values.get("plugins")))
         samples = SampleSpec.read(values["samples"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RunError(f"{file}: damaged or not from vq push: {describe_error(error)}") from error
+    if not trust:
+        settings = restricted(settings)
     given = {} if backbone is None else {"backbone": backbone}
     settings, objects = split_objects(settings | given)
-    resolved, registry = resolve_with_objects(settings, objects, registry)
+    registry = (registry or default_registry()).with_record(record)
+    resolved, registry = resolve_with_objects(settings, objects, registry, trained=True)
     model = build_model(resolved, registry, samples)
-    checkpoint.load_weights(folder, model)
-    return Pretrained(model.to(choose_device(device)).eval(), samples, folder)
+    checkpoint.load_weights(folder, model, values.get("files"))
+    # placed as a run's model is: in another layout, kernels round in another way
+    return Pretrained(place(model, choose_device(device)).eval(), samples, folder)
 
 
 def _fetched(name: str, revision: str | None) -> Path:

@@ -24,6 +24,7 @@ def push(
     to_folder: str | Path | None = None,
     private: bool = False,
     revision: str | None = None,
+    trust_plugins: bool = False,
 ) -> str:
     """Upload a run's model to the hub, or write the files of the repository to a folder.
 
@@ -33,6 +34,7 @@ def push(
         to_folder: a new folder to write instead of uploading.
         private: make a new repository private.
         revision: an existing branch to upload to, instead of the main one.
+        trust_plugins: see ``load_run``.
 
     Returns:
         The address of the repository, or the folder.
@@ -46,7 +48,7 @@ def push(
     if (repo is None) == (to_folder is None):
         expected = "REPO, to upload to, or --to-folder DIR (to_folder=), to write to"
         raise UsageError(f"vq push: expected either {expected}")
-    trained = load_run(run, "cpu")
+    trained = load_run(run, "cpu", trust_plugins=trust_plugins)
     if to_folder is not None:
         return str(write_folder(trained, as_path("to_folder", to_folder)))
     assert repo is not None

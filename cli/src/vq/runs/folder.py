@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -10,8 +11,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vq.files import read_json, read_json_lines, write_json, write_text, writing
-from vqcore.errors import SettingError
+from vq.checkpoints.step_names import step_of
+from vq.files import (
+    append_bytes,
+    append_text,
+    check_no_links,
+    is_temporary,
+    leftovers,
+    read_json,
+    remove,
+    write_bytes,
+    write_json,
+)
+from vq.runs import folder_lock
+from vq.runs.metric_lines import read_metric_lines
+from vqcore.errors import SettingError, shown
+
+_log = logging.getLogger(__name__)
+#: Folders in a run folder that training writes into.
+WRITTEN = ("checkpoints", "samples", "history", "tensorboard")
 
 
 def run_path(run: Any) -> Path:
@@ -70,7 +88,7 @@ class RunFolder:
         try:
             if path.exists() and not path.is_dir():
                 raise SettingError("--run-dir", str(path), "a new or empty folder, found a file")
-            if path.exists() and any(not _is_temporary(each) for each in path.iterdir()):
+            if path.exists() and any(map(_counts, path.iterdir())):
                 expected = "a new or empty folder, found files in it"
                 fix = f"choose another, or resume with: vq train --resume {path}"
                 raise SettingError("--run-dir", str(path), expected, fix)
@@ -90,37 +108,82 @@ class RunFolder:
             raise SettingError("run", str(path), "a run folder with a config.yaml in it")
         return folder
 
-    def check_idle(self) -> None:
-        """Refuse to resume a run that a process of this machine is still training.
+    def check_resumable(self) -> None:
+        """Refuse to resume a run in training, or one that would write outside its folder.
 
         Raises:
-            SettingError: naming that process.
+            SettingError: naming the process that trains it; or as ``check_links``.
         """
+        if os.environ.get("RANK", "0") == "0":  # of another process the lock may be our own
+            folder_lock.check_unlocked(self.path, "--resume")
+        self.check_links()
+
+    def check_links(self) -> None:
+        """Refuse to resume a run that would write outside its folder.
+
+        Raises:
+            SettingError: naming the link that leads elsewhere.
+        """
+        check_no_links(self.path, (self.path / name for name in WRITTEN), "--resume")
+
+    def warn_of_another_host(self) -> None:
+        """Warn where another machine may still be training the run: locks may not reach it."""
         status = self.read_status()
-        try:
-            process = int(status["pid"])
-            os.kill(process, 0)  # signal 0 only checks that the process exists
-        except (OSError, ValueError, KeyError, TypeError):
-            return
-        running = status.get("status") == "running" and status.get("host") == socket.gethostname()
-        if running and process != os.getpid():
-            fix = f"wait for it or stop it; if it is no training process, remove {self.status}"
-            expected = f"a run that no process is training, found process {process}"
-            raise SettingError("--resume", str(self.path), expected, fix)
+        host = status.get("host")
+        if status.get("status") == "running" and host != socket.gethostname():
+            process = f"process {shown(status.get('pid'), 20)} on {shown(host, 80)}"
+            _log.warning(
+                f"{self.status} says that {process} trains this run: make sure it has ended"
+            )
+
+    def remove_leftovers(self) -> None:
+        """Delete what processes that were killed left half-written. Needs the folder's lock."""
+        ours = {path.name for path in vars(self).values()}
+        for folder in (self.path, *(self.path / name for name in WRITTEN)):
+            for path in leftovers(folder, lambda name: name in ours or _is_of_a_step(name)):
+                remove(path)
+
+    def append(self, name: str, text: str) -> None:
+        """Add text to the end of a file in this folder.
+
+        Raises:
+            RunError: if it cannot be written, or is a link.
+        """
+        append_text(self.path / name, text)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in this folder whole or not at all; a link of that name is replaced.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        write_bytes(self.path / name, content)
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
-        with writing(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_text(self.metrics, json.dumps(line) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line cut short by a crash is left out."""
-        return read_json_lines(self.metrics)
+        """The good lines of metrics.jsonl; a warning says how many are damaged.
+
+        Raises:
+            RunError: if the file cannot be read.
+        """
+        found = read_metric_lines(self.metrics)
+        if found.damaged:
+            _log.warning(f"{self.metrics}: {_count(found.damaged)} left out")
+        return found.lines
 
     def rewind_metrics(self, step: int) -> None:
-        """Drop the lines after ``step``: those steps will be repeated."""
-        kept = [json.dumps(line) + "\n" for line in self.read_metrics() if line["step"] <= step]
-        write_text(self.metrics, "".join(kept))
+        """Drop the lines after ``step``, which will be repeated, and set damaged ones aside."""
+        found = read_metric_lines(self.metrics)
+        if found.damaged:
+            aside = self.path / "metrics.damaged.jsonl"
+            append_bytes(aside, b"".join(each + b"\n" for each in found.damaged))
+            _log.warning(f"{self.metrics}: {_count(found.damaged)} moved to {aside}")
+        both = zip(found.lines, found.texts, strict=True)
+        kept = [text + b"\n" for line, text in both if line["step"] <= step]
+        write_bytes(self.metrics, b"".join(kept))
 
     def read_status(self) -> dict[str, Any]:
         """The contents of status.json; empty where it is missing or damaged."""
@@ -136,9 +199,17 @@ class RunFolder:
         return self.read_status().get("status") == "done"
 
 
-def _is_temporary(path: Path) -> bool:
-    """Whether a process that was killed while writing left this file."""
-    return path.name.startswith(".") and path.name.endswith(".tmp")
+def _counts(path: Path) -> bool:
+    """Whether a file shows that the folder is in use: no process was killed before it began."""
+    return not is_temporary(path) and path.name != folder_lock.NAME
+
+
+def _is_of_a_step(name: str) -> bool:
+    return step_of(name.partition(".")[0]) is not None
+
+
+def _count(lines: list[bytes]) -> str:
+    return "1 damaged line" if len(lines) == 1 else f"{len(lines)} damaged lines"
 
 
 def _made(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vq.files import write_bytes, writing
+from vq.checkpoints.step_names import step_name, step_of
+from vq.files import read_bytes, write_bytes, writing
 from vq.models.autoencoder import VQModel
 from vq.models.eval_mode import eval_mode
 from vqcore.interfaces.dataset import Split
@@ -23,6 +23,8 @@ FOLDER = "history"
 KEPT = 40
 #: Coordinates in a snapshot at most, over all codebooks: half a megabyte.
 VALUES = 2**18
+#: Bytes of a snapshot that is read, at most: a small file may unpack to any size.
+LARGEST = 2**28
 #: Held-out samples whose tokens are counted, at most.
 COUNTED = 512
 
@@ -104,12 +106,26 @@ def read(folder: Path) -> list[Snapshot]:
 
 def _load(folder: Path, step: int) -> Snapshot | None:
     try:
-        with np.load(_path(folder, step), allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_bytes(_path(folder, step))), allow_pickle=False) as file:
+            if sum(part.file_size for part in file.zip.infolist()) > LARGEST:
+                return None
             kinds = ("codes", "chosen", "counts")
             arrays = [[file[name] for name in _numbered(file.files, kind)] for kind in kinds]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:  # each way of damaging a zip file or an array has its own
         return None
-    return Snapshot(step, *map(tuple, arrays))
+    snapshot = Snapshot(step, *map(tuple, arrays))
+    return snapshot if _fits(snapshot) else None
+
+
+def _fits(snapshot: Snapshot) -> bool:
+    """Whether the arrays have the types and shapes that ``record`` writes."""
+    codes, chosen, counts = snapshot.codes, snapshot.chosen, snapshot.counts
+    parts = [
+        each.ndim == 2 and each.dtype.kind == "f" and index.shape == each.shape[:1]
+        for each, index in zip(codes, chosen, strict=False)
+    ]
+    whole = [each.ndim == 1 and each.dtype.kind == "i" for each in (*chosen, *counts)]
+    return 0 < len(codes) == len(chosen) and len(counts) in (0, len(codes)) and all(parts + whole)
 
 
 def _numbered(names: list[str], kind: str) -> list[str]:
@@ -137,12 +153,12 @@ def _sum(counts: list[Tensor]) -> Tensor:
 
 
 def _path(folder: Path, step: int) -> Path:
-    return folder / FOLDER / f"step-{step:08d}.npz"
+    return folder / FOLDER / f"{step_name(step)}.npz"
 
 
 def _steps(folder: Path) -> list[int]:
-    names = (path.stem.removeprefix("step-") for path in (folder / FOLDER).glob("step-*.npz"))
-    return sorted(int(name) for name in names if name.isdigit())
+    steps = (step_of(path.stem) for path in (folder / FOLDER).glob("step-*.npz"))
+    return sorted(step for step in steps if step is not None)
 
 
 def _thin(folder: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from vq.checkpoints.checkpoint import WEIGHTS
 from vq.models.bottlenecks.continuous import no_codes
 from vq.runs.trained_run import TrainedRun
+from vqcore.errors import printable
 
 #: Packages that env.json records beside those of ``versions``.
 RECORDED = ("numpy", "torchvision", "accelerate", "geoopt", "giotto-ph", "gudhi")
@@ -47,7 +48,7 @@ def model_of(run: TrainedRun) -> dict[str, str]:
     """The names of the run and its checkpoint, and the SHA-256 of the weights."""
     weights = run.checkpoint / WEIGHTS
     return {
-        "run": run.folder.path.resolve().name,
+        "run": printable(run.folder.path.resolve().name),
         "checkpoint": run.checkpoint.name,
         "sha256": sha256_of(weights),
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +12,19 @@ from typing import Any
 import torch
 
 from vq.checkpoints import checkpoint
-from vq.config.config_file import read_config
 from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_device
-from vq.files import read_json
+from vq.files import read_json, read_text
 from vq.models.autoencoder import VQModel, build_model, build_source, place
 from vq.objects import resolve_with_objects, split_objects
 from vq.runs.folder import RunFolder, run_path
+from vq.runs.recorded import read_run_config
 from vqcore.errors import UsageError
 from vqcore.interfaces.dataset import DataSource, SampleSpec
+from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,6 +39,7 @@ class TrainedRun:
         model: in eval mode, on ``device``.
         device: where it is.
         checkpoint: the folder of the weights that were loaded.
+        trusted: whether all of its config is followed, as the caller asked.
     """
 
     folder: RunFolder
@@ -44,6 +49,7 @@ class TrainedRun:
     model: VQModel
     device: torch.device
     checkpoint: Path
+    trusted: bool = False
 
     def __repr__(self) -> str:
         return f"<TrainedRun {self.folder.path}: {self.status}, {self.checkpoint.name}>"
@@ -69,7 +75,10 @@ class TrainedRun:
 
         Raises:
             SettingError: if its files are missing, or it was an object that was not given again.
+            ComponentError: if its plugin is missing.
         """
+        if self.registry.record.note:  # what is missing next may be a download
+            _log.warning("%s", self.registry.record.note)
         source = build_source(self.config, self.registry)
         source.restore(read_json(self.folder.data) or {})
         return source
@@ -86,8 +95,12 @@ def load_run(
     registry: Registry | None = None,
     dataset: Any = None,
     backbone: Any = None,
+    trust_plugins: bool = False,
 ) -> TrainedRun:
     """Load a run from its folder. A run that is loaded already is returned as it is.
+
+    What the model runs without need not be there: the plugins of its data set, its optimizer and
+    its regularizers.
 
     Args:
         run: the run folder, or a run, which is loaded again where any other argument asks for it.
@@ -97,6 +110,8 @@ def load_run(
         dataset: data to use instead of the config's, as in ``vq.train``. Required where data is
             needed and the run was trained on an object.
         backbone: the module, where the run was trained with an object.
+        trust_plugins: load the plugin files that the config names, and follow its ``download``,
+            even if this user did not make the run on this machine. Plugin files can run any code.
 
     Raises:
         UsageError: if it is no run folder, or has no checkpoint.
@@ -111,17 +126,19 @@ def load_run(
             return run
         device = device or str(run.device)
         registry = registry or run.registry
+        trust_plugins = trust_plugins or run.trusted
         run = run.folder.path
     folder = RunFolder.open(run_path(run))
-    values, objects = split_objects(read_config(folder.config) | given)
-    config, registry = resolve_with_objects(values, objects, registry)
+    recorded, registry = read_run_config(folder, registry, trust_plugins=trust_plugins)
+    values, objects = split_objects(recorded | given)
+    config, registry = resolve_with_objects(values, objects, registry, trained=True)
     samples = read_sample_spec(folder)
     chosen = checkpoint.latest(folder.checkpoints)
     model = build_model(config, registry, samples)
     checkpoint.load_weights(chosen, model)
     placed = choose_device(device or config.settings.device)
     place(model, placed).eval()
-    return TrainedRun(folder, config, registry, samples, model, placed, chosen)
+    return TrainedRun(folder, config, registry, samples, model, placed, chosen, trust_plugins)
 
 
 def read_sample_spec(folder: RunFolder) -> SampleSpec:
@@ -131,7 +148,7 @@ def read_sample_spec(folder: RunFolder) -> SampleSpec:
         UsageError: if it is missing or damaged.
     """
     try:
-        return SampleSpec.read(json.loads(folder.data.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = f"expected the shape, range and likelihood of samples: {error}"
+        return SampleSpec.read(json.loads(read_text(folder.data)))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        expected = f"expected the shape, range and likelihood of samples: {describe_error(error)}"
         raise UsageError(f"{folder.data}: {expected}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +12,15 @@ from subprocess import DEVNULL, STDOUT, Popen
 from typing import Any
 
 from vq.files import writing
-from vq.interrupt import Interrupt
+from vq.interrupt import SIGNALS, Interrupt
+from vq.runs.folder_lock import locked
 from vq.sweeps.folder import SweepFolder, SweepRun
 from vq.sweeps.summary import write_summary
 
 #: Seconds between two polls of the processes.
 _PAUSE = 0.05
 #: Exit codes of a run that a signal ended, after saving or before.
-_STOPPED = frozenset(
-    code for number in (signal.SIGINT, signal.SIGTERM) for code in (128 + number, -number)
-)
+_STOPPED = frozenset(code for number in SIGNALS for code in (128 + number, -number))
 
 
 @dataclass
@@ -54,8 +52,12 @@ def execute(folder: SweepFolder, jobs: int, report: Callable[[str], object]) -> 
 
     A first signal is passed on to the processes, which save and exit. A second one kills them.
     ``report`` is called with a line of text for each run that ends.
+
+    Raises:
+        SettingError: if another process carries out the sweep.
     """
-    with Interrupt() as interrupt:
+    with locked(folder.path, "--resume"), Interrupt() as interrupt:
+        folder.read_again()
         _execute(folder, jobs, interrupt, report)
     return SweepResult(folder.path, folder.runs, write_summary(folder), interrupt.number)
 
@@ -89,10 +91,15 @@ def _execute(
 
 def _start(folder: SweepFolder, run: SweepRun, jobs: int) -> _Started:
     command = [sys.executable, "-m", "vq", *folder.command(run)]
-    environment = dict(os.environ)
+    # else Python imports modules from the working directory, which may be a received folder
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     if jobs > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    with writing(folder.log(run)), folder.log(run).open("wb") as log:
+    path = folder.log(run)
+    with writing(path):
+        path.unlink(missing_ok=True)
+        log = path.open("xb")
+    with log:
         # In its own session: the terminal sends Ctrl-C to this process alone, which passes it on.
         process = Popen(
             command,

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vq.config.config_file import read_config
 from vq.config.resolved_config import ResolvedConfig
-from vq.files import check_free, read_json, write_json, write_yaml, writing
+from vq.files import (
+    check_free,
+    check_no_links,
+    plain_name,
+    read_json,
+    remove,
+    write_json,
+    write_yaml,
+    writing,
+)
 from vq.runs.folder import RunFolder
+from vq.runs.folder_lock import check_unlocked
+from vq.runs.trust import is_signed, not_followed, restricted, sign
 from vq.sweeps.grid import Point
-from vqcore.errors import RunError, SettingError
+from vqcore.errors import RunError, SettingError, UsageError, shown
+from vqcore.plugin.loader import describe_error
 
 FORMAT = 1
+#: Its folders: what each run starts from, the run folders, and what the processes print.
+PARTS = ("configs", "runs", "logs")
 
 
 @dataclass(frozen=True)
@@ -47,6 +62,7 @@ class SweepFolder:
 
     def __init__(self, path: Path, runs: Sequence[SweepRun]) -> None:
         self.path, self.runs = path, list(runs)
+        self.trusted = False
 
     @classmethod
     def create(
@@ -63,10 +79,11 @@ class SweepFolder:
         cls.check_new(path)
         folder = cls(path, [SweepRun(point.name, point.settings, point.seed) for point in points])
         with writing(path):
-            for name in ("configs", "runs", "logs"):
+            for name in PARTS:
                 (path / name).mkdir(parents=True, exist_ok=True)
         for run, config in zip(folder.runs, configs, strict=True):
             write_yaml(folder.config(run), config.located().dump())
+        sign(path, folder._read_configs())
         folder.write()
         return folder
 
@@ -81,11 +98,14 @@ class SweepFolder:
         check_free(path, "--run-dir", fix)
 
     @classmethod
-    def open(cls, path: Path) -> SweepFolder:
+    def open(cls, path: Path, *, trust_plugins: bool = False) -> SweepFolder:
         """The folder of an earlier sweep.
+
+        Its configs are followed as a run's is, see ``vq.runs.trust``.
 
         Raises:
             SettingError: if there is none.
+            UsageError: if its configs ask for what is not followed.
             RunError: if its list of runs is damaged.
         """
         file = path / "sweep.json"
@@ -95,10 +115,46 @@ class SweepFolder:
         values = read_json(file) or {}
         try:
             if values["format"] != FORMAT:
-                raise ValueError(f"format {values['format']!r}, this version reads {FORMAT}")
-            return cls(path, [_run(**run) for run in values["runs"]])
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{file}: damaged or not the file of a sweep: {error}") from error
+                found = shown(values["format"])
+                raise ValueError(f"format {found}, this version reads {FORMAT}")
+            folder = cls(path, [_run(**run) for run in values["runs"]])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            cause = describe_error(error)
+            raise RunError(f"{file}: damaged or not the file of a sweep: {cause}") from error
+        folder._check_names()
+        folder._check_trust(trust_plugins)
+        return folder
+
+    def read_again(self) -> None:
+        """Read what another process may have done since; see ``open``."""
+        self.runs = self.open(self.path, trust_plugins=self.trusted).runs
+
+    def _check_names(self) -> None:
+        """Refuse a sweep whose runs could lie outside its folder."""
+        file = self.path / "sweep.json"
+        names = [plain_name(run.name, f"{file}: name") for run in self.runs]
+        if len(set(names)) < len(names):
+            raise RunError(f"{file}: damaged: two runs have one name")
+        parts = [self.path / name for name in PARTS]
+        parts += [part(run) for run in self.runs for part in (self.config, self.run, self.log)]
+        check_no_links(self.path, parts, "--resume")
+
+    def _check_trust(self, trust_plugins: bool) -> None:
+        """Refuse configs that are not followed, unless the caller trusts them: that signs them."""
+        self.trusted = trust_plugins
+        configs = self._read_configs()
+        if trust_plugins:
+            sign(self.path, configs)
+        elif not is_signed(self.path, configs):
+            for config in configs:
+                kept = restricted(config, training=True)
+                if kept != config:
+                    raise UsageError(not_followed(self.path, config, kept))
+
+    def _read_configs(self) -> list[dict[str, Any]]:
+        """The config of each run, empty where it is missing."""
+        files = [self.config(run) for run in self.runs]
+        return [read_config(file) if file.is_file() else {} for file in files]
 
     def config(self, run: SweepRun) -> Path:
         """The config that a run starts from."""
@@ -116,8 +172,11 @@ class SweepFolder:
         """The arguments of ``vq`` that start the run, or resume it if it has started."""
         path = self.run(run)
         if RunFolder(path).config.is_file():
-            return ["train", "--resume", str(path)]  # starts again without a checkpoint
-        shutil.rmtree(path, ignore_errors=True)  # it ended before its config was written
+            trust = ["--trust-plugins"] if self.trusted else []
+            return ["train", "--resume", str(path), *trust]  # starts again without a checkpoint
+        with suppress(SettingError):  # a process is at work there: training will say so
+            check_unlocked(path, "--run-dir")
+            remove(path)  # it ended before its config was written
         return ["train", "--config", str(self.config(run)), "--run-dir", str(path)]
 
     def record(self, run: SweepRun, status: str, error: str | None = None) -> SweepRun:
@@ -136,7 +195,18 @@ class SweepFolder:
 
 
 def _run(*, figures: Mapping[str, Any] | None = None, **values: Any) -> SweepRun:
-    return SweepRun(**values, metrics=figures)
+    """A run as sweep.json has it.
+
+    Raises:
+        TypeError: if it has other fields, or values of other kinds.
+    """
+    run = SweepRun(**values, metrics=figures)
+    texts = [*run.settings, *run.settings.values(), run.status, run.seed or "", run.error or ""]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError(f"settings, seed and status of {shown(run.name)}: expected text")
+    if not isinstance(run.metrics, Mapping | None):
+        raise TypeError(f"figures of {shown(run.name)}: expected a mapping")
+    return run
 
 
 def _recorded(run: SweepRun) -> dict[str, Any]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vqcore.errors import UsageError
+from vq.config.plain_values import plain
+from vqcore.errors import UsageError, shown, shown_key
 
+#: Most runs in a sweep.
+MOST_RUNS = 10_000
 _CLOSES = {"[": "]", "{": "}", "(": ")", "'": "'", '"': '"'}
 #: Options whose value is a path, which may hold commas.
 _PATHS = ("--config", "--plugin-file")
@@ -88,7 +93,7 @@ def read_axes(words: Sequence[str], options: Options) -> list[Axis]:
     for key in swept:
         if [axis.key for axis in axes].count(key) > 1:
             fix = f"give all values at once, as in {key}=a,b"
-            raise UsageError(f"{key}: given several times; {fix}")
+            raise UsageError(f"{shown_key(key)}: given several times; {fix}")
     return axes
 
 
@@ -105,22 +110,27 @@ def points(axes: Sequence[Axis]) -> list[Point]:
     """Every combination, the last axis running fastest.
 
     Raises:
-        UsageError: if there is only one.
+        UsageError: if there is only one, or more than ``MOST_RUNS``.
     """
     swept = [axis for axis in axes if len(axis.values) > 1]
     if not swept:
         example = "--set quantizer.commitment_weight=0.1,0.25 or --seeds 0,1,2"
         raise UsageError(f"nothing to sweep: give a setting several values, as in {example}")
     short = _short_names([axis.key for axis in swept])
+    runs = math.prod(len(axis.values) for axis in swept)
+    if runs > MOST_RUNS:
+        raise UsageError(f"{runs} combinations, expected {MOST_RUNS} at most; sweep fewer values")
     found: list[Point] = []
+    taken: Counter[str] = Counter()
     for numbers in itertools.product(*(range(len(axis.values)) for axis in axes)):
         place = list(zip(axes, numbers, strict=True))
         chosen = {axis.key: axis.values[i] for axis, i in place if axis in swept}
         words = [word for axis, i in place for word in axis.words[i]]
         name = ",".join(f"{short[key]}={_slug(value)}" for key, value in chosen.items())
-        taken = sum(point.name == name or point.name.startswith(f"{name}~") for point in found)
-        seed = chosen.pop("seed", None)
-        found.append(Point(f"{name}~{taken + 1}" if taken else name, chosen, seed, words))
+        taken[name] += 1
+        if taken[name] > 1:
+            name += f"~{taken[name]}"
+        found.append(Point(name, chosen, chosen.pop("seed", None), words))
     return found
 
 
@@ -134,7 +144,7 @@ def _axes(words: Sequence[str], options: Options) -> Iterator[Axis]:
             continue
         if not equals:
             if not rest:
-                raise UsageError(f"{name}: expected a value after it")
+                raise UsageError(f"{shown_key(name)}: expected a value after it")
             value = rest.pop(0)
         yield _axis(name, value, options)
 
@@ -147,22 +157,24 @@ def _axis(option: str, value: str, options: Options) -> Axis:
         prefix = f"{key}{equals}"
     values = [value] if option in _PATHS else split_values(value)
     if len(values) > 1 and "" in values:
-        raise UsageError(f"{key} = {value!r}: an empty value among several")
+        raise UsageError(f"{shown_key(key)} = {shown(value)}: an empty value among several")
     _check_distinct(key, values, value)
     return Axis(key, values, [[option, f"{prefix}{each}"] for each in values])
 
 
 def _python_axis(key: str, values: Sequence[Any]) -> Axis:
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        raise UsageError(f"{key} = {values!r}: expected a list of the values to sweep")
-    texts = [str(value) for value in values]
+        raise UsageError(
+            f"{shown_key(key)} = {shown(values)}: expected a list of the values to sweep"
+        )
+    texts = [str(value) for value in plain(values, key)]
     _check_distinct(key, texts, values)
     return Axis(key, texts, [[(key, value)] for value in values])
 
 
 def _check_distinct(key: str, values: Sequence[str], given: Any) -> None:
     if len(set(values)) < len(values):
-        raise UsageError(f"{key} = {given!r}: a value given twice")
+        raise UsageError(f"{shown_key(key)} = {shown(given)}: a value given twice")
 
 
 def _short_names(keys: Sequence[str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -31,12 +32,11 @@ def groups(runs: Sequence[SweepRun]) -> list[dict[str, Any]]:
 
 def _group(runs: Sequence[SweepRun]) -> dict[str, Any]:
     done = [run.metrics for run in runs if run.status == "done" and run.metrics]
-    first = done[0].items() if done else ()
-    columns = {
-        name: [metrics[name] for metrics in done]
-        for name, value in first
-        if isinstance(value, int | float) and all(name in metrics for metrics in done)
-    }
+    columns: dict[str, list[float]] = {}
+    for name in done[0] if done else ():
+        values: list[Any] = [metrics.get(name) for metrics in done]
+        if all(map(_is_number, values)):
+            columns[name] = values
     return {
         "settings": dict(runs[0].settings),
         "runs": len(done),
@@ -46,8 +46,14 @@ def _group(runs: Sequence[SweepRun]) -> dict[str, Any]:
     }
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and (abs(value) < 1e300 or value == math.inf)
+
+
 def _deviation(values: Sequence[float]) -> float | None:
-    return statistics.stdev(values) if len(values) > 1 else None
+    """None too where a value is infinite, as the PSNR of a perfect reconstruction."""
+    finite = all(map(math.isfinite, values))
+    return statistics.stdev(values) if finite and len(values) > 1 else None
 
 
 def rows(found: Sequence[Mapping[str, Any]]) -> list[list[str]]:

@@ -1,0 +1,39 @@
+"""The config of a run folder, and a registry for the names in it. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vq.config.config_file import read_config
+from vq.config.plugin_files import plugin_files, registry_for
+from vq.files import read_any_json
+from vq.runs.folder import RunFolder
+from vq.runs.plugin_rows import providers
+from vq.runs.trust import follow
+from vqcore.plugin.registry import PluginRecord, Registry
+
+
+def read_run_config(
+    folder: RunFolder,
+    registry: Registry | None = None,
+    *,
+    trust_plugins: bool = False,
+    training: bool = False,
+) -> tuple[dict[str, Any], Registry]:
+    """The settings of a run as far as they are followed, and where its components come from.
+
+    Args:
+        folder: the run folder.
+        registry: instead of the installed plugins and those files that the settings name.
+        trust_plugins: follow all settings, see ``vq.runs.trust``.
+        training: whether they are to be trained with.
+
+    Raises:
+        UsageError: if the config cannot be read.
+        ComponentError: if a plugin file cannot be loaded.
+    """
+    values = read_config(folder.config)
+    values, note = follow(folder.path, values, trust=trust_plugins, training=training)
+    registry = registry or registry_for(plugin_files(values))
+    record = PluginRecord(providers=providers(read_any_json(folder.plugins)), note=note)
+    return values, registry.with_record(record)
