@@ -210,7 +210,7 @@ def test_a_tensor_and_a_module_in_place_of_names(images):
     assert torch.equal(module.encoder.weight, before)  # the run trained a copy
     assert not torch.equal(run.model.backbone.module.encoder.weight, before)
     written = (run.folder.path / "config.yaml").read_text()
-    assert "name: python-object\n  type: Tensor (40, 1, 8, 8) float32" in written
+    assert "name: python/python-object\n  type: Tensor (40, 1, 8, 8) float32" in written
     assert "Autoencoder" in written
     assert api.evaluate(run)["psnr"] == run.metrics["psnr"]
     again = api.train(**{**TINY, "backbone": module}, dataset=images)
@@ -265,6 +265,15 @@ def test_the_range_and_likelihood_of_tensors(samples, value_range, likelihood):
     assert batch.max() <= value_range[1]
 
 
+def test_floats_that_may_be_images_with_channels_last_are_pointed_out(caplog):
+    api.InMemoryDataset(torch.rand(4, 8, 8, 3))
+    assert "is read as 8 channels of 8 x 3; if that is wrong, put the channels" in caplog.text
+    caplog.clear()
+    for shape in ((4, 3, 8, 8), (4, 1, 8, 3), (4, 8, 8, 5), (4, 8, 3)):
+        api.InMemoryDataset(torch.rand(*shape))
+    assert not caplog.text
+
+
 def test_a_given_range_is_used_and_the_recorded_one_comes_back(images):
     assert api.InMemoryDataset(images, value_range=(0, 2)).value_range == (0, 2)
     source = api.InMemoryDataset(images[:10] * 0.1 - 0.05)
@@ -314,6 +323,11 @@ class WrongShape(Autoencoder):
         ({"dataset": ["a", "b"]}, SettingError, "items that are tensors"),
         ({"dataset": [torch.zeros(2), torch.zeros(3)]}, SettingError, "one shape and type"),
         ({"dataset": np.zeros((4, 4))}, SettingError, "torch.from_numpy"),
+        (
+            {"dataset": torch.zeros(4, 8, 8, 3, dtype=torch.uint8)},
+            SettingError,
+            r"images \(N, C, H, W\); put the channels first: dataset.movedim\(-1, 1\)",
+        ),
         ({"dataset": torch.full((4, 4), 5.0)}, SettingError, "different values, found only 5"),
         ({"test_dataset": torch.zeros(4, 4)}, UsageError, "test_dataset: expected a dataset"),
         ({"value_range": (0, 1)}, UsageError, "value_range: expected a dataset"),
@@ -406,7 +420,9 @@ def test_callbacks_have_the_life_cycles_methods():
 
 def test_metrics_of_a_callback_that_are_no_numbers_are_named():
     answers = {"a": "text"}
-    with pytest.raises(UsageError, match=r"vq_metrics returned \{'a': 'text'\}: expected Mapping"):
+    with pytest.raises(
+        UsageError, match=r"Namespace: vq_metrics returned a = 'text': expected a n"
+    ):
         api.train(**TINY, callbacks=[SimpleNamespace(vq_metrics=lambda: answers)])
 
 

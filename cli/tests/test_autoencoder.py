@@ -1,10 +1,12 @@
 """What a model offers to Python: reconstructions and codebooks."""
 
+import numpy as np
 import pytest
 import torch
 
 from vq.config.resolved_config import resolve_config
 from vq.models.autoencoder import build_model
+from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
 
@@ -68,3 +70,32 @@ def test_a_hierarchical_model_has_a_codebook_per_level():
     assert [codebook.shape for codebook in codebooks] == [(16, 8), (16, 8)]
     assert model_of(backbone="hierarchical", quantizer="fsq").codebook == (None, None)
     assert model_of(backbone="hierarchical", bottleneck="none").codebook is None
+
+
+@pytest.mark.parametrize("backbone", ["conv", "mlp", "hierarchical"])
+def test_indices_of_any_integer_type_decode(backbone):
+    model = model_of(backbone=backbone).eval()
+    indices = model.encode(data(IMAGES))
+    expected = model.decode(indices)
+    kinds = [np.uint8, np.uint16, np.uint32, np.uint64, np.int8, np.int16, np.int32, ">i8"]
+    for given in [indices.tolist(), *(indices.numpy().astype(kind) for kind in kinds)]:
+        assert torch.equal(model.decode(given), expected)
+    for wrong, named in ((indices.numpy() / 2, "float64"), (indices > 0, "torch.bool")):
+        with pytest.raises(SettingError, match=f"indices = '{named}': expected whole numbers"):
+            model.decode(wrong)
+    shape = model.index_shape
+    for wrong in (0, [0] * 3, torch.zeros(2, *shape[:-1], 1, 1).long()):
+        with pytest.raises(SettingError, match=r"expected the shape \(B, "):
+            model.decode(wrong)
+    if backbone == "mlp":
+        with pytest.raises(SettingError, match=r"\(2, 5\): expected the shape \(B, 1\)"):
+            model.decode(torch.zeros(2, 5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("bottleneck", ["none", "gaussian"])
+def test_vectors_of_a_bottleneck_without_codes_are_contiguous_or_channels_last(bottleneck):
+    layer = model_of(bottleneck=bottleneck).bottleneck
+    z = torch.randn(2, layer.parts * layer.dim, 3, 4)
+    assert layer(z).quantized.is_contiguous()
+    last = z.contiguous(memory_format=torch.channels_last)
+    assert layer(last).quantized.is_contiguous(memory_format=torch.channels_last)

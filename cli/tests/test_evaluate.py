@@ -197,7 +197,7 @@ def test_a_damaged_checkpoint_is_refused_by_name(copied_run, vq):
     file.write_bytes(file.read_bytes()[:-100])
     result = vq("evaluate", copied_run.path)
     assert result.code == 1
-    assert f"{file}: damaged or not a checkpoint" in result.err
+    assert f"{file}: damaged: its size" in result.err
 
 
 def test_an_absent_device(complete_run, vq):

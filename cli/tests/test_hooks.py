@@ -8,10 +8,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from vq.cli.app import build_app, exit_code
-from vq.config.resolved_config import resolve_config
+from vq.config.resolved_config import check_config, resolve_config
 from vq.training.launch import launch
 from vqcore.errors import ComponentError, MainProcessError, RunError, SettingError, UsageError
 from vqcore.plugin.hook_caller import HookCaller
@@ -26,7 +27,7 @@ def vq_run_start(run):
 @hookimpl
 def vq_metrics(run, batch):
     exists = run.folder.path.exists()
-    return {"batch_mean": batch.mean(), "size": batch.shape[0], "loss": -1.0, "folder": exists}
+    return {"batch_mean": batch.mean(), "size": batch.shape[0], "folder": exists}
 @hookimpl
 def vq_step_end(step, losses):
     detached = all(not v.requires_grad and v.ndim == 0 for v in losses.values())
@@ -52,11 +53,16 @@ FAILING = {
     "vq_metrics(run, batch)": ("return 1 / 0", "ZeroDivisionError: division by zero"),
     "vq_metrics(batch)": (
         "return {'name': 'text'}",
-        "UsageError: vq_metrics returned {'name': 'text'}: expected Mapping[str, float]",
+        "UsageError: vq_metrics returned name = 'text': expected a number",
     ),
     "vq_metrics(run)": (
         "return [1, 2]",
-        "UsageError: vq_metrics returned [1, 2]: expected Mapping[str, float]",
+        "UsageError: vq_metrics returned [1, 2]: expected a mapping from names to numbers",
+    ),
+    "vq_metrics(run, batch )": (
+        "return {'mean': batch.mean(), 'test_psnr': 99.0}",
+        "UsageError: vq_metrics returned 'test_psnr': "
+        "expected a name of its own: the run logs this one",
     ),
     "vq_run_start()": ("raise SystemExit(5)", "SystemExit: 5"),
     "vq_step_end(run, step, losses)": ("losses['none']", "KeyError: 'none'"),
@@ -94,7 +100,6 @@ def test_a_plugin_follows_a_run(train, plugin_file):
     for line in run.metrics:
         assert -1 < line["batch_mean"] < 1
         assert (line["size"], line["folder"]) == (64, 1.0)
-        assert line["loss"] > 0, "a plugin's metric replaced one of the run"
     assert run.metrics[0]["batch_mean"] != run.metrics[1]["batch_mean"]
     (row,) = [row for row in run.json("plugins") if row["plugin"] == "a_recorder"]
     assert (row["version"], row["status"]) == ("file", "ok")
@@ -134,7 +139,8 @@ def test_a_hook_that_fails_causes_one_warning_and_is_not_called_again(train, plu
     warning = f"warning: {failed} and is not called again in this run: {cause}"
     assert run.result.out.count(warning) == 1
     assert run.result.out.count("warning") == 1
-    assert not (run.path / "calls.txt").exists(), "a plugin that failed was called again"
+    ended = (run.path / "calls.txt").read_text()
+    assert ended == "1 and then the end", "a plugin that failed was called again, or not at the end"
 
 
 def test_a_hook_that_fails_at_the_end_spoils_nothing(train, plugin_file):
@@ -166,6 +172,61 @@ def test_one_plugins_mistake_is_not_anothers(plugin_file):
     assert "one_that_raises failed in vq_metrics" in warnings[0]
 
 
+def test_two_plugins_with_a_metric_of_the_same_name(train, plugin_file):
+    source = "@hookimpl\ndef vq_metrics():\n    return {{'mine': {}}}"
+    paths = [plugin_file(f"metric_of_{n}", source.format(n)) for n in (1, 2)]
+    run = train("--plugin-file", paths[0], "--plugin-file", paths[1])
+    expected = f"a name of its own: plugin {paths[0]}:metric_of_1 logs this one"
+    assert "metric_of_2 failed in vq_metrics and is not called again" in run.result.out
+    assert f"vq_metrics returned 'mine': expected {expected}" in run.result.out
+    assert [line["mine"] for line in run.metrics] == [1, 1]
+
+
+#: What ends a run, and what every ``vq_run_end`` is told of it.
+ENDS = {"in training": ("vq_step_end", "failed"), "at the end": ("vq_run_end", "done")}
+
+
+@pytest.mark.parametrize("case", ENDS)
+def test_every_end_is_called_once_whatever_fails(launched, plugin_file, tmp_path, caplog, case):
+    """Callbacks before and after the one that fails, a plugin that failed, and one that did not."""
+    hook, told = ENDS[case]
+
+    class Failing:
+        def fail(self, run):
+            raise LookupError("my mistake")
+
+    setattr(Failing, hook, Failing.fail)
+    ends = []
+
+    class Late:
+        def vq_run_end(self, run, status):
+            ends.append((type(self).__name__, status))
+            raise OSError("a second mistake")
+
+    source = """
+ends = []
+@hookimpl
+def vq_run_start():
+    {body}
+@hookimpl
+def vq_run_end(status):
+    ends.append((__name__, status))
+"""
+    bodies = {"an_end_that_works": "pass", "an_end_after_a_failure": "raise ValueError('early')"}
+    files = [plugin_file(name, source.format(body=body)) for name, body in bodies.items()]
+    registry = Registry(files=files)
+    for name in bodies:
+        sys.modules[name].ends = ends
+    recorder = Recorder()
+    with pytest.raises(LookupError, match="my mistake"):
+        launched(Failing(), recorder, Late(), registry=registry)
+    assert recorder.events[-1] == ("end", told)
+    assert ends == [("Late", told), *((name, told) for name in bodies)]
+    assert "callback Late failed in vq_run_end: OSError: a second mistake" in caplog.text
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["status"], status["error"]) == ("failed", "LookupError: my mistake")
+
+
 # -- callbacks --------------------------------------------------------------
 
 
@@ -179,7 +240,7 @@ class Recorder:
         self.events.append(("start", run.step, run.total_steps))
 
     def vq_metrics(self, run, batch):
-        return {"mean": batch.mean(), "loss": -1.0, "test_psnr": -1.0, "lr": -1.0}
+        return {"mean": batch.mean()}
 
     def vq_step_end(self, step, losses):
         self.events.append(("step", step))
@@ -249,6 +310,24 @@ def vq_step_end(step):
     assert calls == [(step, name) for step in (1, 2) for name in ("a", "b", "plugin")]
 
 
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ({"lr": 1.0}, "'lr': expected a name of its own: the run logs this one"),
+        ({"test_of_mine": 1.0}, "'test_of_mine': expected a name of its own"),
+        ({"entropy": 1.0}, "'entropy': expected a name of its own"),  # a loss of later steps
+        ({"mine": "3"}, "mine = '3': expected a number"),
+        ({"mine": torch.zeros(2)}, r"mine = tensor\(\[0., 0.\]\): expected a number"),
+        (3.0, "3.0: expected a mapping from names to numbers"),
+    ],
+)
+def test_a_metric_of_a_callback_that_is_refused(launched, answer, found):
+    """At the first line, so that little training is lost."""
+    values = {"regularizers": {"entropy": {"start": 3}}}
+    with pytest.raises(UsageError, match=f"^callback SimpleNamespace: vq_metrics returned {found}"):
+        launched(SimpleNamespace(vq_metrics=lambda: answer), **values)
+
+
 @pytest.mark.parametrize("hook", ["vq_run_start", "vq_metrics", "vq_step_end", "vq_log"])
 def test_an_exception_in_a_callback_ends_the_run(launched, tmp_path, hook):
     def fail(run):
@@ -296,7 +375,7 @@ def test_a_plugin_refuses_a_config(vq, plugin_file, tmp_path, body, dry):
     )
     result = vq("train", "--plugin-file", path, "--dim", 8, *dry)
     assert result.code == 2
-    assert result.err.strip() == "error: dim = 8: I like 9 better"
+    assert result.err.startswith(f"error: dim = 8: I like 9 better (plugin {path}:picky")
     assert not (tmp_path / "run").exists()
     if body.startswith("yield"):
         assert vq("train", "--plugin-file", path, "--dim", 9, "--dry-run").code == 0
@@ -320,15 +399,35 @@ def test_a_check_sees_the_resolved_config(vq, plugin_file):
         "--dry-run",
     )
     assert result.code == 2
-    assert result.err.split() == ["error:", "0.99", "0.1"]
+    named = f"(plugin {path}:a_reader)"
+    assert result.err.split() == ["error:", "0.99", *named.split(), "0.1", *named.split()]
 
 
-def test_a_check_that_fails_stops_no_run(vq, train, plugin_file):
-    path = plugin_file("a_broken_check", CHECKS.format(body="raise LookupError('where is it')"))
-    run = train("--plugin-file", path, "--max-steps", 1)
-    assert "warning: plugin" in run.result.err
-    assert "failed in vq_check_config" in run.result.err
-    assert "LookupError: where is it" in run.result.err
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ("raise LookupError('where is it')", "LookupError: where is it"),
+        ("yield 1 / 0", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("return 7", "TypeError: it returned 7, expected a list of sentences"),
+    ],
+)
+def test_a_check_that_fails_does_not_count_as_valid(vq, plugin_file, tmp_path, body, cause):
+    """A run that exists is read all the same: the check is one of what may start."""
+    path = plugin_file("a_broken_check", CHECKS.format(body=body))
+    result = vq("train", "--plugin-file", path, "--run-dir", "run")
+    assert (result.code, (tmp_path / "run").exists()) == (3, False)
+    assert f"failed in vq_check_config: {cause}; update the plugin" in result.err
+    config = resolve_config({}, Registry(files=[path]))
+    with pytest.raises(ComponentError, match="failed in vq_check_config"):
+        check_config(config, Registry(files=[path]))
+
+
+def test_a_setting_error_in_a_check_is_a_refusal(plugin_file):
+    body = "from vqcore import SettingError; raise SettingError('dim', 8, 'more than 8')"
+    registry = Registry(files=[plugin_file("a_raising_check", CHECKS.format(body=body))])
+    with pytest.raises(UsageError, match=r"^dim = 8: expected more than 8 \(plugin .*a_raising"):
+        check_config(resolve_config({}, registry), registry)
 
 
 # -- commands ---------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Between log steps no training step reads from the device, which would wait for it."""
 
 import pytest
+import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vq.training.trainer import Trainer
@@ -14,6 +15,7 @@ READING = (
     "is_nonzero",
     "equal",
     "item",
+    "lift_fresh",  # a tensor made from Python numbers, which are copied to the device
 )
 
 
@@ -28,7 +30,13 @@ class CountReads(TorchDispatchMode):
         name = function._schema.name.removeprefix("aten::")
         if name.lstrip("_") in {each.lstrip("_") for each in READING}:
             self.found.append(name)
+        elif name in ("index", "index_put_") and any(_is_mask(each) for each in arguments[1]):
+            self.found.append(f"{name} by a mask")
         return function(*arguments, **(options or {}))
+
+
+def _is_mask(index):
+    return index is not None and index.dtype in (torch.bool, torch.uint8)
 
 
 @pytest.fixture

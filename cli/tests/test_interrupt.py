@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from vq.interrupt import Interrupt
+from vq.interrupt import Interrupt, Stop
 
 ENDLESS = (
     "--epochs",
@@ -20,6 +20,7 @@ ENDLESS = (
     "--set",
     "checkpoint_every=1000000",
 )
+SIGNALS = ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129))
 TWICE = """
 import os, signal
 @hookimpl
@@ -35,18 +36,11 @@ def vq_step_end(run, step, losses):
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """Two runs, each sent a signal as soon as it has logged: folder, exit code and output."""
+    """Runs, each sent a signal as soon as it has logged: folder, exit code and output."""
     folder = tmp_path_factory.mktemp("interrupted")
-    command = [
-        sys.executable,
-        "-c",
-        "from vq.cli.app import main; main()",
-        "train",
-        *map(str, ENDLESS),
-        "--run-dir",
-    ]
+    command = [sys.executable, *("-m", "vq", "train"), *map(str, ENDLESS), "--run-dir"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = [number for number, _ in SIGNALS]
     started = {
         number: subprocess.Popen([*command, folder / number.name], **pipes) for number in numbers
     }
@@ -70,7 +64,7 @@ def interrupted(tmp_path_factory):
             process.kill()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_saves_and_ends_the_run(interrupted, complete_run, resume, number, code):
     path, found, output = interrupted[number]
     assert found == code, output
@@ -93,7 +87,7 @@ def test_a_signal_saves_and_ends_the_run(interrupted, complete_run, resume, numb
 # -- the flag ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [number for number, _ in SIGNALS])
 def test_a_first_signal_is_only_noted(number):
     before = signal.getsignal(number)
     with Interrupt() as interrupt:
@@ -120,6 +114,26 @@ def test_a_second_signal_stops_at_once(second):
     assert went_on == ["after the first"]
     assert interrupt.number == signal.SIGINT
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert interrupt.number is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [number for number, _ in SIGNALS])
+def test_a_command_without_a_loop_stops_at_the_first_signal(number):
+    before = signal.getsignal(number)
+    stop = Stop()
+    with pytest.raises(KeyboardInterrupt), stop:
+        os.kill(os.getpid(), number)
+    assert stop.number == number
+    assert signal.getsignal(number) is before
 
 
 def test_outside_the_main_thread_nothing_is_changed():

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from vq.cli.app import main
+from vq.cli.component_check import notes
 from vq.config.resolved_config import resolve_config
-from vqcore.plugin.component import KINDS
+from vqcore.plugin.component import INTERFACES, KINDS
 from vqcore.plugin.registry import Registry, default_registry
 
 KEYS = ["plugin", "package", "version", "api", "status", "error", "provides"]
@@ -167,7 +168,7 @@ def test_show_prints_a_components_options_as_json(vq):
     for option in about["options"]:
         assert list(option) == ["name", "type", "default", "required", "description"]
     by_name = {option["name"]: option for option in about["options"]}
-    assert (by_name["groups"]["type"], by_name["groups"]["default"]) == ("integer > 0", 2)
+    assert (by_name["groups"]["type"], by_name["groups"]["default"]) == ("integer > 0, <= 1024", 2)
     assert by_name["groups"]["description"].startswith("Number of groups")
     assert json.loads(vq("show", "quantizer", "vqcore-grouped/grouped", "--json")[1]) == about
 
@@ -344,6 +345,72 @@ def test_check_fails_where_a_component_cannot_be_built(vq, install):
         "broken: estimator 'fancy' is broken: nobody_has_this:Fancy cannot be imported"
     )
     assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_check_names_a_target_of_the_wrong_kind(kind, vq, install):
+    source = plugin("fancy", "wrong_pkg:make", kind=kind) + "def make(**given): return 5\n"
+    install("wrong-pkg", source)
+    code, _, err = vq("list-plugins", "--check", "--kind", kind, "--json")
+    expected = INTERFACES[kind].replace(":", ".")
+    text = f"wrong_pkg:make makes a int: expected a {expected}"
+    assert code == 1
+    assert f"broken: {kind} 'fancy' of wrong-pkg is broken: {text}" in err
+
+
+VECTORS = """
+from vqcore import Backbone
+class Vectors(Backbone):
+    latent_shape = (1,)
+    def __init__(self, *, shape, dim):
+        super().__init__()
+        (self.size,) = shape
+    def encode(self, x): return x
+    def decode(self, z): return z
+"""
+
+
+def test_check_accepts_a_backbone_that_is_not_for_pictures(vq, install):
+    install("vector-pkg", plugin("vectors", "vector_pkg:Vectors", kind="backbone") + VECTORS)
+    assert vq("list-plugins", "--check", "--kind", "backbone")[::2] == (0, "")
+
+
+def test_check_notes_an_unmet_requirement(vq, install):
+    folder = install("later-pkg", plugin("fancy"))
+    with (folder / "later_pkg-1.0.dist-info" / "METADATA").open("a") as metadata:
+        metadata.write("Requires-Dist: vqcore>=9\nRequires-Dist: nobody-has-this; extra == 'x'\n")
+    code, _, err = vq("list-plugins", "--check", "--kind", "estimator")
+    assert code == 0
+    assert err.startswith("warning: plugin fancy of later-pkg requires vqcore>=9, and ")
+    assert len(err.splitlines()) == 1
+
+
+def test_check_notes_options_that_import_torch(install, monkeypatch, tmp_path):
+    spec = SPEC.format(name="fancy", target="slow_pkg:Fancy")[:-1] + ", config='slow_config:Fancy')"
+    folder = install("slow-pkg", PLUGIN.format(kind="estimator", spec=spec))
+    (folder / "slow_config.py").write_text(
+        "import sys\nsys.modules['torch'] = sys\nfrom vqcore import ComponentConfig as Fancy\n"
+    )
+    registry = Registry()
+    monkeypatch.delitem(sys.modules, "torch")
+    (note,) = notes(registry, "estimator")
+    assert note.startswith(
+        "estimator 'fancy' of slow-pkg: importing slow_config:Fancy imports torch"
+    )
+
+
+LOUD = "print('hello')\n@hookimpl\ndef vq_commands(app):\n    print('commands')\n"
+
+
+def test_a_plugin_that_prints_leaves_json_and_completion_alone(vq, install, monkeypatch):
+    install("loud-pkg", plugin("fancy") + LOUD)
+    code, out, err = vq("list-plugins", "--json", "--check", "--kind", "estimator")
+    assert (code, json.loads(out)[0]["status"]) == (0, "ok")
+    assert "warning: plugin fancy of loud-pkg prints when it is loaded: 'hello" in err
+    monkeypatch.setenv("_VQ_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "vq tra")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    assert vq()[:2] == (0, "train\n")
 
 
 # -- --plugin-file ----------------------------------------------------------

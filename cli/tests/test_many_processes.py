@@ -102,7 +102,7 @@ def in_processes(folder, world=2):
         "VQ_DISABLE_PLUGINS": "vq-report",  # drawing takes longer than training does here
     }
     started = []
-    ports = json.dumps([free_port() for _ in range(len(CASES) + 6)])
+    ports = json.dumps([free_port() for _ in range(len(CASES) + 7)])
     for rank in range(world):
         own = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "PORTS": ports}
         command = [sys.executable, __file__, str(folder)]
@@ -152,9 +152,14 @@ def train_all(folder):
     lost = ("--plugin-file", folder / "lost.py", "--run-dir", folder / "lost")
     ends["lost"] = vq_on_port(
         "train", *COMMON, "--max-steps", 8, *lost
-    )  # the last: it leaves the group as it is
+    )  # it leaves the group as it is
+    torch.distributed.destroy_process_group()
+    if os.environ["RANK"] == "0":
+        ends["killed"] = lose_a_process(folder)
     outcomes = {name: [end.code, end.out, end.err] for name, end in ends.items()}
     (folder / f"ends-{os.environ['RANK']}.json").write_text(json.dumps(outcomes))
+    if os.environ["RANK"] == "1":
+        lose_a_process(folder)
 
 
 def stop(folder):
@@ -169,6 +174,20 @@ def stop(folder):
     if os.environ["RANK"] == "1":
         threading.Thread(target=send, daemon=True).start()
     return vq_on_port("train", *COMMON, "--epochs", 100_000, "--run-dir", folder / "stopped")
+
+
+def lose_a_process(folder):
+    """Rank 1 vanishes in the middle of its steps, without a word."""
+    if os.environ["RANK"] == "1":
+        from vq.training.trainer import Trainer
+
+        before = Trainer.train_step
+
+        def step(self, parts):
+            return os._exit(0) if self.step == 3 else before(self, parts)
+
+        Trainer.train_step = step
+    return vq_on_port("train", *COMMON, "--max-steps", 8, "--run-dir", folder / "killed")
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +259,17 @@ def test_what_rank_0_cannot_write_ends_all(ranks):
     _, (first, second) = ranks
     assert (first["lost"][0], second["lost"]) == (1, [1, "", ""])
     assert "metrics.jsonl cannot be written: No such file or directory" in first["lost"][2]
+
+
+def test_a_process_that_vanishes_ends_the_others_in_words(ranks):
+    folder, (first, _) = ranks
+    code, _, said = first["killed"]
+    assert code == 1
+    assert "error: another process ended, or cannot be reached: " in said
+    assert f"vq train --resume {folder / 'killed'} continues the run" in said
+    assert "Traceback" not in said
+    status = TrainedRun(folder / "killed", None).json("status")
+    assert (status["status"], status["step"]) == ("failed", 3)
 
 
 def test_a_signal_to_one_process_ends_all(ranks):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from vq.cli.console import ConsoleHandler, shown_by
 from vq.progress import SampleProgress, TrainingProgress, progress_line
+from vq.terminal import Terminal
 from vq.training.log_file import log_file, log_level
 
 LOG = logging.getLogger("vq.training")
@@ -57,6 +58,16 @@ def test_a_bar_on_a_terminal(shown):
     assert "40/60" in printed
     assert "loss 0.1235" in printed
     assert TEXT not in printed
+
+
+def test_lines_on_a_terminal_that_cannot_move_its_cursor():
+    out = io.StringIO()
+    dumb = Terminal(file=out, force_terminal=True, width=120, _environ={"TERM": "dumb"})
+    with TrainingProgress(dumb) as progress:
+        progress.vq_run_start(SimpleNamespace(total_steps=60, step=38))
+        progress.vq_log(SimpleNamespace(total_steps=60, step=40), LINE)
+        progress.vq_run_end()
+    assert out.getvalue() == f"{TEXT}\n"
 
 
 def test_samples_are_counted_on_a_terminal():

@@ -4,7 +4,16 @@ An exception that main() does not turn into an exit code would be a traceback; h
 test.
 """
 
+import math
+
 import pytest
+import torch
+
+import vq
+from vq.training.batches import BatchSampler
+from vqcore import DataSource
+from vqcore.data.tensor_split import TensorSplit
+from vqcore.errors import RunError
 
 ERRORS = {
     # -- names
@@ -65,7 +74,7 @@ ERRORS = {
     "value out of range": (
         ("--manifold", "poincare", "--set", "manifold.curvature=-1"),
         2,
-        "manifold.curvature = -1: expected greater than 0 (default 1.0)",
+        "manifold.curvature = -1: expected greater than or equal to 1e-9 (default 1.0)",
     ),
     "value out of range, nested": (
         ("--quantizer", "grouped", "--set", "quantizer.inner={name: ema, decay: 1.5}"),
@@ -121,6 +130,12 @@ ERRORS = {
         2,
         "plugin_files = 'abc': expected a list of files",
     ),
+    "overlong path": (("--resume", "x" * 300), 1, "File name too long"),
+    "plugin file that links to itself": (
+        ("--plugin-file", "loop.py"),
+        3,
+        "loop.py is not loaded (error): FileNotFoundError: no such plugin file",
+    ),
     "two at once": (("--dim", 0, "--epochs", 0), 2, "epochs = 0: expected greater than 0"),
     "no number for an option": (("--lr", "fast"), 2, "'fast' is not a valid float"),
     "set without a value": (
@@ -167,6 +182,16 @@ ERRORS = {
         ("--manifold", "poincare", "--set", "manifold.codes=riemannian"),
         2,
         "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found adamw",
+    ),
+    "a radius that float32 does not reach": (
+        ("--manifold", "poincare", "--set", "manifold.max_radius=5"),
+        2,
+        "manifold.max_radius = 5.0: expected at most 3.1 in float32 at curvature 1; lower it",
+    ),
+    "a curvature at which float32 does not reach the radius": (
+        ("--manifold", "lorentz", "--set", "manifold.curvature=4"),
+        2,
+        "manifold.max_radius = 2.0: expected at most 1.55 in float32 at curvature 4; lower it",
     ),
     # -- the machine
     "no such device": (("--device", "cuda:99"), 2, "device = 'cuda:99': expected one of auto, cpu"),
@@ -334,7 +359,8 @@ def test_a_loss_that_explodes_ends_the_run(train):
     )
     error = run.result.err
     assert "error: step 2: loss is nan, reconstruction is nan" in error
-    assert "the run cannot continue; lower --lr or grad_clip" in error
+    cause = "the samples of step 2 are finite: lower --lr or grad_clip"
+    assert f"the run cannot continue; {cause}" in error
     assert is_one_message(error)
     assert run.json("status") == run.json("status") | {"status": "failed", "step": 2}
     assert run.steps == [1]
@@ -366,6 +392,54 @@ def test_the_term_that_is_no_number_is_named(train, resume, plugin_file):
 
 def test_weights_that_explode_in_the_last_step_are_noticed(train):
     run = train("--lr", "1e30", "--max-steps", 1, code=1)
-    assert "step 1: test_mse is nan" in run.result.err
+    assert "step 1: test_mse is nan: the run cannot continue" in run.result.err
+    assert "the held-out samples are finite: lower --lr" in run.result.err
     assert not (run.path / "summary.json").exists()
     assert not (run.path / "checkpoints").exists()
+
+
+class Source(DataSource):
+    """A plugin's data set, whose values nobody looks through before they are trained on."""
+
+    shape = (1, 8, 8)
+
+    def __init__(self, train, test):
+        self.samples = {"train": train, "test": test}
+
+    def split(self, name):
+        return TensorSplit(self.samples[name])
+
+
+def step_of(sample):
+    """The step that takes a sample first; the run is one epoch of three steps."""
+    steps = BatchSampler(96, 32, seed=0).epoch(0)
+    return next(step for step, (part,) in enumerate(steps, 1) if sample in part.samples)
+
+
+@pytest.mark.parametrize(
+    ("split", "bad", "value", "messages"),
+    [
+        ("train", [70], math.nan, ["loss is nan, reconstruction is nan", "1 of the 32", ": 70;"]),
+        ("train", [70], math.inf, ["grad_norm is nan", "1 of the 32", ": 70;"]),
+        ("train", range(96), math.nan, ["32 of the 32 samples of step 1 hold", ", ...;"]),
+        ("test", [9, 5], math.nan, ["test_mse is nan", "2 of the 96 held-out", ": 5, 9;"]),
+    ],
+)  # fmt: skip
+def test_data_that_are_not_finite_are_named(tmp_path, without_plots, split, bad, value, messages):
+    """One log line at the end: by then, a NaN of the first step has reached every term."""
+    samples = {name: torch.zeros(96, 1, 8, 8) for name in ("train", "test")}
+    samples[split][list(bad), 0, 3, 4] = value
+    settings = {"backbone.hidden": 4, "batch_size": 32, "device": "cpu", "codebook_size": 16}
+    with pytest.raises(RunError) as caught:
+        vq.train(dataset=Source(**samples), epochs=1, run_dir=tmp_path / "run", settings=settings)
+    step = min(map(step_of, bad)) if split == "train" else 3
+    for message in (f"step {step}: ", *messages):
+        assert message in str(caught.value)
+    assert "--lr" not in str(caught.value)
+
+
+def test_evaluating_on_data_that_are_not_finite_names_them(complete_run):
+    samples = torch.zeros(4, 1, 8, 8)
+    samples[2, 0, 0, 0] = math.nan
+    with pytest.raises(RunError, match=r"mse is nan: 1 of the 4 held-out samples .* split: 2;"):
+        vq.evaluate(complete_run.path, dataset=Source(samples, samples))

@@ -1,27 +1,33 @@
-"""SIGINT and SIGTERM as a flag that a loop reads between steps; a second signal stops at once."""
+"""The signals that ask a process to stop: noted for a loop to read between steps, or raised."""
 
 from __future__ import annotations
 
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import Any, Self
+
+#: A terminal that was closed; not on every system.
+_HANGUP = getattr(signal, "SIGHUP", None)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([_HANGUP] if _HANGUP else []))
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM only sets ``number``.
+    """While entered, the first of ``SIGNALS`` only sets ``number``.
 
-    A second one raises KeyboardInterrupt. Outside the main thread nothing changes.
+    A second one raises KeyboardInterrupt. Outside the main thread nothing changes. A SIGHUP that
+    is ignored, as under ``nohup``, stays so.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupt:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+            for number in SIGNALS:
+                if number != _HANGUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -32,3 +38,11 @@ class Interrupt:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
+
+
+class Stop(Interrupt):
+    """While entered, each of ``SIGNALS`` raises KeyboardInterrupt; ``number`` says which it was."""
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        raise KeyboardInterrupt

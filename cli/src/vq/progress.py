@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from vq.terminal import Terminal
+
 if TYPE_CHECKING:
     from vqcore.plugin.protocols import TrainingRun
 
@@ -24,15 +26,16 @@ class _Bar:
     """A bar that is live where the console can show one. Leaving the context stops it."""
 
     def __init__(self, console: Console | None, verb: str, *, transient: bool = False) -> None:
-        self.console = console or Console()
+        self.console = console or Terminal()
         notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
-        self.live = self.console.is_terminal or notebook
+        terminal = self.console.is_terminal and not self.console.is_dumb_terminal
+        self.live = terminal or notebook
         self.bar = Progress(
             TextColumn(verb),
             BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}"),
+            TextColumn("{task.fields[metrics]}", markup=False),
             console=self.console,
             disable=not self.live,
             transient=transient,
@@ -66,7 +69,7 @@ class SampleProgress(_Bar):
         if not self.live and now - self.shown > PAUSE:
             self.shown = now
             of_all = f" of {total}" if total else ""
-            self.console.print(f"{self.verb}: {done}{of_all} samples", highlight=False)
+            self.console.print(f"{self.verb}: {done}{of_all} samples")
 
 
 class TrainingProgress(_Bar):
@@ -89,7 +92,7 @@ class TrainingProgress(_Bar):
         self.bar.update(self.task, metrics=_shown(metrics, _ON_BAR))
         if not self.live:
             line = progress_line(metrics, run.total_steps)
-            self.console.print(line, highlight=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True)
 
     def vq_run_end(self) -> None:
         """Stop the bar."""

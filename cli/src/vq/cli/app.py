@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
+from typing import Any
 
 import typer
+import typer.core
 
 from vq.cli.console import ConsoleHandler, shown_by
+from vq.memory import memory_in_words
 from vqcore.errors import (
     ComponentError,
     MainProcessError,
@@ -17,6 +21,8 @@ from vqcore.errors import (
     SettingError,
     UsageError,
     VQError,
+    printable,
+    shown,
 )
 from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry, default_registry
@@ -28,6 +34,8 @@ ABOUT_PLUGINS = ("list-plugins", "show")
 #: Commands that take any setting as ``--a.b value`` besides their own options.
 TAKES_SETTINGS = ("train", "sweep")
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+#: ``ClickException``, of Click or of the copy in Typer.
+_CLICK_ERROR: Any = typer.BadParameter.mro()[2]
 EXIT_CODES = {RunError: 1, SettingError: 2, UsageError: 2, ComponentError: 3}
 
 
@@ -41,6 +49,7 @@ def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
     """
     app = typer.Typer(
         name="vq",
+        cls=_Commands,
         help="Train and use vector-quantized autoencoders: any manifold x quantizer x estimator "
         "x regularizers, from plugins.",
         no_args_is_help=True,
@@ -61,6 +70,29 @@ def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+class _Commands(typer.core.TyperGroup):
+    """All commands; what their messages of wrong usage quote is escaped."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the options before a command's name."""
+        with _escaped_usage_errors():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the rest and run the command."""
+        with _escaped_usage_errors():
+            return super().invoke(*arguments, **options)
+
+
+@contextmanager
+def _escaped_usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except _CLICK_ERROR as error:
+        error.message = printable(error.message, lines=True)
+        raise
+
+
 def _add(app: typer.Typer, names: Iterable[str]) -> None:
     for name in names:
         identifier = name.replace("-", "_")
@@ -71,7 +103,8 @@ def _add(app: typer.Typer, names: Iterable[str]) -> None:
 def _add_plugin_commands(app: typer.Typer, registry: Registry) -> None:
     for found in registry.manager.hook.vq_commands.get_hookimpls():
         try:
-            found.function(app)
+            with redirect_stdout(sys.stderr):
+                found.function(app)
         except (Exception, SystemExit) as error:  # a broken plugin must not remove our commands
             names = {f"{plugin.package}:{plugin.plugin}": plugin for plugin in registry.plugins}
             names[found.plugin_name].fail("error", f"vq_commands: {describe_error(error)}")
@@ -87,15 +120,17 @@ def main() -> None:
     # else pydantic searches every installed package for plugins of its own
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        with shown_by(ConsoleHandler()):
+        with memory_in_words(), shown_by(ConsoleHandler()):
             # Typer reports wrong usage itself and exits with 2, or with 130 on Ctrl-C
             build_app(default_registry(), sys.argv[1:])()
     except VQError as error:
         _report(error)
         sys.exit(exit_code(error))
-    except BrokenPipeError:  # as in `vq list-plugins | head`
-        # else the interpreter complains when it flushes stdout at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a path too long, or one that may not be read
+        if error.filename is None:
+            raise
+        _report(RunError(f"{shown(error.filename)}: {error.strerror}"))
+        sys.exit(1)
 
 
 def exit_code(error: VQError) -> int:
@@ -106,8 +141,9 @@ def exit_code(error: VQError) -> int:
 
 def _report(error: VQError) -> None:
     """Print an error, once if several processes raise the same one."""
-    from rich.console import Console
     from rich.text import Text
+
+    from vq.terminal import Terminal
 
     rank = int(os.environ.get("RANK", "0"))
     first_here = os.environ.get("LOCAL_RANK", "0") == "0"
@@ -117,4 +153,4 @@ def _report(error: VQError) -> None:
         return
     prefix = f"process {rank}: " if rank else ""
     text = Text.assemble(("error: ", "bold red"), f"{prefix}{error}")
-    Console(stderr=True).print(text, soft_wrap=True)
+    Terminal(stderr=True).print(text, soft_wrap=True)

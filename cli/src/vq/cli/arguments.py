@@ -21,6 +21,8 @@ def argument(help_text: str, metavar: str) -> Any:
 _PLUGIN = "A plugin in a single file. Repeatable."
 PluginFiles = Annotated[list[Path], option(_PLUGIN, "--plugin-file", metavar="FILE")]
 AsJson = Annotated[bool, option("Print JSON instead of a table.", "--json")]
+_TRUST = "Load the plugin files that a folder made elsewhere names, and let it download."
+TrustPlugins = Annotated[bool, option(_TRUST, "--trust-plugins")]
 Device = Annotated[str | None, option("Device; the run's own by default.")]
 
 

@@ -1,15 +1,17 @@
-"""Where the command shows what the library logs."""
+"""What the command prints, and where it shows what the library logs."""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from vq.training.log_file import PROGRESS
+from vqcore.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,14 +28,15 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one message."""
-        from rich.console import Console
         from rich.text import Text
+
+        from vq.terminal import Terminal
 
         if record.name == PROGRESS.name:
             return
-        console = self.console or Console(stderr=True)
+        console = self.console or Terminal(stderr=True)
         prefix = ("warning: " if record.levelno >= logging.WARNING else "", "yellow")
-        console.print(Text.assemble(prefix, self.format(record)), highlight=False, soft_wrap=True)
+        console.print(Text.assemble(prefix, self.format(record)), soft_wrap=True)
 
 
 @contextmanager
@@ -48,14 +51,29 @@ def shown_by(handler: logging.Handler) -> Iterator[None]:
         logger.handlers = before
 
 
-def say(text: str, console: Console | None = None, style: str | None = None) -> None:
-    """Print text as it is: not highlighted, no markup, not wrapped."""
-    from rich.console import Console
-
-    console = console or Console()
-    console.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
+def say(text: str, *, error: bool = False) -> None:
+    """Print text as it is, to stdout or stderr: no markup, not wrapped, what is active escaped."""
+    print(printable(text, lines=True), file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def print_json(values: Any) -> None:
-    """Print plain values as JSON."""
-    sys.stdout.write(json.dumps(values, indent=2) + "\n")
+    """Print plain values as JSON: NaN and infinity, which it lacks, are null."""
+    sys.stdout.write(json.dumps(_finite(values), indent=2, default=str, allow_nan=False) + "\n")
+
+
+def print_yaml(values: Mapping[str, Any]) -> None:
+    """Print plain values as YAML, keys in the given order."""
+    import yaml
+
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    if printable(text, lines=True) != text:  # YAML has escapes of its own
+        text = yaml.safe_dump(values, sort_keys=False)
+    sys.stdout.write(text)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

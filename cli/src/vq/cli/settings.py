@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import typer
 
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.errors import UsageError, did_you_mean, shown_key
 
 _SETTINGS = (
     "dataset backbone bottleneck manifold quantizer estimator optimizer dim codebook_size epochs "
@@ -33,14 +32,14 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     """
     from vq.config.config_file import parse_value
     from vq.config.merging import assign
+    from vq.config.plugin_files import absolute_files
 
     params = context.params
     flags = [(key, params[name]) for name, key in FLAGS.items() if params[name] is not None]
     if params["regularizer"]:
-        flags.append(("regularizers", {name: {} for name in params["regularizer"]}))
+        flags.append(("regularizers", list(params["regularizer"])))
     if params["plugin_file"]:
-        files = [str(Path(file).resolve()) for file in params["plugin_file"]]
-        flags.append(("plugin_files", files))
+        flags.append(("plugin_files", absolute_files(params["plugin_file"])))
     pairs = [_pair(text) for text in params["settings"]] + _dotted(context)
     return assign(flags + [(key, parse_value(value)) for key, value in pairs])
 
@@ -49,7 +48,7 @@ def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         example = "--set quantizer.commitment_weight=0.5"
-        raise UsageError(f"--set {text}: expected key=value, as in {example}")
+        raise UsageError(f"--set {shown_key(text)}: expected key=value, as in {example}")
     return key, value
 
 
@@ -62,11 +61,11 @@ def _dotted(context: typer.Context) -> list[tuple[str, str]]:
         if not name.startswith("--") or "." not in name:
             options = [option for each in context.command.params for option in each.opts]
             guess = did_you_mean(name, options) or "see vq train --help"
-            raise UsageError(f"{word}: no such option or argument; {guess}")
+            raise UsageError(f"{shown_key(word)}: no such option or argument; {guess}")
         if not equals:
             found = next(rest, None)
             if found is None:
-                raise UsageError(f"{name}: expected a value after it")
+                raise UsageError(f"{shown_key(name)}: expected a value after it")
             value = found
         pairs.append((name[2:], value))
     return pairs

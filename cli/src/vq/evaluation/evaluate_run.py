@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from vq.config.merging import shown_names
 from vq.evaluation import held_out
+from vq.evaluation.bad_samples import bad_samples, describe_bad
 from vq.evaluation.bits import Bits
 from vq.evaluation.metric import Metric
 from vq.evaluation.perceptual import Fid, Lpips
@@ -17,7 +20,7 @@ from vq.evaluation.structural import SMALLEST, Ssim
 from vq.models.autoencoder import ModelOutput, VQModel
 from vq.runs.provenance import versions
 from vq.runs.trained_run import RunLike, TrainedRun, load_run
-from vqcore.errors import SettingError
+from vqcore.errors import RunError, SettingError
 
 SPLIT: Literal["test"] = "test"
 
@@ -29,6 +32,7 @@ def evaluate(
     dataset: Any = None,
     lpips: str | Path | None = None,
     fid: str | Path | None = None,
+    trust_plugins: bool = False,
 ) -> dict[str, Any]:
     """Evaluate a run's latest checkpoint on its held-out split.
 
@@ -38,6 +42,7 @@ def evaluate(
         dataset: data to use instead of the run's own, see ``load_run``.
         lpips: file with the weights of the network for LPIPS, which is left out without it.
         fid: file with the weights of the network for FID, likewise.
+        trust_plugins: see ``load_run``.
 
     Returns:
         The metrics of ``held_out.evaluate``, equal to those at the end of training. With codes,
@@ -50,8 +55,9 @@ def evaluate(
         SettingError: if LPIPS or FID is requested and the samples are not images, or a weights
             file does not fit.
         UsageError: if an extra that a metric needs is not installed.
+        RunError: if the error is not finite, naming the samples that are not.
     """
-    trained = load_run(run, device, dataset=dataset)
+    trained = load_run(run, device, dataset=dataset, trust_plugins=trust_plugins)
     model, samples = trained.model, trained.samples
     split = trained.source.split(SPLIT)
     quality = _quality(trained, lpips, fid)
@@ -62,6 +68,10 @@ def evaluate(
         basic = held_out.evaluate(
             model, split, samples.value_range, trained.config.settings.batch_size, trained.device
         )
+    if not math.isfinite(basic["mse"]):
+        bad = bad_samples(split, trained.config.settings.batch_size, trained.device)
+        cause = describe_bad(bad, len(split), "held-out samples") or "the model gives NaN or inf"
+        raise RunError(f"{trained.folder.path}: mse is {basic['mse']}: {cause}")
     metrics = {name: basic.pop(name) for name in ("psnr", "mse")}
     for metric in quality:
         metrics |= metric.compute()
@@ -72,7 +82,7 @@ def evaluate(
     return {
         **metrics,
         "split": SPLIT,
-        "dataset": trained.config.components["dataset"].dump(),
+        "dataset": shown_names(trained.config.components["dataset"].dump()),
         "shape": list(samples.shape),
         "value_range": list(samples.value_range),
         "checkpoint": trained.checkpoint.name,

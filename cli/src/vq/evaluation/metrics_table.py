@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
+
+from vq.terminal import Terminal
 
 UNITS = {
     "psnr": "dB",
@@ -35,5 +36,5 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
 def metrics_text(metrics: Mapping[str, Any]) -> str:
     """The same table as text."""
     file = io.StringIO()
-    Console(file=file, width=100, color_system=None).print(metrics_table(metrics))
+    Terminal(file=file, width=100, color_system=None).print(metrics_table(metrics))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())

@@ -22,7 +22,11 @@ NAME = "export.json"
 
 
 def export(
-    run: RunLike, output: str | Path, file_format: Literal["pt2", "onnx"] = "pt2"
+    run: RunLike,
+    output: str | Path,
+    file_format: Literal["pt2", "onnx"] = "pt2",
+    *,
+    trust_plugins: bool = False,
 ) -> dict[str, Any]:
     """Write a run's encoder and decoder as two graphs, with an export.json beside them.
 
@@ -30,6 +34,7 @@ def export(
         run: the run folder, or the run.
         output: a new or empty folder.
         file_format: ``pt2`` (torch.export) or ``onnx``.
+        trust_plugins: see ``load_run``.
 
     Returns:
         The contents of export.json.
@@ -40,7 +45,7 @@ def export(
         RunError: if the model cannot be traced, or the files and the model differ; nothing is left
             behind then.
     """
-    trained = load_run(run, "cpu")
+    trained = load_run(run, "cpu", trust_plugins=trust_plugins)
     require_codes(trained)
     require_format(file_format)
     folder = as_path("output", output)

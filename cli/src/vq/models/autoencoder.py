@@ -9,18 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vq.config.resolved_config import ResolvedConfig
+from vq.config.resolved_config import ResolvedConfig, Unavailable
 from vq.config.run_config import RunConfig
 from vq.models.backbones.patches import Patches
 from vq.models.bottlenecks.build import Bottleneck, build_bottleneck, scale_of
 from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck, LevelBottleneck
 from vq.models.empty_batches import allow_empty_batch
 from vq.models.eval_mode import eval_mode
+from vq.models.samples import check_samples
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone, LevelBackbone
 from vqcore.interfaces.dataset import DataSource, SampleSpec
 from vqcore.interfaces.output import Output
 from vqcore.layer import VectorQuantizer
+from vqcore.numerics.indices import Indices, as_indices
 from vqcore.plugin.registry import Registry
 
 
@@ -49,16 +51,27 @@ class VQModel(nn.Module):
         bottleneck: a ``VectorQuantizer`` or a baseline without codes; a ``HierarchicalBottleneck``
             of them for a ``LevelBackbone``.
         likelihood: ``gaussian`` (mean squared error) or ``bernoulli`` (cross-entropy of logits).
+        sample_shape: of the samples that the backbone was built for, to refuse others by name.
     """
 
     def __init__(
-        self, backbone: Backbone, bottleneck: Bottleneck, likelihood: str = "gaussian"
+        self,
+        backbone: Backbone,
+        bottleneck: Bottleneck,
+        likelihood: str = "gaussian",
+        sample_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.backbone, self.bottleneck, self.likelihood = backbone, bottleneck, likelihood
+        self.sample_shape = sample_shape
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Samples (B, *shape) through the whole model, with every loss."""
+        """Samples (B, *shape) through the whole model, with every loss.
+
+        Raises:
+            SettingError: see ``check_samples``.
+        """
+        self._check(x)
         z = allow_empty_batch(self.backbone.encode)(x)
         out = self.bottleneck(z, inputs=x, decode=allow_empty_batch(self.backbone.decode))
         logits = out.reconstruction.float()
@@ -122,31 +135,41 @@ class VQModel(nn.Module):
         """Indices (B, *index_shape) of samples (B, *shape).
 
         Raises:
-            SettingError: if the model has no codes, or the samples are not floats.
+            SettingError: if the model has no codes; and see ``check_samples``.
         """
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            found = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
-            raise SettingError("samples", found, "a tensor of floats in the range of the data")
+        self._check(x)
         latents: Any = self.backbone.encode(x)  # a tensor, or one per level
         return self.bottleneck.encode(latents)
 
     @torch.no_grad()
-    def decode(self, indices: Tensor) -> Tensor:
+    def decode(self, indices: Indices) -> Tensor:
         """Samples (B, *shape) of indices (B, *index_shape), in the units of the data.
 
+        Indices are a tensor of any integer type, a NumPy array or nested lists.
+
         Raises:
-            SettingError: if the model has no codes, or the indices have another number of axes, are
-                not whole numbers or out of range.
+            SettingError: if the model has no codes, or the indices have another shape, are not
+                whole numbers or out of range.
         """
-        if self.has_codes and indices.ndim != 1 + len(self.index_shape):
-            axes = ", ".join(["B", *map(str, self.index_shape)])
-            raise SettingError("indices", tuple(indices.shape), f"the shape ({axes})")
+        if self.has_codes:
+            indices = as_indices(indices, self)
+            found, expected = tuple(indices.shape[1:]), self.index_shape
+            # convolutions decode any number of positions
+            fits = len(found) == len(expected) if self.backbone.channel_first else found == expected
+            if indices.ndim == 0 or not fits:
+                axes = ", ".join(["B", *map(str, expected)])
+                raise SettingError("indices", tuple(indices.shape), f"the shape ({axes})")
         vectors: Any = self.bottleneck.decode(indices)
         return self.to_values(self.backbone.decode(vectors).float())
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Reconstructions of samples (B, *shape) in the units of the data, as in eval mode."""
+        """Reconstructions of samples (B, *shape) in the units of the data, as in eval mode.
+
+        Raises:
+            SettingError: see ``check_samples``.
+        """
+        self._check(x)
         with eval_mode(self):
             z = allow_empty_batch(self.backbone.encode)(x)
             decoded = allow_empty_batch(self.backbone.decode)(self.bottleneck(z).quantized)
@@ -156,6 +179,9 @@ class VQModel(nn.Module):
         """The decoder's output in the units of the data: probabilities if it is logits."""
         return reconstruction.sigmoid() if self.likelihood == "bernoulli" else reconstruction
 
+    def _check(self, x: Tensor) -> None:
+        check_samples(x, self.backbone, self.sample_shape)
+
     @property
     def _coarsest(self) -> LevelBottleneck:
         if isinstance(self.bottleneck, HierarchicalBottleneck):
@@ -164,8 +190,15 @@ class VQModel(nn.Module):
 
 
 def build_source(config: ResolvedConfig, registry: Registry) -> DataSource:
-    """The run's data set."""
-    return registry.build(config.components["dataset"])
+    """The run's data set.
+
+    Raises:
+        ComponentError, UsageError: if the config was resolved without it.
+    """
+    component = config.components["dataset"]
+    if isinstance(component, Unavailable):
+        raise component.error
+    return registry.build(component)
 
 
 def build_model(
@@ -191,7 +224,7 @@ def build_model(
     bottleneck = build_bottleneck(config, registry, backbone, width, dim, samples.likelihood)
     if isinstance(backbone, Patches):
         backbone.scale = scale_of(bottleneck)
-    return VQModel(backbone, bottleneck, samples.likelihood)
+    return VQModel(backbone, bottleneck, samples.likelihood, tuple(samples.shape))
 
 
 def place(model: VQModel, device: torch.device) -> VQModel:

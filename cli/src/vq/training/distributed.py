@@ -8,7 +8,6 @@ import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -21,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vq.device import choose_device
 from vq.models.autoencoder import ModelOutput, VQModel
+from vq.training.peers import announced_wait, patience, several
 from vqcore.errors import MainProcessError, SettingError, UsageError
 
 T = TypeVar("T")
@@ -30,8 +30,6 @@ SHARDING = {
     "ACCELERATE_USE_DEEPSPEED": "DeepSpeed runs the optimizer before dead codes can be replaced",
     "ACCELERATE_USE_MEGATRON_LM": "Megatron splits the layers of transformers only",
 }
-#: How long a process waits for another: rank 0 may download a data set, or scan a million images.
-PATIENCE = timedelta(hours=6)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
@@ -45,9 +43,8 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         if os.environ.get(name, "").lower() in ("1", "true"):
             fix = "launch with plain data parallelism (accelerate launch --multi_gpu)"
             raise UsageError(f"{name}: {reason}; {fix}")
-    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     chosen = choose_device(device)
-    if several and chosen.index is not None:
+    if several() and chosen.index is not None:
         expected = "auto, cpu or cuda: each of several processes uses its own GPU"
         raise SettingError("device", device, expected)
     on_this_machine = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -59,16 +56,18 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         raise SettingError("precision", precision, "no or bf16 on a CPU")
     # the state of an earlier run in this process would refuse another precision
     AcceleratorState._reset_state(True)
-    if chosen.type == "cuda" and not several:
+    if chosen.type == "cuda" and not several():
         torch.cuda.set_device(chosen)
     # without a plugin, an environment variable of the launcher divides the loss
     accumulation = GradientAccumulationPlugin(num_steps=1)
-    return Accelerator(
-        cpu=chosen.type == "cpu",
-        mixed_precision=precision,
-        gradient_accumulation_plugin=accumulation,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
-    )
+    timeout = InitProcessGroupKwargs(timeout=patience())
+    with announced_wait():
+        return Accelerator(
+            cpu=chosen.type == "cpu",
+            mixed_precision=precision,
+            gradient_accumulation_plugin=accumulation,
+            kwargs_handlers=[timeout],
+        )
 
 
 class _WithEveryParameter(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,26 +14,33 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 
 from vq.checkpoints import checkpoint
 from vq.checkpoints.trainer_state import restore
+from vq.config.config_file import read_config
 from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_threads
 from vq.evaluation.metrics_table import metrics_text
 from vq.files import read_json, write_json, write_yaml
 from vq.interrupt import Interrupt
+from vq.memory import memory_in_words
 from vq.models.autoencoder import VQModel
 from vq.runs import history
 from vq.runs.folder import RunFolder
+from vq.runs.folder_lock import locked
 from vq.runs.plugin_rows import plugin_rows
 from vq.runs.provenance import describe_environment
+from vq.runs.trained_run import read_sample_spec
+from vq.runs.trust import sign
 from vq.training.callbacks.collapse_warning import CollapseWarning
-from vq.training.callbacks.evaluate import Evaluate, held_out_metrics
+from vq.training.callbacks.evaluate import held_out_metrics
 from vq.training.callbacks.record_history import RecordHistory
 from vq.training.callbacks.trackers import Trackers, check_trackers
 from vq.training.distributed import make_accelerator, run_on_main
 from vq.training.log_file import LOG, log_file, log_level
 from vq.training.loop import Status, train
+from vq.training.peers import PeerLostError, lost_peers_in_words
 from vq.training.trainer import Trainer
 from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.hook_caller import HookCaller
@@ -85,11 +93,30 @@ def launch(
         MainProcessError: on the other processes, if the main one failed.
     """
     check_trackers(config.settings.trackers)
-    accelerator = make_accelerator(config.settings.device, config.settings.precision)
-    hooks = _hooks(registry, callbacks, main=accelerator.is_main_process)
-    with log_level(logging.INFO if accelerator.is_main_process else logging.ERROR):
+    with memory_in_words(), lost_peers_in_words():
+        accelerator = make_accelerator(config.settings.device, config.settings.precision)
+        hooks = _hooks(registry, callbacks, main=accelerator.is_main_process)
+        finished = _launch(config, registry, accelerator, hooks, run_dir, resume)
+    if dist.is_initialized():  # after an error, the others may still wait in a collective
+        dist.destroy_process_group()
+    return finished
+
+
+def _launch(
+    config: ResolvedConfig,
+    registry: Registry,
+    accelerator: Accelerator,
+    hooks: HookCaller,
+    run_dir: Path | None,
+    resume: Path | None,
+) -> Finished:
+    """Make the trainer and the folder, or restore them, and train."""
+    level = logging.INFO if accelerator.is_main_process else logging.ERROR
+    with log_level(level), contextlib.ExitStack() as locks:
         earlier = RunFolder.open(resume) if resume is not None else None
-        recorded = read_json(earlier.data) if earlier else None
+        if earlier:
+            run_on_main(accelerator, lambda: _take_over(earlier, locks))
+        recorded = _recorded(earlier) if earlier else None
         trainer = Trainer(config, registry, accelerator, recorded)
         values = config.settings.batch_size * math.prod(trainer.source.shape)
         choose_threads(trainer.device, values, trainer.model.parameter_count)
@@ -99,11 +126,30 @@ def launch(
         else:
             title = config.title()
             trainer.folder = run_on_main(accelerator, lambda: RunFolder.create(run_dir, title))
+            created = locked(trainer.folder.path, "--run-dir")
+            run_on_main(accelerator, lambda: locks.enter_context(created))
         with log_file(trainer.folder.log):
-            finished = _finish(trainer, registry, hooks, resumed=earlier is not None)
-    if dist.is_initialized():  # after an error, the others may still wait in a collective
-        dist.destroy_process_group()
-    return finished
+            return _finish(trainer, registry, hooks, resumed=earlier is not None)
+
+
+def _take_over(folder: RunFolder, locks: contextlib.ExitStack) -> None:
+    """Lock the folder of an earlier run, and check and tidy it up."""
+    locks.enter_context(locked(folder.path, "--resume"))
+    folder.check_links()
+    folder.warn_of_another_host()
+    folder.remove_leftovers()
+
+
+def _recorded(folder: RunFolder) -> dict[str, Any] | None:
+    """What data.json of an earlier run records; None where it was killed before writing one.
+
+    Raises:
+        UsageError: if the file is damaged.
+    """
+    if not os.path.lexists(folder.data):
+        return None
+    read_sample_spec(folder)
+    return read_json(folder.data)
 
 
 def _restore(trainer: Trainer) -> None:
@@ -142,9 +188,10 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
     """Train, and record in the folder how the run ended."""
     first = trainer.step
     folder = trainer.folder
+    again = f"vq train --resume {folder.path} continues the run"
     run_on_main(trainer.accelerator, lambda: _describe(trainer, registry))
     try:
-        with Interrupt() as interrupt:
+        with Interrupt() as interrupt, memory_in_words(), lost_peers_in_words(again):
             status = train(trainer, hooks, interrupt)
             metrics = _sum_up(trainer)
             run_on_main(trainer.accelerator, lambda: _end(trainer, hooks, status))
@@ -154,7 +201,7 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
         refused = isinstance(error, SettingError | UsageError) and trainer.step == first
         if trainer.main and refused and not resumed:
             shutil.rmtree(folder.path, ignore_errors=True)
-        elif trainer.main:
+        elif trainer.main or (isinstance(error, PeerLostError) and _runs(folder)):
             with contextlib.suppress(Exception):
                 text = f"{type(error).__name__}: {error}"
                 folder.set_status("failed", trainer.step, error=text)
@@ -163,13 +210,16 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
     return Finished(status, folder, metrics, trainer.model.eval(), trainer.device, signal)
 
 
+def _runs(folder: RunFolder) -> bool:
+    """Whether the main process, which may be the one that was lost, has recorded no end."""
+    return folder.read_status().get("status") == "running"
+
+
 def _hooks(registry: Registry, callbacks: Sequence[object], *, main: bool) -> HookCaller:
-    """Our callbacks, the given ones and the plugins; on other processes what all must call."""
-    all_callbacks = [Evaluate(), Trackers(), RecordHistory(), CollapseWarning(), *callbacks]
-    if main:
-        return HookCaller(registry, LOG.warning, all_callbacks)
-    shared = [each for each in all_callbacks if getattr(each, "every_process", False)]
-    return HookCaller(None, LOG.warning, shared)
+    """Our callbacks, the given ones and the plugins; none on other processes."""
+    ours = (Trackers(), RecordHistory(), CollapseWarning())
+    hooks = HookCaller(registry, LOG.warning, [*ours, *callbacks])  # every process refuses the same
+    return hooks if main else HookCaller(None, LOG.warning)
 
 
 def _describe(trainer: Trainer, registry: Registry) -> None:
@@ -177,6 +227,7 @@ def _describe(trainer: Trainer, registry: Registry) -> None:
     folder = trainer.folder
     environment = describe_environment(trainer.device, trainer.accelerator.num_processes)
     write_yaml(folder.config, trainer.config.located().dump())
+    sign(folder.path, read_config(folder.config))
     write_json(folder.data, trainer.source.describe())
     write_json(folder.plugins, plugin_rows(registry))
     write_json(folder.env, environment)

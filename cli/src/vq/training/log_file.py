@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vq.files import writing
+from vq.files import append_text
+from vqcore.errors import printable
 
 #: The logger of the library: all others are its children.
 LOG = logging.getLogger("vq")
@@ -25,8 +26,7 @@ class LogFile(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message; a ``RunError`` if that is impossible."""
         warning = "warning: " if record.levelno >= logging.WARNING else ""
-        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{warning}{self.format(record)}\n")
+        append_text(self.path, printable(f"{warning}{self.format(record)}\n", lines=True))
 
 
 @contextmanager

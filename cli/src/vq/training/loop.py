@@ -9,6 +9,7 @@ from vq.interrupt import Interrupt
 from vq.training.callbacks.log_metrics import LogMetrics
 from vq.training.callbacks.save_checkpoints import SaveCheckpoints
 from vq.training.distributed import StopVote, run_on_main
+from vq.training.log_file import LOG
 from vq.training.trainer import Trainer
 from vqcore.plugin.hook_caller import HookCaller
 
@@ -22,6 +23,8 @@ def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
     holds what those did in its step: that is what makes resuming exact. On return ``interrupt``
     holds the signal that ended the run, if any.
     """
+    for notice in trainer.notices():
+        LOG.info(notice)
     run_on_main(trainer.accelerator, lambda: hooks.call("vq_run_start", run=trainer))
     log, save = LogMetrics(hooks), SaveCheckpoints()
     vote = StopVote(trainer.accelerator)

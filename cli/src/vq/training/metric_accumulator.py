@@ -8,14 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from vq.models.autoencoder import ModelOutput
+from vq.training.not_finite import NotFinite, require_finite
 from vqcore.codebook.usage_meter import UsageMeter, to_floats
 from vqcore.distributed import sum_over_ranks
-from vqcore.errors import RunError
-
-REMEDY = "the run cannot continue; lower --lr or grad_clip"
 
 
 class MetricAccumulator:
@@ -40,7 +39,9 @@ class MetricAccumulator:
         self.sums: dict[str, Tensor] = {}
         self.seen: dict[str, float] = {}
         self.norms: Tensor | None = None
+        #: The first step at which the gradient, a latent and each term is NaN or inf; inf if none.
         self.first_bad: Tensor | None = None
+        self.bad_latents: Tensor | None = None
         self.usage = UsageMeter()
         self.steps = self.samples = 0
         self.seconds: float | None = None
@@ -63,13 +64,24 @@ class MetricAccumulator:
             self.seen[name] = self.seen.get(name, 0.0) + share
         if len(out.bottleneck.counts):
             self.usage.add(out.bottleneck)
+            bad = out.bottleneck.metrics["bad_tokens"]
+            self.bad_latents = bad if self.bad_latents is None else self.bad_latents + bad
 
     def end_step(self, step: int, samples: int, grad_norm: Tensor) -> None:
         """Add a step: its samples over all processes, and the norm of its gradient."""
         norm = grad_norm.detach().to(self.sums["loss"])  # the norm of no gradients is on the CPU
-        bad = ~(norm.isfinite() | self.scaled) | ~self.sums["loss"].isfinite()
-        now = torch.where(bad, step, math.inf)
-        self.first_bad = now if self.first_bad is None else torch.minimum(self.first_bad, now)
+        latents = torch.zeros_like(norm) if self.bad_latents is None else self.bad_latents
+        judged = [
+            torch.zeros_like(norm) if self.scaled else norm,
+            torch.where(latents > 0, math.inf, 0.0).to(norm),
+            *self.sums.values(),
+        ]
+        now = torch.where(torch.stack(judged).isfinite(), math.inf, step)
+        if (before := self.first_bad) is not None:
+            if new := len(now) - len(before):  # terms that are new stand last
+                before = F.pad(before, (0, new), value=math.inf)
+            now = torch.minimum(before, now)
+        self.first_bad = now
         self.norms = norm if self.norms is None else self.norms + norm
         self.steps += 1
         self.samples += samples
@@ -82,17 +94,19 @@ class MetricAccumulator:
         codebooks (groups or stages), ``codebooks`` has that of each.
 
         Raises:
-            RunError: if a term is NaN or inf, naming the first such step; or if every latent is.
+            NotFinite: if a term is NaN or inf, naming the first such step and the terms that were
+                so in it; or if every latent is.
         """
         if self.norms is None or self.first_bad is None:
             raise ValueError("close() before the first step")
         means = {**_over_ranks(self.sums, self.seen), "grad_norm": self.norms / self.steps}
         used = self.usage.close() if self.usage.counts is not None else {}
         found = to_floats({**means, **used, "first_bad": self.first_bad})
-        (first_bad,) = found.pop("first_bad")
+        names = ("grad_norm", "latents", *self.sums)
+        first_bad = dict(zip(names, found.pop("first_bad"), strict=True))
         errors = found.pop("errors", [])
         line: dict[str, Any] = {name: sum(values) / len(values) for name, values in found.items()}
-        self._refuse_bad(line, int(min(first_bad, step)))
+        self._refuse_bad(line, first_bad, step)
         if len(errors) > 1:
             columns = {name: found[name] for name in ("perplexity", "codes_used", "dead_codes")}
             columns["quantization_error"] = errors
@@ -105,12 +119,20 @@ class MetricAccumulator:
         self._reset()
         return line
 
-    def _refuse_bad(self, line: Mapping[str, float], step: int) -> None:
-        skipped = {"grad_norm"} if self.scaled else set()
-        require_finite(step, {name: line[name] for name in line if name not in skipped})
+    def _refuse_bad(
+        self, line: Mapping[str, float], first_bad: dict[str, float], step: int
+    ) -> None:
+        """Refuse a line that is not finite, naming what was the first to be so."""
+        latents = first_bad.pop("latents")
         # bad latents are left out of every loss, so that none may show it
-        if line.get("codes_used") == 0:
-            raise RunError(f"step {step}: every latent is NaN or inf: {REMEDY}")
+        if line.get("codes_used") == 0 and latents < min(first_bad.values()):
+            raise NotFinite(int(min(latents, step)), "every latent is NaN, inf or huge")
+        first = min(first_bad.values())
+        names = [name for name in line if not math.isfinite(line[name])]
+        if self.scaled and "grad_norm" in names:
+            names.remove("grad_norm")
+        began = [name for name in names if first_bad.get(name) == first]
+        require_finite(int(min(first, step)), {name: line[name] for name in began or names})
 
 
 def _over_ranks(sums: Mapping[str, Tensor], seen: Mapping[str, float]) -> dict[str, Tensor]:
@@ -120,14 +142,3 @@ def _over_ranks(sums: Mapping[str, Tensor], seen: Mapping[str, float]) -> dict[s
     sum_over_ranks(packed)
     total, weight = packed.chunk(2)
     return dict(zip(sums, total / weight, strict=True))
-
-
-def require_finite(step: int, metrics: Mapping[str, float]) -> None:
-    """Refuse to continue from a loss or metric that is NaN or inf.
-
-    Raises:
-        RunError: naming the step and every such term.
-    """
-    bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
-    if bad:
-        raise RunError(f"step {step}: {', '.join(bad)}: {REMEDY}")

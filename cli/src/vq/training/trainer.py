@@ -18,7 +18,7 @@ from vq.training.batches import BatchSampler, MicroBatch
 from vq.training.distributed import data_parallel, unsynchronised
 from vq.training.metric_accumulator import MetricAccumulator
 from vq.training.open_data import open_data
-from vq.training.schedule import rate_factor
+from vq.training.schedule import eased, easing_steps, rate_factor
 from vqcore.numerics import counter_rng
 from vqcore.plugin.registry import Registry
 
@@ -78,7 +78,9 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.stop_signal = 0
+        self._rate_change: tuple[float, float, int] | None = None
         self.accumulator = MetricAccumulator(scaled=accelerator.scaler is not None)
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self.set_learning_rate()
         # up to here all processes draw the same numbers, from here on each draws its own
         torch.manual_seed(settings.seed + accelerator.process_index)
@@ -90,9 +92,10 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
-        """Steps of the whole run."""
-        total = self.settings.epochs * self.sampler.steps_per_epoch
-        return total if self.settings.max_steps is None else min(total, self.settings.max_steps)
+        """Steps of the whole run: those of ``epochs`` or ``max_steps``, the fewer of both."""
+        epochs, steps = self.settings.epochs, self.settings.max_steps
+        of_epochs = math.inf if epochs is None else epochs * self.sampler.steps_per_epoch
+        return int(min(of_epochs, math.inf if steps is None else steps))
 
     def is_due(self, every: int) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
@@ -102,7 +105,45 @@ class Trainer:
         """Set the learning rate of the next step."""
         factor = rate_factor(self.step, self.total_steps, self.settings)
         for group in self.optimizer.param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+            rate = group.setdefault("initial_lr", group["lr"]) * factor
+            group["lr"] = eased(rate, self.step, group.get("easing"))
+
+    def resume_learning_rate(self) -> None:
+        """Set the learning rate of the first step after a checkpoint.
+
+        Where the schedule, or the length that it spans, is another one than before, the rate
+        approaches it over a few steps. The optimizer's groups keep from where, so that the run can
+        be resumed in between.
+        """
+        groups = self.optimizer.param_groups
+        before = [group["lr"] for group in groups]
+        for group, rate in zip(groups, self._rates, strict=True):
+            group["initial_lr"] = rate
+        self.set_learning_rate()
+        steps = easing_steps(self.total_steps - self.step)
+        for group, rate in zip(groups, before, strict=True):
+            if group["lr"] != rate:
+                group["easing"] = {"rate": rate, "step": self.step, "steps": steps}
+        if steps and groups[0]["lr"] != before[0]:
+            self._rate_change = (before[0], groups[0]["lr"], steps)
+        self.set_learning_rate()
+
+    def notices(self) -> Iterator[str]:
+        """What a user should know before the first step of the length and the learning rate."""
+        settings = self.settings
+        if settings.max_steps is not None and self.total_steps < settings.max_steps:
+            yield (
+                f"epochs = {settings.epochs} ends the run at step {self.total_steps}, before "
+                f"max_steps = {settings.max_steps}; leave one of them out"
+            )
+        if self._rate_change is not None:
+            before, now, steps = self._rate_change
+            yield (
+                f"the learning rate goes from {before:.3g} to {now:.3g}, its value here in a run "
+                f"of {self.total_steps} steps (schedule {settings.schedule}), "
+                f"{'in one step' if steps == 1 else f'over {steps} steps'}; "
+                "--set schedule=... and --lr choose another"
+            )
 
     def batches(self) -> Iterator[list[tuple[MicroBatch, Tensor]]]:
         """This process's micro-batches of each step with their samples, from the next step on."""

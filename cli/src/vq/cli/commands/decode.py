@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.cli.arguments import Device, RunArgument, argument, option
+from vq.cli.arguments import Device, RunArgument, TrustPlugins, argument, option
 from vq.cli.console import say
 
 
@@ -26,18 +26,16 @@ def decode(
         bool, option("Decode indices that another model's weights chose.", "--force")
     ] = False,
     device: Device = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Write the samples that indices stand for.
 
     Images get the names of what was encoded.
     """
-    from rich.console import Console
-
     import vq
     from vq.progress import SampleProgress
 
-    console = Console()
-    with SampleProgress(console, "decoding") as progress:
+    with SampleProgress(None, "decoding") as progress:
         count = vq.decode(
             run,
             tokens,
@@ -46,6 +44,7 @@ def decode(
             batch_size=batch_size,
             force=force,
             device=device,
+            trust_plugins=trust_plugins,
             report=progress.report,
         )
-    say(f"{count} samples: {output}", console)
+    say(f"{count} samples: {output}")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vq.cli.arguments import Device, RunArgument, argument, option
+from vq.cli.arguments import Device, RunArgument, TrustPlugins, argument, option
 from vq.cli.console import say
 
 
@@ -34,20 +34,18 @@ def encode(
         option("Where the channels of arrays are.", metavar="NCHW|NHWC"),
     ] = "auto",
     device: Device = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Write the indices of every sample.
 
     They are written in shards, with a manifest. After an interruption, the same command continues
     with the next shard. Files that cannot be read are left out and listed in the manifest.
     """
-    from rich.console import Console
-
     import vq
     from vq.interrupt import Interrupt
     from vq.progress import SampleProgress
 
-    console = Console()
-    with SampleProgress(console, "encoding") as progress, Interrupt() as interrupt:
+    with SampleProgress(None, "encoding") as progress, Interrupt() as interrupt:
         manifest = vq.encode(
             run,
             path,
@@ -59,6 +57,7 @@ def encode(
             key=key,
             layout=layout,
             device=device,
+            trust_plugins=trust_plugins,
             report=progress.report,
             stopped=lambda: interrupt.number is not None,
         )

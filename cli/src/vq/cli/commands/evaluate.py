@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from vq.cli.arguments import AsJson, Device, RunArgument, option
-from vq.cli.console import print_json, say
+from vq.cli.arguments import AsJson, Device, RunArgument, TrustPlugins, option
+from vq.cli.console import print_json
 
 
 def evaluate(
@@ -19,11 +19,12 @@ def evaluate(
         Path | None,
         option("Also FID, with torch-fidelity's weights in this file.", metavar="WEIGHTS"),
     ] = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Evaluate a run on its held-out split. Nothing is downloaded."""
     import vq
 
-    metrics = vq.evaluate(run, device, lpips=lpips, fid=fid)
+    metrics = vq.evaluate(run, device, lpips=lpips, fid=fid, trust_plugins=trust_plugins)
     if as_json:
         print_json(metrics)
     else:
@@ -31,17 +32,16 @@ def evaluate(
 
 
 def _print(metrics: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from vq.evaluation.metrics_table import metrics_table
+    from vq.terminal import Terminal
 
     dataset, shape, value_range, versions = (
         metrics.pop(name) for name in ("dataset", "shape", "value_range", "versions")
     )
-    console = Console()
+    console = Terminal()
     console.print(metrics_table(metrics))
     low, high = value_range
     sides = " x ".join(map(str, shape))
     software = ", ".join(map(" ".join, versions.items()))
     text = f"{dataset['name']}: samples of {sides} in [{low:g}, {high:g}]; {software}"
-    say(text, console, style="dim")
+    console.print(text, style="dim", soft_wrap=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from vq.cli.arguments import RunArgument, option
+from vq.cli.arguments import RunArgument, TrustPlugins, option
 from vq.cli.console import say
 
 
@@ -13,6 +13,7 @@ def export(
     file_format: Annotated[
         Literal["pt2", "onnx"], option("torch.export or ONNX.", "--format")
     ] = "pt2",
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Write encoder and decoder as two programs.
 
@@ -22,7 +23,7 @@ def export(
     """
     import vq
 
-    about = vq.export(run, output, file_format)
+    about = vq.export(run, output, file_format, trust_plugins=trust_plugins)
     checked = about["checked"]
     text = f"{checked['indices']} indices compared with the model's, "
     text += f"{checked['differing_indices']} differ"

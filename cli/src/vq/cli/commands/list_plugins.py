@@ -1,15 +1,14 @@
 """``vq list-plugins``: the plugins, what they provide, and why a broken one is broken."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from vq.cli.arguments import AsJson, PluginFiles, option
-from vq.cli.console import print_json
+from vq.cli.console import print_json, say
 from vq.config.plugin_files import registry_for
 from vq.runs.plugin_rows import plugin_rows
-from vqcore.errors import UsageError, did_you_mean
+from vqcore.errors import UsageError, did_you_mean, shown
 from vqcore.plugin.component import KINDS
 
 #: Named explicitly: from a metavar KIND, Typer would derive an option --KIND.
@@ -35,8 +34,10 @@ def list_plugins(
     registry = registry_for(plugin_file, tolerant=True)
     failures: list[str] = []
     if check:
-        from vq.cli.component_check import broken_components
+        from vq.cli.component_check import broken_components, notes
 
+        for note in notes(registry, kind):
+            say(f"warning: {note}", error=True)
         failures = broken_components(registry, kind)
     rows = plugin_rows(registry, kind)
     if as_json:
@@ -44,7 +45,7 @@ def list_plugins(
     else:
         _print_tables(rows)
     for failure in failures:
-        print(f"broken: {failure}", file=sys.stderr)
+        say(f"broken: {failure}", error=True)
     unloaded = any(plugin.status not in ("ok", "disabled") for plugin in registry.plugins)
     if failures or (check and unloaded):
         raise typer.Exit(1)
@@ -58,14 +59,15 @@ def check_kind(option: str, kind: str) -> None:
     """
     if kind not in KINDS:
         hint = did_you_mean(kind, KINDS) or f"expected one of {', '.join(KINDS)}"
-        raise UsageError(f"{option} = {kind!r}: {hint}")
+        raise UsageError(f"{option} = {shown(kind)}: {hint}")
 
 
 def _print_tables(rows: list[dict[str, Any]]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
+
+    from vq.terminal import Terminal
 
     kinds = list(KINDS)
     provided = [
@@ -75,12 +77,12 @@ def _print_tables(rows: list[dict[str, Any]]) -> None:
     ]
     components = Table("kind", "name", "provided by", "summary", box=SIMPLE_HEAD)
     for _, *cells in sorted(provided):
-        components.add_row(*map(escape, cells))
+        components.add_row(*cells)
     plugins = Table("plugin", "package", "version", "status", "why", box=SIMPLE_HEAD)
     for row in rows:
         color = {"ok": "green", "disabled": "yellow"}.get(row["status"], "red")
-        names = [escape(row[key]) for key in ("plugin", "package", "version")]
-        plugins.add_row(*names, f"[{color}]{row['status']}[/]", escape(row["error"] or ""))
-    console = Console()
+        names = [row[key] for key in ("plugin", "package", "version")]
+        plugins.add_row(*names, Text(row["status"], color), row["error"] or "")
+    console = Terminal()
     console.print(components)
     console.print(plugins)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from vq.cli.arguments import RunArgument, argument, option
+from vq.cli.arguments import RunArgument, TrustPlugins, argument, option
 from vq.cli.console import say
 
 
@@ -15,6 +15,7 @@ def push(
     ] = None,
     private: Annotated[bool, option("Make a new repository private.", "--private")] = False,
     revision: Annotated[str | None, option("Upload to this branch.", metavar="BRANCH")] = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Upload a run's model to the Hugging Face hub.
 
@@ -23,5 +24,12 @@ def push(
     """
     import vq
 
-    where = vq.push(run, repo, to_folder=to_folder, private=private, revision=revision)
+    where = vq.push(
+        run,
+        repo,
+        to_folder=to_folder,
+        private=private,
+        revision=revision,
+        trust_plugins=trust_plugins,
+    )
     say(f"model: {where}")

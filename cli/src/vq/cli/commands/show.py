@@ -38,23 +38,22 @@ def show(
 
 def _print(about: dict[str, Any]) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
-    title = f"[bold]{about['kind']} {about['name']}[/]: {escape(about['summary'])}"
-    console.print(title, highlight=False)
-    origin = f"from {escape(about['package'])} ({about['target']})"
-    console.print(origin, highlight=False, style="dim")
+    from vq.terminal import Terminal
+
+    console = Terminal()
+    title = (f"{about['kind']} {about['name']}", "bold")
+    console.print(Text.assemble(title, f": {about['summary']}"))
+    console.print(f"from {about['package']} ({about['target']})", style="dim")
     if not about["options"]:
         console.print("It has no options.")
         return
     table = Table("option", "type", "default", "what it does", box=SIMPLE_HEAD)
     for option in about["options"]:
         default = "required" if option["required"] else _text(option["default"])
-        cells = (option["name"], option["type"], default, option["description"])
-        table.add_row(*map(escape, cells))
+        table.add_row(option["name"], option["type"], default, option["description"])
     console.print(table)
 
 

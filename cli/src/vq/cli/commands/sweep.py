@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vq.cli.arguments import option
+from vq.cli.arguments import TrustPlugins, option
 from vq.cli.console import say
 from vq.cli.settings import FLAGS, given_settings
 from vqcore.errors import UsageError
@@ -30,6 +30,7 @@ def sweep(
     dry_run: Annotated[
         bool, option("Check every config, list the runs and stop.", "--dry-run")
     ] = False,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Train every combination of settings, with several seeds.
 
@@ -42,15 +43,18 @@ def sweep(
     if resume is not None:
         if context.args or seeds or run_dir:
             raise UsageError(
-                "--resume continues a sweep with its own settings: leave out all but --jobs"
+                "--resume continues a sweep with its own settings: leave out all but --jobs "
+                "and --trust-plugins"
             )
-        raise typer.Exit(_carry_out(SweepFolder.open(resume), jobs))
+        raise typer.Exit(_carry_out(SweepFolder.open(resume, trust_plugins=trust_plugins), jobs))
+    if trust_plugins:
+        raise UsageError("--trust-plugins: only with --resume, since nothing else is received")
     if run_dir is not None:
         SweepFolder.check_new(run_dir)
     points, configs = _runs(context, seeds)
     if dry_run:
-        print(f"{len(points)} runs, all configs valid:")
-        print("\n".join(point.name for point in points))
+        say(f"{len(points)} runs, all configs valid:")
+        say("\n".join(point.name for point in points))
         return
     raise typer.Exit(_carry_out(SweepFolder.create(run_dir, points, configs), jobs))
 
@@ -101,21 +105,18 @@ def _refuse(params: dict[str, Any]) -> None:
 
 def _carry_out(folder: SweepFolder, jobs: int) -> int:
     """Run the sweep and print the results; returns the exit code."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from vq.cli.tables import fitting_tables
     from vq.sweeps.execute import execute
     from vq.sweeps.summary import rows
+    from vq.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     done = sum(run.status == "done" for run in folder.runs)
     say(f"{len(folder.runs)} runs{f', {done} of them done' if done else ''}: {folder.path}")
     result = execute(folder, jobs, say)
     table = rows(result.groups)
-    cells = [list(map(escape, row)) for row in table]  # a list such as [a,b] is not markup
     if any(run.status == "done" for run in result.runs):
-        console.print(*fitting_tables(cells, console.width, keep=table[0].index("runs")))
+        console.print(*fitting_tables(table, console.width, keep=table[0].index("runs")))
     again = f"vq sweep --resume {folder.path}"
     if result.signal is not None:
         say(f"interrupted; resume with: {again}")

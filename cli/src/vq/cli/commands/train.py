@@ -1,13 +1,12 @@
 """``vq train``: composes a pipeline from its options and trains it."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vq.cli.arguments import PluginFiles, option
-from vq.cli.console import ConsoleHandler, shown_by
+from vq.cli.arguments import PluginFiles, TrustPlugins, option
+from vq.cli.console import ConsoleHandler, print_yaml, say, shown_by
 from vq.cli.settings import given_settings
 from vq.config.presets import PRESETS
 from vqcore.errors import UsageError
@@ -63,6 +62,7 @@ def train(
         list[str], option("Any setting, as a.b=value. Repeatable.", "--set", metavar="A.B=V")
     ] = [],  # noqa: B006
     plugin_file: PluginFiles = [],  # noqa: B006
+    trust_plugins: TrustPlugins = False,
     dry_run: Annotated[bool, option("Check the config and stop.", "--dry-run")] = False,
     print_config: Annotated[
         bool, option("Print the resolved config and stop.", "--print-config")
@@ -81,13 +81,12 @@ def train(
         others = "--preset, --config and --run-dir"
         raise UsageError(f"--resume uses the folder and the config of its run: leave out {others}")
     base = base_values(preset, config)
-    resolved, registry = compose(given_settings(context), base=base, resume=resume)
+    given = given_settings(context)
+    resolved, registry = compose(given, base=base, resume=resume, trust_plugins=trust_plugins)
     if print_config:
-        import yaml
-
-        sys.stdout.write(yaml.safe_dump(resolved.dump(), sort_keys=False, allow_unicode=True))
+        print_yaml(resolved.dump())
     elif dry_run:
-        print(f"config is valid: {resolved.title()}")
+        say(f"config is valid: {resolved.title()}")
     else:
         if run_dir is not None:
             RunFolder.check_free(run_dir)  # reported before torch is imported
@@ -97,12 +96,11 @@ def train(
 def _train(
     config: "ResolvedConfig", registry: "Registry", run_dir: Path | None, resume: Path | None
 ) -> None:
-    from rich.console import Console
-
     from vq.progress import TrainingProgress
+    from vq.terminal import Terminal
     from vq.training.launch import launch
 
-    console = Console()
+    console = Terminal()
     with shown_by(ConsoleHandler(console)), TrainingProgress(console) as progress:
         finished = launch(config, registry, run_dir=run_dir, resume=resume, callbacks=[progress])
     if finished.signal is not None:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from torch import nn
 
-from vq.config.resolved_config import ResolvedConfig
+from vq.config.resolved_config import ResolvedConfig, Unavailable
 from vq.models.bottlenecks.continuous import Autoencoder, ContinuousBottleneck, tangent_scale
 from vq.models.bottlenecks.gaussian import Gaussian
 from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck, LevelBottleneck
@@ -72,7 +72,8 @@ def _codes(
     regularizers = [
         component
         for component in config.regularizers.values()
-        if finest or registry.build(component).scope == "codebook"
+        if not isinstance(component, Unavailable)
+        and (finest or registry.build(component).scope == "codebook")
     ]
     return VectorQuantizer(
         dim=width,

@@ -15,6 +15,8 @@ from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
 from vqcore.interfaces.quantizer import Quantized
+from vqcore.numerics.indices import Indices
+from vqcore.numerics.layouts import channel_first
 
 Decode: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -89,7 +91,7 @@ class ContinuousBottleneck(nn.Module, ABC):
         """Always a ``SettingError``, since there are no indices."""
         raise no_codes(self.name)
 
-    def decode(self, indices: Tensor) -> Tensor:
+    def decode(self, indices: Indices) -> Tensor:
         """As ``encode``."""
         raise no_codes(self.name)
 
@@ -106,7 +108,7 @@ class ContinuousBottleneck(nn.Module, ABC):
     def _write(self, u: Tensor, like: Tensor) -> Tensor:
         with torch.autocast(u.device.type, enabled=False):
             out = self.project_out(u)
-        return (out.movedim(-1, 1) if self.channel_first else out).to(like.dtype)
+        return (channel_first(out, like) if self.channel_first else out).to(like.dtype)
 
 
 class Autoencoder(ContinuousBottleneck):

@@ -18,6 +18,7 @@ from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
 from vqcore.interfaces.quantizer import Quantized
 from vqcore.layer import VectorQuantizer
+from vqcore.numerics.indices import Indices, as_indices
 
 LevelBottleneck: TypeAlias = VectorQuantizer | ContinuousBottleneck
 #: From a level's number, its features and the vectors of all coarser levels to its latents.
@@ -84,15 +85,17 @@ class HierarchicalBottleneck(nn.Module):
             coarser.append(level.decode(indices[-1]))
         return self._sequence(indices)
 
-    def decode(self, indices: Tensor) -> tuple[Tensor, ...]:
+    def decode(self, indices: Indices) -> tuple[Tensor, ...]:
         """The vectors of each level for indices (B, T), groups or stages last.
 
         Raises:
-            SettingError: if T does not fit, an index is out of range, or there are no codes.
+            SettingError: if T does not fit, an index is no whole number or out of range, or there
+                are no codes.
         """
         coarsest = self.levels[0]
         if isinstance(coarsest, ContinuousBottleneck):
             raise no_codes(coarsest.name)
+        indices = as_indices(indices, self)
         lengths = [math.prod(shape) for shape in self.shapes]
         if indices.ndim < 2 or indices.shape[1] != sum(lengths):
             expected = f"(B, {sum(lengths)}), the tokens of all levels in sequence"

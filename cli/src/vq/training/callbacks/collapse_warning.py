@@ -8,7 +8,7 @@ from typing import Any
 
 from vq.training.trainer import Trainer
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 #: A perplexity below this share of the codes is a collapse,
 SHARE = 0.05
 #: and so is a perplexity of one code, however few codes there are.
@@ -42,7 +42,7 @@ class CollapseWarning:
             return
         text = collapse_warning(metrics, run.model.codebook_size)
         if text and not self._collapsed:
-            _LOG.warning(text)
+            _log.warning(text)
         self._collapsed = bool(text)
 
 

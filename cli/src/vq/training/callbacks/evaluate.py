@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vq.evaluation.held_out import evaluate
-from vq.training.metric_accumulator import require_finite
+from vq.training.not_finite import require_finite
 from vq.training.trainer import Trainer
 from vqcore.distributed import from_first_rank
 
@@ -13,22 +13,19 @@ from vqcore.distributed import from_first_rank
 LOGGED = ("psnr", "mse", "perplexity", "codes_used")
 
 
-class Evaluate:
-    """Adds held-out metrics to the log line every ``eval_every`` steps."""
+def logged_metrics(run: Trainer) -> dict[str, float]:
+    """The held-out metrics of a line of metrics.jsonl: every ``eval_every`` steps, else none.
 
-    every_process = True
+    Every process calls it.
 
-    def vq_metrics(self, run: Trainer) -> dict[str, float] | None:
-        """The metrics of this step, if they are due.
-
-        Raises:
-            RunError: if the weights explode.
-        """
-        if not run.is_due(run.settings.eval_every):
-            return None
-        metrics = held_out_metrics(run)
-        require_finite(run.step, {"test_mse": metrics["mse"]})
-        return {f"test_{name}": metrics[name] for name in LOGGED if name in metrics}
+    Raises:
+        NotFinite: if the weights exploded, or held-out samples are not finite.
+    """
+    if not run.is_due(run.settings.eval_every):
+        return {}
+    metrics = held_out_metrics(run)
+    require_finite(run.step, {"test_mse": metrics["mse"]}, held_out=True)
+    return {f"test_{name}": metrics[name] for name in LOGGED if name in metrics}
 
 
 def held_out_metrics(run: Trainer) -> dict[str, Any]:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from vq.checkpoints import checkpoint
 from vq.progress import progress_line
+from vq.training.callbacks.evaluate import logged_metrics
 from vq.training.distributed import run_on_main
 from vq.training.log_file import PROGRESS
+from vq.training.not_finite import NotFinite, explain
 from vq.training.trainer import Trainer
-from vqcore.errors import MainProcessError, RunError, UsageError, VQError
+from vqcore.errors import MainProcessError, RunError, UsageError, VQError, shown
 from vqcore.plugin.hook_caller import HookCaller
+
+#: The names that a run logs itself, on every line or on some, besides those of its losses.
+RESERVED = frozenset((
+    "step", "epoch", "lr", "loss", "grad_norm", "perplexity", "codes_used", "dead_codes",
+    "quantization_error", "bad_tokens", "replaced_codes", "codebooks", "images_per_second",
+    "seconds", "time",
+))  # fmt: skip
+#: Held-out metrics, and the losses of a level.
+RESERVED_PREFIX = re.compile(r"test_|level\d+_")
 
 
 class LogMetrics:
     """Completes a line of metrics.jsonl and announces it as ``vq_log``. Every process calls it.
 
     A line is due where logging, evaluation or saving is. It holds the means since the line
-    before, then what ``vq_metrics`` of callbacks and plugins adds under new names.
+    before, the held-out metrics if they are due, and what ``vq_metrics`` of callbacks and plugins
+    adds under names of their own.
     """
 
     def __init__(self, hooks: HookCaller) -> None:
@@ -35,11 +48,9 @@ class LogMetrics:
         }
         try:
             line |= run.accumulator.close(run.step)
-            found = self._hooks.call("vq_metrics", _as_floats, run=run, batch=run.batch)
-        except RunError as error:
+            line |= logged_metrics(run)
+        except NotFinite as error:
             raise _with_resume_hint(error, run) from None
-        for metrics in found:
-            line |= {name: value for name, value in metrics.items() if name not in line}
         run_on_main(run.accelerator, lambda: self._write(run, line))
 
     def is_due(self, run: Trainer) -> bool:
@@ -49,23 +60,59 @@ class LogMetrics:
         return any(run.is_due(every) for every in periods)
 
     def _write(self, run: Trainer, line: dict[str, Any]) -> None:
+        names = OwnNames({*line, *RESERVED, *run.config.regularizers})
+        for metrics in self._hooks.call("vq_metrics", names.read, run=run, batch=run.batch):
+            line |= metrics
         run.folder.append_metrics(line)
         PROGRESS.info(progress_line(line, run.total_steps))
         self._hooks.call("vq_log", run=run, metrics=line)
 
 
-def _as_floats(answer: Mapping[str, Any]) -> dict[str, float]:
+class OwnNames:
+    """Reads the answers to ``vq_metrics``: numbers, under names that nobody else has.
+
+    Args:
+        reserved: the names that the run itself logs.
+    """
+
+    def __init__(self, reserved: set[str]) -> None:
+        self._owners = dict.fromkeys(reserved, "the run")
+
+    def read(self, answer: Any, owner: str) -> dict[str, float]:
+        """The metrics of one answer, as floats.
+
+        Raises:
+            UsageError: naming the hook, and the metric that is no number or whose name is taken.
+        """
+        if not isinstance(answer, Mapping):
+            raise _refusal(shown(answer), "a mapping from names to numbers")
+        metrics = {str(name): _number(name, value) for name, value in answer.items()}
+        for name in metrics:
+            taken = "the run" if RESERVED_PREFIX.match(name) else self._owners.get(name)
+            if taken is not None:
+                raise _refusal(repr(name), f"a name of its own: {taken} logs this one")
+        self._owners |= dict.fromkeys(metrics, owner)
+        return metrics
+
+
+def _number(name: object, value: Any) -> float:
     try:
-        return {str(name): float(value) for name, value in answer.items()}
-    except (AttributeError, TypeError, ValueError) as error:
-        expected = "Mapping[str, float]"
-        raise UsageError(f"vq_metrics returned {answer!r}: expected {expected}") from error
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return float(value)
+    except Exception as error:  # a tensor of many values, or a plugin's own type
+        raise _refusal(f"{name} = {shown(value)}", "a number") from error
 
 
-def _with_resume_hint(error: RunError, run: Trainer) -> VQError:
-    """The error with the command that resumes the run; every process raises the same."""
+def _refusal(found: str, expected: str) -> UsageError:
+    return UsageError(f"vq_metrics returned {found}: expected {expected}")
+
+
+def _with_resume_hint(found: NotFinite, run: Trainer) -> VQError:
+    """The error, its cause and the command that resumes the run; every process raises the same."""
+    error = run_on_main(run.accelerator, lambda: explain(found, run))
     if not run.main:
-        return MainProcessError.of(error)
+        return MainProcessError(RunError, error)
     if not checkpoint.exists(run.folder.checkpoints):
         return RunError(f"{error}; there is no checkpoint yet")
     return RunError(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 
-from vq.config.merging import flatten
+from vq.config.merging import flatten, shown_names
 from vq.files import write_text, writing
 from vq.training.trainer import Trainer
 from vqcore.errors import ComponentError, SettingError, did_you_mean
@@ -41,8 +42,9 @@ class Trackers:
 
     def vq_run_end(self) -> None:
         """Close the trackers."""
-        for tracker in self._trackers:
-            tracker.finish()
+        with ExitStack() as stack:  # one that fails leaves none of the others open
+            for tracker in self._trackers:
+                stack.callback(tracker.finish)
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -77,7 +79,7 @@ def _start(name: str, run: Trainer) -> GeneralTracker:
         tracker = make(folder.name)
     tracker.start()
     if name != "tensorboard":  # there the config would show as a second run
-        settings = flatten(run.config.dump())
+        settings = flatten(shown_names(run.config.dump()))
         tracker.store_init_configuration({key: _storable(settings[key]) for key in settings})
     return tracker
 

@@ -1,0 +1,79 @@
+"""Whether a tensor can be samples of a model, said in the model's words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vqcore.errors import SettingError
+from vqcore.interfaces.backbone import Backbone, LevelBackbone
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+def check_samples(x: Any, backbone: Backbone, shape: tuple[int, ...] | None) -> None:
+    """Refuse what the backbone would fail on, or whose edges it would lose.
+
+    Samples have the shape that the model was built for. A backbone of convolutions takes other
+    sides, too, where its strides divide them.
+
+    Raises:
+        SettingError: if x is no tensor of floats of the model's type, or of another shape.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        found = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+        raise SettingError("samples", found, "a tensor of floats in the range of the data")
+    _check_type(x, next((each.dtype for each in backbone.parameters()), x.dtype))
+    if shape is None or tuple(x.shape[1:]) == shape:
+        return
+    channels, *sides = shape
+    if not backbone.channel_first or x.ndim != 1 + len(shape) or x.shape[1] != channels:
+        expected = ", ".join(map(str, ("B", *shape)))
+        last = x.ndim == 1 + len(shape) and x.shape[-1] == channels
+        fix = "put the channels first: samples.movedim(-1, 1)" if last and sides else ""
+        raise SettingError("samples", tuple(x.shape), f"the shape ({expected})", fix)
+    _check_sides(tuple(x.shape), strides(backbone, tuple(sides)))
+
+
+def strides(backbone: Backbone, sides: tuple[int, ...]) -> tuple[int, ...]:
+    """How many values of each side one position of the coarsest latents stands for; 1 if unknown.
+
+    ``sides`` are those that the backbone was built for.
+    """
+    positions = backbone.latent_shape
+    if isinstance(backbone, LevelBackbone):
+        positions = backbone.latent_shapes[0]
+    if len(positions) != len(sides):
+        return (1,) * len(sides)
+    return tuple(
+        1 if side % count else side // count for side, count in zip(sides, positions, strict=True)
+    )
+
+
+def _check_sides(shape: tuple[int, ...], steps: tuple[int, ...]) -> None:
+    sides = shape[2:]
+    smaller = [side // step * step for side, step in zip(sides, steps, strict=True)]
+    larger = [max(-(-side // step), 1) * step for side, step in zip(sides, steps, strict=True)]
+    if smaller == larger:
+        return
+    near = [_by(each) for each in (smaller, larger) if all(each)]
+    factor = str(steps[0]) if len(set(steps)) == 1 else _by(steps)
+    expected = f"sides divisible by {factor}, the strides of the network"
+    raise SettingError("samples", shape, expected, f"resize or pad them to {' or '.join(near)}")
+
+
+def _check_type(x: Tensor, kind: torch.dtype) -> None:
+    if x.dtype == kind:
+        return
+    mixed = torch.is_autocast_enabled(x.device.type) and torch.float64 not in (kind, x.dtype)
+    # a module in half precision may convert what a data set serves
+    if mixed or (x.dtype == torch.float32 and kind in _HALF):
+        return
+    fix = f"convert them: samples.to({kind})"
+    raise SettingError("samples", str(x.dtype), f"{kind}, as the model's parameters", fix)
+
+
+def _by(sizes: list[int] | tuple[int, ...]) -> str:
+    return " x ".join(map(str, sizes))
