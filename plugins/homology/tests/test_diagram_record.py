@@ -36,13 +36,14 @@ def test_degenerate_clouds_have_finite_diagrams(points):
 
 
 def test_reading_skips_a_torn_line_and_truncating_drops_later_steps(tmp_path):
+    folder = pytest.importorskip("vq.runs.folder").RunFolder(tmp_path)
     assert diagram_record.read(tmp_path) == []
     for step in (5, 10, 15):
-        diagram_record.append(tmp_path, {"step": step})
-    with (tmp_path / diagram_record.FILE).open("a") as file:
-        file.write('{"step": 2')
+        diagram_record.append(folder, {"step": step})
+        with (tmp_path / diagram_record.FILE).open("ab") as file:
+            file.write(b'{"step": 2\n\xff\n[]\n')
     assert [line["step"] for line in diagram_record.read(tmp_path)] == [5, 10, 15]
-    diagram_record.truncate(tmp_path, 10)
+    diagram_record.truncate(folder, 10)
     assert (tmp_path / diagram_record.FILE).read_text().splitlines() == [
         '{"step": 5}',
         '{"step": 10}',
@@ -87,7 +88,8 @@ def test_a_run_records_its_homology_and_continues_after_a_resume(train, tmp_path
             assert image.width > 1000
             assert len(image.convert("L").getcolors()) > 50
     assert [line["step"] for line in diagram_record.read(folder)] == [4, 8]
-    diagram_record.append(folder, {"step": 9})  # as if the run had continued and crashed
+    with (folder / diagram_record.FILE).open("a") as file:
+        file.write('{"step": 9}\n')  # as if the run had continued and crashed
     train("--resume", "run", "--max-steps", "12")
     assert [line["step"] for line in diagram_record.read(folder)] == [4, 8, 12]
 

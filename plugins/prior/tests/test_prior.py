@@ -492,7 +492,7 @@ def test_a_prior_is_written_atomically(run_with_prior, vq, monkeypatch, tmp_path
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vq_prior.prior_folder.save_file", full)
+        patch.setattr("vq_prior.prior_folder.write_flushed", full)
         result = vq("prior", path, *SMALL, "--overwrite")
     assert result.code == 1
     assert "cannot be written: No space left on device" in result.err
@@ -502,6 +502,41 @@ def test_a_prior_is_written_atomically(run_with_prior, vq, monkeypatch, tmp_path
     assert damaged.code == 1
     assert "damaged" in damaged.err
     assert "--overwrite" in damaged.err
+
+
+@pytest.mark.parametrize(
+    ("place", "values", "expected"),
+    [
+        ((), {"classes": 3}, "damaged: TypeError"),
+        ((), {"training": None}, "damaged: ValidationError"),
+        (("training",), {"layers": 10**12}, "damaged: ValidationError"),
+        (("training",), {"layers": 99}, "config.json and model.safetensors do not agree"),
+        (("training",), {"width": 48}, "config.json and model.safetensors do not agree"),
+        (("training",), {"heads": 3}, "config.json and model.safetensors do not agree"),
+    ],
+)
+def test_a_received_prior(place, values, expected, run_with_prior, vq, tmp_path):
+    path = shutil.copytree(run_with_prior.path, tmp_path / "run")
+    file = path / "prior" / "config.json"
+    about = json.loads(file.read_text())
+    target = about[place[0]] if place else about
+    target |= values
+    file.write_text(json.dumps(about))
+    result = vq("sample", path, "-n", 2)
+    assert result.code == 1
+    assert expected in result.err
+
+
+def test_a_prior_whose_weights_changed_is_refused(run_with_prior, vq, tmp_path):
+    run = shutil.copytree(run_with_prior.path, tmp_path / "run")
+    file = run / "prior" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    result = vq("sample", run, "-o", "new.png")
+    assert result.code == 1
+    assert "model.safetensors: damaged: its size and SHA-256 are not those" in result.err
+    assert "--overwrite trains a new one" in result.err
 
 
 def test_runs_without_codes_are_refused(train, vq):

@@ -57,5 +57,5 @@ def test_each_run_has_its_own_prior_or_the_way_to_train_one(prior_run, complete_
 
 def test_a_run_whose_plugin_is_missing_shows_its_prior(prior_run, vq, tmp_path):
     config = prior_run.path / "config.yaml"
-    config.write_text(config.read_text().replace("name: poincare", "name: poincar"))
+    config.write_text(config.read_text().replace("/poincare", "/poincar"))
     assert "Prior, held out" in part(vq, prior_run.path, output=tmp_path / "report.html")

@@ -8,6 +8,7 @@ import shutil
 import pytest
 from PIL import Image
 from rich.console import Console
+from rich.text import Text
 
 from vq.cli.tables import fitting_tables
 from vq_report.comparison import compare, settings_by_path
@@ -62,7 +63,10 @@ def test_an_unfinished_run_shows_its_last_metrics_and_is_never_best(runs, comple
 
 def test_no_best_on_different_data(runs, tmp_path, complete_run, vq):
     other = copy(
-        complete_run, tmp_path / "other", {"psnr": 50.0}, config=[("name: digits", "name: photos")]
+        complete_run,
+        tmp_path / "other",
+        {"psnr": 50.0},
+        config=[("vq-cli/digits", "vq-cli/photos")],
     )
     found = compare([runs[0], other])
     assert (found.same_data, found.best) == (False, {})
@@ -75,7 +79,9 @@ def test_no_best_on_different_data(runs, tmp_path, complete_run, vq):
 
 def test_options_of_a_component_that_only_some_chose_follow_from_it(runs, tmp_path, complete_run):
     other = copy(
-        complete_run, tmp_path / "other", config=[("name: ema\n  ", "name: simvq\n  extra: 1\n  ")]
+        complete_run,
+        tmp_path / "other",
+        config=[("vqcore-ema/ema\n", "vqcore/simvq\n  extra: 1\n")],
     )
     assert compare([runs[0], other]).settings == ["quantizer"]
 
@@ -132,7 +138,7 @@ def test_many_runs_are_rows(runs, tmp_path, vq):
 @pytest.mark.parametrize(("width", "parts"), [(80, 1), (37, 1), (36, 2), (23, 2), (21, 3)])
 def test_a_table_wider_than_the_terminal_is_split(width, parts):
     """Rich would squeeze the columns, of many all to nothing."""
-    rows = [["run", "optimizer.lr", "psnr", "seed"], ["long", "1", "[bold]40 *[/]", "\\[x]"]]
+    rows = [["run", "optimizer.lr", "psnr", "seed"], ["long", "1", Text("40 *", "bold"), "[x]"]]
     tables = fitting_tables(rows, width)
     assert len(tables) == parts
     console = Console(width=width, file=io.StringIO())
@@ -148,7 +154,7 @@ def test_many_runs_of_many_differences(runs, tmp_path, complete_run, vq):
     """One row a run in each of several tables."""
     names = [f"{'x' * 90}{number}" for number in range(6)]
     many = [
-        copy(complete_run, tmp_path / name, config=[("name: ema\n  ", "name: simvq\n  ")])
+        copy(complete_run, tmp_path / name, config=[("vqcore-ema/ema\n  ", "vqcore/simvq\n  ")])
         for name in names
     ]
     words = vq("compare", *many, runs[1]).out.split()

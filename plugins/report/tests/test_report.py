@@ -317,12 +317,12 @@ def damage(folder):
 
 def rename_manifold(folder):
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("name: poincare", "name: poincar"))
+    config.write_text(config.read_text().replace("/poincare", "/poincar"))
 
 
 def move_data(folder):
     config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("name: digits", "name: image-folder"))
+    config.write_text(config.read_text().replace("/digits", "/image-folder"))
 
 
 MISSING = {

@@ -15,7 +15,7 @@ from vq_report.charts.png import charts_png
 from vq_report.charts.scale import Scale, fit, short
 from vq_report.embedding import embed
 from vq_report.page import render as page
-from vq_report.page.render import render
+from vq_report.page.render import Page
 from vqcore.plugin.report_section import Chart, Image, Section, Series, Strong, Table
 
 
@@ -169,14 +169,15 @@ def test_a_map_has_the_same_units_on_both_axes():
     assert float(middle) - float(top) == pytest.approx(radius, abs=0.2)
 
 
+def rendered(block):
+    """The page of one section with this block."""
+    written = Page()
+    written.add(Section("s", [block]))
+    return written.html(title="t", subtitle="", runs=[], footer="f")
+
+
 def test_highlighted_cells_are_escaped():
-    html = render(
-        [Section("title", [Table(["<h>"], [[Strong("<b>")]])])],
-        title="",
-        subtitle="",
-        runs=[],
-        footer="",
-    )
+    html = rendered(Table(["<h>"], [[Strong("<b>")]]))
     assert "<strong>&lt;b&gt;</strong>" in html
     assert "&lt;h&gt;" in html
 
@@ -186,7 +187,7 @@ def test_a_wide_image_is_compressed(width, kept):
     buffer = io.BytesIO()
     PIL.Image.new("RGB", (width, 4)).save(buffer, "PNG")
     image = Image("An image", buffer.getvalue(), "black")
-    text = render([Section("s", [image])], title="t", subtitle="", runs=[], footer="f")
+    text = rendered(image)
     kind, data = re.search(r'src="data:image/(\w+);base64,([^"]+)"', text).groups()
     assert kind == ("png" if kept else "webp")
     shown = base64.b64decode(data)

@@ -17,7 +17,7 @@ from vq_homology import backends, distance_matrix, persistence, statistics
 from vqcore.interfaces.manifold import Manifold
 
 if TYPE_CHECKING:
-    from vqcore.plugin.protocols import TrainingRun
+    from vqcore.plugin.protocols import RunFolder, TrainingRun
     from vqcore.plugin.report_section import Point
 
 FILE = "homology.jsonl"
@@ -77,28 +77,27 @@ def longest(pairs: Sequence[Point], count: int) -> list[Point]:
     return sorted(nlargest(count, pairs, key=_lifetime))
 
 
-def append(folder: Path, line: dict[str, Any]) -> None:
+def append(folder: RunFolder, line: dict[str, Any]) -> None:
     """Add a line to the record."""
-    with (folder / FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    folder.append(FILE, json.dumps(line) + "\n")
 
 
 def read(folder: Path, name: str = FILE) -> list[dict[str, Any]]:
-    """The lines of a JSONL file, without a truncated one; none if there is no such file."""
-    if not (folder / name).exists():
+    """The lines of a JSONL file, without damaged ones; none if there is no such file."""
+    if not (folder / name).is_file():
         return []
     lines = []
-    for text in (folder / name).read_text(encoding="utf-8").splitlines():
-        with suppress(json.JSONDecodeError):
-            lines.append(json.loads(text))
-    return lines
+    for text in (folder / name).read_bytes().splitlines():
+        with suppress(ValueError, RecursionError):
+            lines.append(json.loads(text.decode("utf-8")))
+    return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
 
-def truncate(folder: Path, step: int) -> None:
+def truncate(folder: RunFolder, step: int) -> None:
     """Drop the lines after ``step``, which a resumed run writes again."""
-    if (folder / FILE).exists():
-        kept = [json.dumps(line) + "\n" for line in read(folder) if line["step"] <= step]
-        (folder / FILE).write_text("".join(kept), encoding="utf-8")
+    if (folder.path / FILE).exists():
+        kept = [json.dumps(line) + "\n" for line in read(folder.path) if line["step"] <= step]
+        folder.write(FILE, "".join(kept).encode())
 
 
 def _lifetime(pair: Point) -> float:

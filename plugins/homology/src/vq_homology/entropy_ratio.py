@@ -39,7 +39,8 @@ class EntropyRatio(nn.Module):
         self.period = period
         self.entropy = entropy
         # w, index of the period, sum of S(Q), codebooks added, sum of S(X), steps added
-        self._state = torch.tensor([1.0, -1.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
+        start = [1.0, -1.0, 0.0, 0.0, 0.0, 0.0]
+        self._state = torch.tensor(start, dtype=torch.float64, device="cpu")  # not on meta
         self._step: int | None = None
 
     @torch.no_grad()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -14,6 +14,9 @@ from matplotlib.figure import Figure
 
 from vq_homology.diagram_record import longest
 from vqcore.plugin.report_section import Point
+
+if TYPE_CHECKING:
+    from vqcore.plugin.protocols import RunFolder
 
 with warnings.catch_warnings():
     # persim 0.4 contains invalid escape sequences, which Python warns about at compilation.
@@ -30,7 +33,7 @@ BARS = 40
 Lines = Sequence[Mapping[str, Any]]
 
 
-def save(path: Path, lines: Lines, metrics: Lines, cloud: str) -> None:
+def save(folder: RunFolder, lines: Lines, metrics: Lines, cloud: str) -> None:
     """Plot the record of ``codebook`` or ``latents`` together with the lines of metrics.jsonl."""
     lines = [line for line in lines if cloud in line]
     figure = Figure(figsize=(13, 6.4), dpi=130, layout="constrained", facecolor="white")
@@ -51,7 +54,9 @@ def save(path: Path, lines: Lines, metrics: Lines, cloud: str) -> None:
     lengths = {"mean H0 death": f"{cloud}_h0", "total H1 lifetime": f"{cloud}_h1"}
     _plot_curves(grid[1][2], metrics, lengths)
     _plot_curves(grid[1][3], metrics, {"persistent entropy": f"{cloud}_persistent_entropy"})
-    figure.savefig(path)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    folder.write(f"homology-{cloud}.png", buffer.getvalue())
 
 
 def _plot_diagram(axes: Axes, found: Mapping[str, Any], title: str, widest: float) -> None:

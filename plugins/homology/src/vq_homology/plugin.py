@@ -37,7 +37,7 @@ def vq_run_start(run: TrainingRun) -> None:
     if _uses_homology(run.config):
         from vq_homology import diagram_record
 
-        diagram_record.truncate(run.folder.path, run.step)
+        diagram_record.truncate(run.folder, run.step)
 
 
 @hookimpl
@@ -48,7 +48,7 @@ def vq_metrics(run: TrainingRun, batch: Tensor) -> Mapping[str, float] | None:
     from vq_homology import diagram_record
 
     line = diagram_record.record_line(run, batch)
-    diagram_record.append(run.folder.path, line)
+    diagram_record.append(run.folder, line)
     return diagram_record.metrics(line)
 
 
@@ -67,7 +67,7 @@ def vq_run_end(run: TrainingRun, status: str) -> None:
     metrics = diagram_record.read(run.folder.path, "metrics.jsonl")
     for cloud in diagram_record.CLOUDS:
         if cloud in lines[-1]:
-            plots.save(run.folder.path / f"homology-{cloud}.png", lines, metrics, cloud)
+            plots.save(run.folder, lines, metrics, cloud)
 
 
 @hookimpl

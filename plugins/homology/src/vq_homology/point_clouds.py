@@ -80,7 +80,7 @@ def codebook_size(batch: LatentBatch) -> int:
 
 
 def _valid_tokens(batch: LatentBatch) -> Tensor:
-    """(N,) bool; a mask, where there is one, already excludes tokens with NaN or inf."""
+    """(N,) bool; a mask, where there is one, already excludes bad tokens."""
     if batch.mask is not None:
         return (batch.mask & (batch.indices >= 0)).reshape(-1)
     return (batch.indices.reshape(-1) >= 0) & _finite(batch.z)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vq.cli.arguments import RunArgument
+from vq.cli.arguments import RunArgument, TrustPlugins
+from vq.cli.console import print_json, say
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,23 +35,19 @@ def prior(
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prior.")] = False,
     device: Device = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Train a prior over the codes of a run.
 
     vq sample draws from it. Options left out depend on the amount of data. Training stops when the
     validation loss no longer falls. Ctrl-C keeps the best weights so far.
     """
-    options = {name: value for name, value in locals().items() if name != "run"}
-    from rich.console import Console
-
+    options = {**locals()}
+    del options["run"]
     import vq_prior
+    from vq.terminal import Terminal
 
-    console = Console()
-
-    def log(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
-    trained = vq_prior.prior(run, log=log, **options)
+    trained = vq_prior.prior(run, log=say, **options)
     metrics = trained.metrics
     unit = "bits_per_pixel" if "bits_per_pixel" in metrics else "bits_per_value"
     table = _table("codes", "bits per token", unit.replace("_", " "))
@@ -64,10 +59,10 @@ def prior(
     ):
         per_unit = metrics[key] * metrics[unit] / metrics["bits_per_token"]
         table.add_row(name, f"{metrics[key]:.3f}", f"{per_unit:.3f}")
-    console.print(table)
+    Terminal().print(table)
     best = min(trained.history, key=lambda entry: entry["aside_bits"])["epoch"]
     interrupted = "interrupted; " if trained.exit_code else ""
-    log(f"{interrupted}best after epoch {best}, stored in {trained.folder}")
+    say(f"{interrupted}best after epoch {best}, stored in {trained.folder}")
     raise typer.Exit(trained.exit_code)
 
 
@@ -93,18 +88,17 @@ def sample(
         Path | None, typer.Option(help="Also the codes, as a .npy file.", metavar="FILE")
     ] = None,
     device: Device = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Draw samples from a run's prior.
 
     Writes a grid of images, or an array. A seed repeats its samples.
     """
-    from rich.console import Console
-
     import vq_prior
     from vq.runs.trained_run import load_run
     from vq_prior.prior_folder import prior_folder
 
-    trained = load_run(run, device)
+    trained = load_run(run, device, trust_plugins=trust_plugins)
     shape = trained.samples.shape
     suffixes = (".png", ".npy") if len(shape) == 3 and shape[0] in (1, 3) else (".npy",)
     _check_file("--output", output, suffixes, f" for samples of shape {shape}")
@@ -112,7 +106,7 @@ def sample(
     samples = vq_prior.sample(trained, count, temperature, top_k, top_p, label, seed)
     path = output or prior_folder(trained) / f"samples{suffixes[0]}"
     samples.save(path, indices)
-    Console().print(f"{count} samples: {path}", highlight=False, soft_wrap=True)
+    say(f"{count} samples: {path}")
 
 
 def probe(
@@ -121,22 +115,23 @@ def probe(
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions with other samples.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     device: Device = None,
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Classify samples by their codes with a linear classifier.
 
     For comparison, also by their pixels.
     """
-    from rich.console import Console
-
     import vq_prior
+    from vq.terminal import Terminal
 
+    options: dict[str, Any] = {"device": device, "trust_plugins": trust_plugins}
     if as_json:
-        result = vq_prior.probe(run, samples, seeds, device=device)
-        sys.stdout.write(json.dumps(asdict(result), indent=2) + "\n")
+        result = vq_prior.probe(run, samples, seeds, **options)
+        print_json(asdict(result))
         return
-    console = Console()
+    console = Terminal()
     with console.status("reading the data set") as status:
-        result = vq_prior.probe(run, samples, seeds, device=device, log=status.update)
+        result = vq_prior.probe(run, samples, seeds, **options, log=status.update)
     columns = ("features", "held-out accuracy", "sd over seeds", "standard error")
     table = _table("linear classifier on", *columns)
     for row in result.rows:
@@ -145,7 +140,7 @@ def probe(
         table.add_row(row.features, size, f"{row.accuracy:.4f}", spread, f"{row.error:.4f}")
     console.print(table)
     used = f"{result.train_samples} training and {result.test_samples} held-out samples"
-    console.print(f"{result.classes} classes, {used}, {result.seeds} seeds", highlight=False)
+    say(f"{result.classes} classes, {used}, {result.seeds} seeds")
 
 
 def _check_file(option: str, path: Path | None, suffixes: tuple[str, ...], why: str = "") -> None:

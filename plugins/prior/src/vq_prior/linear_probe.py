@@ -80,6 +80,7 @@ def probe(
     seeds: int = 3,
     *,
     device: str | None = None,
+    trust_plugins: bool = False,
     log: Callable[[str], None] = logger.info,
 ) -> ProbeResult:
     """Train linear classifiers on a run's codes and, for comparison, on its samples.
@@ -91,6 +92,7 @@ def probe(
         samples: largest number of training samples.
         seeds: number of repetitions.
         device: instead of the run's own.
+        trust_plugins: see ``vq.load_run``.
         log: receives a line for each kind of features.
 
     Raises:
@@ -100,7 +102,7 @@ def probe(
     for name, value in (("samples", samples), ("seeds", seeds)):
         if value < 1:
             raise SettingError(name, value, "a whole number of at least 1")
-    run = load_run(run, device)
+    run = load_run(run, device, trust_plugins=trust_plugins)
     require_codes(run)
     y, y_test = labels_of(run, "train").numpy(), labels_of(run, "test").numpy()
     used = min(samples, len(y))

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
+from torch import Tensor
 
-from vq.files import new_folder, read_json
+from vq.checkpoints.manifest import digest, read_checked
+from vq.files import new_folder, read_bytes, read_json, write_flushed
 from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vq.tokens.codes import codebook_numbers
 from vq_prior.prior_config import FilledPriorConfig
 from vq_prior.transformer import CodePrior
 from vqcore.errors import RunError, UsageError
+from vqcore.plugin.loader import describe_error
 from vqcore.plugin.protocols import ReportedRun
 
 WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.jsonl"
@@ -50,17 +52,18 @@ def save_prior(
     history: Sequence[Mapping[str, Any]],
 ) -> Path:
     """Write RUN/prior atomically in place of an earlier one, which stays if that fails."""
+    weights = save({name: value.cpu().contiguous() for name, value in prior.state_dict().items()})
     about = {
         "model": model_of(run),
         "classes": _class_names(run, prior.classes),
         "training": config.model_dump(),
         "figures": dict(metrics),
         "versions": versions(),
+        "files": {WEIGHTS: digest(weights)},
     }
-    weights = {name: value.cpu().contiguous() for name, value in prior.state_dict().items()}
     lines = "".join(json.dumps(line) + "\n" for line in history)
     with new_folder(prior_folder(run), replace=True) as folder:
-        save_file(weights, folder / WEIGHTS)
+        write_flushed(folder / WEIGHTS, weights)
         (folder / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         (folder / METRICS).write_text(lines, encoding="utf-8")
     return prior_folder(run)
@@ -81,14 +84,24 @@ def load_prior(run: TrainedRun) -> tuple[CodePrior, list[str]]:
         problem = f"was trained on codes of other weights than {run.checkpoint}"
         raise UsageError(f"{folder} {problem}: {command} trains a new one")
     try:
-        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        about = json.loads(read_bytes(folder / CONFIG))
         config = FilledPriorConfig.model_validate(about["training"])
-        prior = build_prior(run, config, len(about["classes"]))
-        prior.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        classes = [str(name) for name in about["classes"]]
+        weights = load(read_checked(folder / WEIGHTS, about.get("files")))
+        _check_size(config, weights)
+        prior = build_prior(run, config, len(classes))
+        prior.load_state_dict(weights)
+    except Exception as error:  # pydantic, safetensors and torch raise many kinds
         fix = f"{command} --overwrite trains a new one"
-        raise RunError(f"{folder}: damaged: {error}; {fix}") from error
-    return prior.to(run.device).eval(), about["classes"]
+        raise RunError(f"{folder}: damaged: {describe_error(error)[:300]}; {fix}") from error
+    return prior.to(run.device).eval(), classes
+
+
+def _check_size(config: FilledPriorConfig, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a config of another model than the weights', before memory is taken for it."""
+    width = weights["position"].shape[-1]
+    if config.layers > len(weights) or config.width != width or width % config.heads:
+        raise ValueError(f"{CONFIG} and {WEIGHTS} do not agree")
 
 
 def _class_names(run: TrainedRun, count: int) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vq.files import read_image, read_json, read_json_lines
+from vq.files import read_image, read_json
+from vq.runs.metric_lines import read_metric_lines
 from vq_prior.prior_folder import CONFIG, METRICS, prior_folder
 from vqcore.plugin.protocols import ReportedRun
 from vqcore.plugin.report_section import Block, Chart, Facts, Image, Section, Series, Text
@@ -33,28 +34,28 @@ def report_section(run: ReportedRun) -> Section:
 
 
 def _facts(folder: Path) -> list[Block]:
-    metrics = (read_json(folder / CONFIG) or {}).get("figures") or {}
+    metrics = (read_json(folder / CONFIG) or {}).get("figures")
     facts = [
         (title, f"{metrics[name]:.2f}", "bits/token")
         for name, title in BITS.items()
-        if name in metrics
+        if isinstance(metrics, dict) and type(metrics.get(name)) is float
     ]
     return [Facts(facts)] if facts else []
 
 
 def _curves(folder: Path) -> list[Block]:
-    lines = read_json_lines(folder / METRICS)
-    if not lines:
-        return []
-    series = [
-        Series(title, [(line["step"], line[name]) for line in lines], dashed=title == "training")
-        for title, name in CURVES.items()
-    ]
-    return [Chart("Bits per token of the prior", series, x="step", y="bits")]
+    lines = read_metric_lines(folder / METRICS).lines
+    series = []
+    for title, name in CURVES.items():
+        points = [(line["step"], line[name]) for line in lines if type(line.get(name)) is float]
+        if points:
+            series.append(Series(title, points, dashed=title == "training"))
+    return [Chart("Bits per token of the prior", series, x="step", y="bits")] if series else []
 
 
 def _images(folder: Path) -> list[Block]:
-    newest = sorted(folder.glob("*.png"), key=lambda path: path.stat().st_mtime)[-MAX_IMAGES:]
+    found = [path for path in folder.glob("*.png") if path.is_file()]
+    newest = sorted(found, key=lambda path: path.stat().st_mtime)[-MAX_IMAGES:]
     return [
         Image(path.stem.capitalize(), data, f"samples of the prior, {path.stem}")
         for path in newest

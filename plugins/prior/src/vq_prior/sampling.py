@@ -63,6 +63,8 @@ def sample(
     class_name: str | None = None,
     seed: int = 0,
     device: str | None = None,
+    *,
+    trust_plugins: bool = False,
 ) -> Samples:
     """Draw samples from a run's prior.
 
@@ -72,13 +74,14 @@ def sample(
         temperature, top_k, top_p, seed: see ``draw``.
         class_name: draw from this class; by default from each in turn, if the prior has classes.
         device: instead of the run's own.
+        trust_plugins: see ``vq.load_run``.
 
     Raises:
         SettingError: if an argument is out of range, or the run has no codes.
         UsageError: if the run has no prior for its present weights.
         RunError: if the prior is damaged.
     """
-    run = load_run(run, device)
+    run = load_run(run, device, trust_plugins=trust_plugins)
     require_codes(run)
     prior, names = load_prior(run)
     classes = names if class_name is None else [_checked_class(class_name, names)]

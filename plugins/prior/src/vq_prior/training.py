@@ -58,6 +58,7 @@ def prior(
     *,
     overwrite: bool = False,
     device: str | None = None,
+    trust_plugins: bool = False,
     log: Callable[[str], None] = logger.info,
     **options: Any,
 ) -> TrainedPrior:
@@ -69,6 +70,7 @@ def prior(
         run: the run folder, or the run.
         overwrite: replace a prior that fits the run's present weights.
         device: instead of the run's own.
+        trust_plugins: see ``vq.load_run``.
         log: receives a line of text about the setup, and one for each epoch.
         options: the fields of ``PriorConfig``, as in ``layers=4, classes=True``.
 
@@ -79,7 +81,7 @@ def prior(
         RunError: if training diverges or the folder cannot be written.
     """
     requested = validate(PriorConfig, options, "")
-    run = load_run(run, device)
+    run = load_run(run, device, trust_plugins=trust_plugins)
     require_codes(run)
     size = run.model.codebook_size
     if size > LARGEST:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vq.config.config_file import read_config
-from vq.config.merging import flatten
+from vq.config.merging import flatten, shown_names
 from vq.files import read_json
 from vq.runs.folder import RunFolder, run_path
 from vqcore.errors import SettingError
@@ -23,6 +24,9 @@ HIGHER = frozenset(("psnr", "ssim", "perplexity", "codes_used", "usage", "images
 LOWER = frozenset(("mse", "dead_codes", "lpips", "fid"))
 #: The status of a run whose metrics are final.
 FINAL = frozenset(("done", "interrupted"))
+STATUSES = FINAL | {"running", "failed"}
+#: Numbers and steps from here on are left out: no run has such.
+LARGEST, LAST_STEP = 1e300, 2**40
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class ComparedRun:
         settings: every setting by its key path; ``regularizers`` holds their names too.
         metrics: held-out metrics; of an unfinished run, the last it logged.
         lines: the lines of metrics.jsonl.
+        among: the config of every run that it is compared with.
     """
 
     name: str
@@ -46,6 +51,7 @@ class ComparedRun:
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
     lines: Sequence[Mapping[str, Any]]
+    among: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,10 @@ def compare(runs: RunLike | Sequence[RunLike]) -> Comparison:
     """
     folders = [RunFolder.open(path) for path in run_paths(runs)]
     short = [folder.path.resolve().name for folder in folders]
+    configs = [read_config(folder.config) for folder in folders]
     compared = [
-        _read(name if short.count(name) == 1 else str(folder.path), folder)
-        for name, folder in zip(short, folders, strict=True)
+        _read(name if short.count(name) == 1 else str(folder.path), folder, config, configs)
+        for name, folder, config in zip(short, folders, configs, strict=True)
     ]
     finished = [run for run in compared if run.status in FINAL]
     same_data = len(set(map(_data_of, finished))) <= 1
@@ -131,28 +138,46 @@ def run_paths(runs: RunLike | Sequence[RunLike]) -> list[Path]:
     return [run_path(run) for run in runs]
 
 
-def settings_by_path(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings by their key paths; the name of a component is the value of its own path."""
-    named = dict(values)
-    chosen = values.get("regularizers")
+def settings_by_path(
+    values: Mapping[str, Any], among: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Nested settings by their key paths; the name of a component is the value of its own path.
+
+    Names are without their package, unless it tells the settings of several runs (``among``) apart.
+    """
+    named = shown_names(values, among)
+    chosen = named.get("regularizers")
     if isinstance(chosen, Mapping):
-        named["regularizers"] = {"name": ", ".join(chosen) or "none", **chosen}
+        named["regularizers"] = {"name": ", ".join(map(str, chosen)) or "none", **chosen}
     return {path.removesuffix(".name"): value for path, value in flatten(named).items()}
 
 
-def _read(name: str, folder: RunFolder) -> ComparedRun:
+def _read(
+    name: str, folder: RunFolder, config: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]
+) -> ComparedRun:
     recorded = folder.read_status()
-    lines = folder.read_metrics()
-    status = str(recorded.get("status", "unknown"))
+    lines = [_numbers(line) for line in folder.read_metrics()]
+    lines = [line for line in lines if line.get("step", LAST_STEP) < LAST_STEP]
+    status = str(recorded.get("status"))
+    if status not in STATUSES:
+        status = "unknown"
     metrics = read_json(folder.summary) if status in FINAL else None
-    if metrics is None:
-        metrics = _last_metrics(lines)
-    numbers = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
-    settings = settings_by_path(read_config(folder.config))
-    return ComparedRun(name, folder, status, recorded.get("step"), settings, numbers, lines)
+    numbers = _last_metrics(lines) if metrics is None else _numbers(metrics)
+    step = _numbers(recorded).get("step")
+    settings = settings_by_path(config, configs)
+    return ComparedRun(name, folder, status, step, settings, numbers, lines, configs)
 
 
-def _last_metrics(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are numbers which can be computed with: a received file may hold any."""
+    return {
+        name: value
+        for name, value in values.items()
+        if type(value) in (int, float) and not LARGEST < abs(value) < math.inf
+    }
+
+
+def _last_metrics(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The held-out metrics of the last line that has any."""
     last: Mapping[str, Any] = next((line for line in reversed(lines) if "test_psnr" in line), {})
     prefix = "test_"

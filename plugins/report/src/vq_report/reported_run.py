@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from vq.config.config_file import read_config
-from vq.config.plugin_files import plugin_files, registry_for
 from vq.config.resolved_config import ResolvedConfig, resolve_config
 from vq.runs.history import Snapshot
 from vq.runs.history import read as read_history
+from vq.runs.recorded import read_run_config
 from vq.runs.trained_run import TrainedRun, load_run
 from vq_report.comparison import ComparedRun, settings_by_path
 from vq_report.encoded_split import KEPT, KEPT_VALUES, EncodedSplit, encode_split
@@ -30,6 +29,7 @@ class ReportedRun:
         compared: what its folder holds.
         device: where the model is evaluated; see ``load_run``.
         alone: whether it is the only run; of several runs, less is shown of each.
+        trust_plugins: see ``load_run``.
 
     Attributes:
         folder: the run folder.
@@ -44,7 +44,12 @@ class ReportedRun:
     """
 
     def __init__(
-        self, compared: ComparedRun, device: str | None = None, *, alone: bool = True
+        self,
+        compared: ComparedRun,
+        device: str | None = None,
+        *,
+        alone: bool = True,
+        trust_plugins: bool = False,
     ) -> None:
         self.folder = compared.folder
         self.label = compared.name
@@ -56,10 +61,9 @@ class ReportedRun:
         self.registry: Registry | None = None
         self.problem = ""
         self._compared = compared
-        self._device = device
+        self._device, self._trust = device, trust_plugins
         try:
-            values = read_config(self.folder.config)
-            self.registry = registry_for(plugin_files(values))
+            values, self.registry = read_run_config(self.folder, trust_plugins=trust_plugins)
             self.config = resolve_config(values, self.registry)
         except VQError as error:
             self.problem = str(error)
@@ -81,9 +85,9 @@ class ReportedRun:
     @property
     def settings(self) -> Mapping[str, Any]:
         """Every setting by its key path, resolved if possible."""
-        return (
-            self._compared.settings if self.config is None else settings_by_path(self.config.dump())
-        )
+        if self.config is None:
+            return self._compared.settings
+        return settings_by_path(self.config.dump(), self._compared.among)
 
     @cached_property
     def history(self) -> list[Snapshot]:
@@ -98,7 +102,7 @@ class ReportedRun:
             Unavailable: if there is none, or it cannot be loaded here.
         """
         try:
-            return load_run(self.folder.path, self._device)
+            return load_run(self.folder.path, self._device, trust_plugins=self._trust)
         except VQError as error:
             raise Unavailable(f"The model cannot be loaded: {error}.") from error
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vq.files import write_text
 from vq.runs.trained_run import RunLike
 from vq_report.comparison import Comparison, compare, run_paths
-from vq_report.page.render import render
+from vq_report.page.render import Page
 from vq_report.reported_run import ReportedRun, Unavailable
 from vq_report.sections import codebook, codebook_map, machine, patches, reconstructions, usage
 from vq_report.sections.curves import curves
@@ -19,6 +21,7 @@ from vq_report.sections.metrics import metrics
 from vq_report.sections.settings import settings
 from vqcore.errors import SettingError
 from vqcore.plugin.hook_caller import HookCaller
+from vqcore.plugin.loader import describe_error
 from vqcore.plugin.report_section import Block, Group, Section, Text
 
 NAME = "report.html"
@@ -42,6 +45,8 @@ def write_report(
     output: str | Path | None = None,
     device: str | None = None,
     warn: Callable[[str], None] = warnings.warn,
+    *,
+    trust_plugins: bool = False,
 ) -> Path:
     """Write the report of one run, or of several side by side.
 
@@ -50,7 +55,8 @@ def write_report(
         output: the file; by default ``report.html``, in the run folder for one run and in the
             working directory for several.
         device: where models are evaluated; by default where the config says.
-        warn: receives a message for each plugin that fails.
+        warn: receives a message for each section and each plugin that fails.
+        trust_plugins: see ``vq.load_run``.
 
     Returns:
         The path of the file.
@@ -65,19 +71,32 @@ def write_report(
         target = Path(output)
     comparison = compare(paths)
     _check_free(target)
-    reported = [ReportedRun(run, device, alone=len(paths) == 1) for run in comparison.runs]
+    options = {"alone": len(paths) == 1, "trust_plugins": trust_plugins}
+    reported = [ReportedRun(run, device, **options) for run in comparison.runs]
     write_text(target, _page(reported, comparison, warn))
     return target
 
 
 def _page(runs: Sequence[ReportedRun], comparison: Comparison, warn: Callable[[str], None]) -> str:
-    sections = [metrics(comparison), settings(runs, comparison), curves(runs)]
-    sections += [_run_section(runs, each) for each in SECTIONS]
-    sections += [*_plugin_sections(runs, warn), _run_section(runs, LAST)]
+    page = Page()
+
+    def add(title: str, make: Callable[[], Section]) -> None:
+        with _isolated(f"section {title!r}", warn) as failures:
+            page.add(make())
+        if failures:
+            page.add(Section(title, failures))
+
+    add("Held-out metrics", partial(metrics, comparison))
+    add("Settings", partial(settings, runs, comparison))
+    add("Curves", partial(curves, runs))
+    for each in SECTIONS:
+        add(each[0], partial(_run_section, runs, each, warn))
+    for section in _plugin_sections(runs, warn):
+        page.add(section)
+    add(LAST[0], partial(_run_section, runs, LAST, warn))
     alone = len(runs) == 1
     written = time.strftime("%Y-%m-%d at %H:%M")
-    return render(
-        sections,
+    return page.html(
         title=runs[0].label if alone else f"{len(runs)} runs",
         subtitle=f"{runs[0].title}, {runs[0].state}" if alone else "",
         runs=runs,
@@ -85,28 +104,54 @@ def _page(runs: Sequence[ReportedRun], comparison: Comparison, warn: Callable[[s
     )
 
 
-def _run_section(runs: Sequence[ReportedRun], section: RunSection) -> Section:
+@contextmanager
+def _isolated(part: str, warn: Callable[[str], None]) -> Iterator[list[Block]]:
+    """Inside, what fails is that part's alone: it is warned of, and becomes a text in the list.
+
+    A run folder may be damaged or come from anyone, and a part be written by anyone.
+    """
+    failures: list[Block] = []
+    try:
+        yield failures
+    except Exception as error:
+        reason = f"{part} cannot be shown: {describe_error(error)}"
+        warn(reason)
+        failures.append(Text(f"{reason[:1].upper()}{reason[1:]}."))
+
+
+def _run_section(
+    runs: Sequence[ReportedRun], section: RunSection, warn: Callable[[str], None]
+) -> Section:
     """A section of every run, merged; where data are missing, the reason."""
     title, lead, show = section
     parts = []
     for run in runs:
-        try:
-            blocks = show(run)
-        except Unavailable as reason:
-            blocks = [Text(str(reason))]
-        parts.append((run, Section(title, blocks, lead)))
+        blocks: Sequence[Block] = []
+        with _isolated(f"section {title!r} of {run.label}", warn) as failures:
+            try:
+                blocks = show(run)
+            except Unavailable as reason:
+                blocks = [Text(str(reason))]
+        parts.append((run, Section(title, [*blocks, *failures], lead)))
     return _merged(parts, several=len(runs) > 1)
 
 
 def _plugin_sections(runs: Sequence[ReportedRun], warn: Callable[[str], None]) -> list[Section]:
-    """The sections of ``vq_report`` hooks, merged by title."""
+    """The sections of ``vq_report`` hooks, merged by title, and one that names those that fail."""
     found: dict[str, list[tuple[ReportedRun, Section]]] = {}
+    failures: list[Block] = []
+
+    def failed(message: str) -> None:
+        warn(message)
+        failures.append(Text(f"{message}."))
+
     for run in runs:
         if run.registry is not None:
-            answers = HookCaller(run.registry, warn).call("vq_report", _checked, run=run)
+            answers = HookCaller(run.registry, failed).call("vq_report", _checked, run=run)
             for section in [section for answer in answers for section in answer]:
                 found.setdefault(section.title, []).append((run, section))
-    return [_merged(parts, several=len(runs) > 1) for parts in found.values()]
+    sections = [_merged(parts, several=len(runs) > 1) for parts in found.values()]
+    return [*sections, *([Section("Plugins that failed", failures)] if failures else [])]
 
 
 def _merged(parts: Sequence[tuple[ReportedRun, Section]], *, several: bool) -> Section:
@@ -117,14 +162,14 @@ def _merged(parts: Sequence[tuple[ReportedRun, Section]], *, several: bool) -> S
     return Section(first.title, blocks, first.lead)
 
 
-def _checked(answer: Iterable[Any]) -> list[Section]:
+def _checked(answer: Iterable[Any], _owner: str) -> list[Section]:
     """A plugin's sections, rendered once: what fails here is that plugin's failure alone."""
     sections = list(answer)
     for section in sections:
         if not isinstance(section, Section):
             expected = "sections of vqcore.plugin.report_section"
             raise TypeError(f"expected {expected}, found {type(section).__name__}")
-    render(sections, title="", subtitle="", runs=[], footer="")
+        Page().add(section)
     return sections
 
 

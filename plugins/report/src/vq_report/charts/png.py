@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes as Panel
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
@@ -25,8 +27,15 @@ POINTS = 0.9
 def charts_png(charts: Sequence[Chart], columns: int) -> bytes:
     """The charts in rows of ``columns``, as the bytes of a PNG file.
 
-    If all charts have the same legend, it is drawn once, below them.
+    If all charts have the same legend, it is drawn once, below them. Texts are plain: ``$`` begins
+    no formula.
     """
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a run's name; drawn as a box
+        return _charts_png(charts, columns)
+
+
+def _charts_png(charts: Sequence[Chart], columns: int) -> bytes:
     rows = max(math.ceil(len(charts) / columns), 1)
     height = MAP_HEIGHT if any(chart.square for chart in charts) else HEIGHT
     figure = Figure((WIDTH * columns, height * rows), 130, layout="constrained", facecolor="white")

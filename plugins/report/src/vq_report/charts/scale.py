@@ -46,7 +46,8 @@ def fit(
         return Scale(low / 1.3, high * 1.3, start, end, log)
     if zero and low >= 0:
         return Scale(0.0, high * 1.05 or 1.0, start, end)
-    margin = 0.05 * (high - low) or abs(high) * 0.1 or 1.0
+    margins = 0.05 * (high - low), abs(high) * 0.1
+    margin = next((each for each in margins if each > 1e-290), 1.0)  # ticks need normal numbers
     return Scale(low - margin, high + margin, start, end)
 
 

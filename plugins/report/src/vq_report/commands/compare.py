@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vq.cli.console import print_json, say
 from vqcore.errors import SettingError, UsageError
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from vq_report.comparison import Comparison
 
 #: Up to this many runs are columns; more are rows, without the metrics that are equal in all.
@@ -49,46 +51,42 @@ def compare(
         with new_file(output) as file:
             file.write_bytes(comparison_png(comparison.runs))
     if as_json:
-        import json
-
-        sys.stdout.write(json.dumps(comparison.values(), indent=2) + "\n")
+        print_json(comparison.values())
     elif as_csv:
-        sys.stdout.write(comparison.csv())
+        say(comparison.csv().removesuffix("\n"))
     else:
         _print(comparison)
 
 
 def _print(comparison: Comparison) -> None:
-    from rich.console import Console
-
     from vq.cli.tables import fitting_tables
+    from vq.terminal import Terminal
 
     rows = _rows(comparison)
     if len(comparison.runs) > MAX_COLUMNS:
-        rows = [rows[0], *(row for row in rows[1:] if len(set(row[1:])) > 1)]
+        rows = [rows[0], *(row for row in rows[1:] if len(set(map(str, row[1:]))) > 1)]
         rows = [list(column) for column in zip(*rows, strict=True)]
-    console = Console()
+    console = Terminal()
     console.print(*fitting_tables(rows, console.width))
     if not comparison.same_data:
-        message = "no best is marked: these runs were evaluated on different data"
-        console.print(message, highlight=False)
+        say("no best is marked: these runs were evaluated on different data")
 
 
-def _rows(comparison: Comparison) -> list[list[str]]:
+def _rows(comparison: Comparison) -> list[list[str | Text]]:
     """The names of the runs, then a row per differing setting and per metric, best with a star."""
-    from rich.markup import escape
+    from rich.text import Text
 
     runs = comparison.runs
-    rows = [["", *(escape(run.name) for run in runs)]]
+    rows: list[list[str | Text]] = [["", *(run.name for run in runs)]]
     if any(run.status != "done" for run in runs):
         rows.append(["status", *(f"{run.status}, step {run.step}" for run in runs)])
     for key in comparison.settings:
-        rows.append([key, *(escape(_text(run.settings.get(key))) for run in runs)])
+        rows.append([key, *(_text(run.settings.get(key)) for run in runs)])
     for name in comparison.metrics:
-        cells = [_text(run.metrics.get(name)) for run in runs]
+        cells: list[str | Text] = [_text(run.metrics.get(name)) for run in runs]
         for number, run in enumerate(runs):
             if run.name in comparison.best.get(name, ()):
-                cells[number] = f"[bold]{cells[number]} *[/]"
+                cells[number] = Text(f"{cells[number]} *", "bold")
         rows.append([name, *cells])
     return rows
 

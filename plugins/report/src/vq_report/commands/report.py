@@ -1,10 +1,12 @@
 """``vq report``: one HTML file that shows what runs did."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from vq.cli.arguments import TrustPlugins
+from vq.cli.console import say
 
 
 def report(
@@ -24,6 +26,7 @@ def report(
     device: Annotated[
         str, typer.Option(help="Where models are evaluated: auto, cpu, cuda, cuda:1.")
     ] = "auto",
+    trust_plugins: TrustPlugins = False,
 ) -> None:
     """Write one HTML file about a run, or several side by side.
 
@@ -32,7 +35,7 @@ def report(
     from vq_report.write import write_report
 
     def warn(text: str) -> None:
-        print(f"warning: {text}", file=sys.stderr)
+        say(f"warning: {text}", error=True)
 
-    path = write_report(runs, output, device, warn)
-    print(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")
+    path = write_report(runs, output, device, warn, trust_plugins=trust_plugins)
+    say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from functools import cache
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import PIL.Image
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from vq.files import MAX_PIXELS, opened_image
 from vq_report.charts import svg
+from vqcore.errors import printable
 from vqcore.plugin.report_section import Block, Chart, Frames, Group, Image, Section, Strong, Text
 
 HERE = Path(__file__).parent
@@ -23,13 +26,8 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_WIDTH, MAX_BYTES = 1024, 150_000
 
 
-def render(sections: Sequence[Section], **variables: Any) -> str:
-    """The page, with the template's ``variables`` title, subtitle, runs and footer.
-
-    Raises:
-        TypeError: if a block is not of a type that a report can show.
-        ValueError: if an image is not a PNG, JPEG or WebP file, or there are too many frames.
-    """
+@cache
+def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
@@ -48,9 +46,34 @@ def render(sections: Sequence[Section], **variables: Any) -> str:
     }
     environment.tests["strong"] = lambda cell: isinstance(cell, Strong)
     environment.globals["unique_name"] = lambda: f"f{next(numbers)}"
-    style = (HERE / "style.css").read_text(encoding="utf-8")
-    template = environment.get_template("page.html.j2")
-    return template.render(sections=sections, style=style, max_frames=MAX_FRAMES, **variables)
+    return environment
+
+
+class Page:
+    """A report, rendered section by section: one that cannot be rendered leaves out itself."""
+
+    def __init__(self) -> None:
+        self._macros: Any = _environment().get_template("blocks.html.j2").module
+        self._sections: list[tuple[str, str]] = []
+
+    def add(self, section: Section) -> None:
+        """Append a section.
+
+        Raises:
+            TypeError: if a block is not of a type that a report can show.
+            ValueError: if an image is not a PNG, JPEG or WebP file or too large, or there are too
+                many frames.
+        """
+        self._sections.append((section.title, self._macros.content(section)))
+
+    def html(self, **variables: Any) -> str:
+        """The whole page, with the template's ``variables`` title, subtitle, runs and footer."""
+        style = (HERE / "style.css").read_text(encoding="utf-8")
+        template = _environment().get_template("page.html.j2")
+        text = template.render(
+            sections=self._sections, style=style, max_frames=MAX_FRAMES, **variables
+        )
+        return printable(text, lines=True)
 
 
 def _kind(block: object) -> str:
@@ -67,12 +90,13 @@ def _kind(block: object) -> str:
 def _data_uri(image: Image) -> str:
     data = image.data
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        with opened_image(data, FORMATS) as opened:
             kind = str(opened.format).lower()
             if opened.width > MAX_WIDTH or len(data) > MAX_BYTES:
                 data, kind = _compressed(opened), "webp"
-    except (OSError, SyntaxError) as error:  # what Pillow raises for a damaged file
-        raise ValueError(f"image {image.title!r}: expected a PNG, JPEG or WebP file") from error
+    except Exception as error:
+        expected = f"a PNG, JPEG or WebP file of at most {MAX_PIXELS:,} pixels"
+        raise ValueError(f"image {image.title!r}: expected {expected}") from error
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 

@@ -28,7 +28,7 @@ TSNE = (
 
 def blocks(run: ReportedRun) -> list[Block]:
     """The frames of each codebook."""
-    snapshots = [each for each in run.history if len(each.codes) == len(run.history[-1].codes)]
+    snapshots = alike(run.history)
     if not snapshots:
         reason = "there is no table of codes, or the run ended before an evaluation"
         raise Unavailable(f"No codebook was recorded during training: {reason}.")
@@ -36,6 +36,22 @@ def blocks(run: ReportedRun) -> list[Block]:
     shown = spread(snapshots, MAX_SNAPSHOTS)
     most = max(MAX_ROWS // (codebooks * len(shown)), 8)
     return [_frames(run, shown, number, most) for number in range(codebooks)]
+
+
+def alike(history: Sequence[Snapshot]) -> list[Snapshot]:
+    """The sound snapshots, with the shapes that most have."""
+    sound = [each for each in history if _is_sound(each)]
+    shapes = [[array.shape for array in (*each.codes, *each.counts)] for each in sound]
+    most = max(shapes, key=shapes.count, default=[])
+    return [each for each, shape in zip(sound, shapes, strict=True) if shape == most]
+
+
+def _is_sound(snapshot: Snapshot) -> bool:
+    """Whether codes are finite, and the counts hold those that were chosen."""
+    finite = all(np.isfinite(codes).all() for codes in snapshot.codes)
+    counted = zip(snapshot.chosen, snapshot.counts, strict=False)
+    held = all(((chosen >= 0) & (chosen < len(counts))).all() for chosen, counts in counted)
+    return finite and held
 
 
 def _frames(run: ReportedRun, snapshots: Sequence[Snapshot], number: int, most: int) -> Frames:

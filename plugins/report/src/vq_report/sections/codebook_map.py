@@ -78,6 +78,7 @@ def latent_map(latents: Tensor, manifold: Manifold) -> Chart:
 
 def _flat(codes: Tensor, latents: Tensor, manifold: Manifold) -> tuple[Tensor, Tensor, str, bool]:
     """Positions of codes and latents in the plane, its title, and whether it is a disk."""
+    latents = latents[latents.isfinite().all(1)]
     tangents = torch.cat([codes, latents]).double()
     plane = project(tangents)
     disk = manifold.disk(plane)

@@ -30,7 +30,7 @@ CHARTS: Sequence[tuple[str, str, dict[str, str]]] = (
 #: Counts that are 0 in a healthy run and drawn only if they are not.
 COUNTS = {
     "replaced_codes": "Dead codes replaced since the line before",
-    "bad_tokens": "Tokens with NaN or inf",
+    "bad_tokens": "Tokens with NaN, inf or huge numbers",
 }
 #: What can follow the loss terms in a line.
 AFTER_TERMS = ("grad_norm", "perplexity", "images_per_second")

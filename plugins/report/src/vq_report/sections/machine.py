@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vq.config.merging import flatten
-from vq.files import read_json
+from vq.files import read_any_json, read_json
 from vq_report.reported_run import ReportedRun
 from vq_report.sections.settings import as_text
 from vqcore.plugin.report_section import Block, Strong, Table, Text
+
+#: Characters of an error that are shown.
+LONGEST = 2000
 
 
 def blocks(run: ReportedRun) -> list[Block]:
@@ -19,7 +21,7 @@ def blocks(run: ReportedRun) -> list[Block]:
     found: list[Block] = [Text(f"{run.folder.path.resolve().name}: {run.state}.")]
     error = (read_json(run.folder.status) or {}).get("error")
     if error:
-        found.append(Text(f"It ended with: {error}"))
+        found.append(Text(f"It ended with: {str(error)[:LONGEST]}"))
     environment = flatten(read_json(run.folder.env) or {})
     if environment:
         rows = [[key, as_text(value)] for key, value in environment.items()]
@@ -33,10 +35,7 @@ def blocks(run: ReportedRun) -> list[Block]:
 
 def _plugins(path: Path) -> list[Mapping[str, Any]]:
     """The entries of plugins.json; none if it is missing or damaged."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
+    entries = read_any_json(path)
     return [each for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from vq.checkpoints.step_names import step_of
 from vq.files import read_image
 from vq_report.page.render import MAX_FRAMES
 from vq_report.reported_run import ReportedRun, Unavailable
@@ -18,9 +19,11 @@ LEAD = "Pairs of a held-out sample (left, or the row above) and its reconstructi
 def blocks(run: ReportedRun) -> list[Block]:
     """The frames of a run."""
     frames: list[tuple[str, Chart | Image]] = []
-    for path in spread(sorted(run.folder.samples.glob("step-[0-9]*.png")), MAX_FRAMES):
+    found = ((step_of(path.stem), path) for path in run.folder.samples.glob("step-*.png"))
+    saved = sorted((step, path) for step, path in found if step is not None)
+    for number, path in spread(saved, MAX_FRAMES):
         if data := read_image(path):
-            step = f"{int(path.stem.removeprefix('step-')):,}"
+            step = f"{number:,}"
             frames.append((step, Image("", data, f"samples and reconstructions after step {step}")))
     if not frames:
         raise Unavailable("No image of reconstructions was saved.")

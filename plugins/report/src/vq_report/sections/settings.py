@@ -20,7 +20,8 @@ MISSING = "–"
 
 def settings(runs: Sequence[ReportedRun], comparison: Comparison) -> Section:
     """One run: what differs from the defaults. Several: what differs between them."""
-    blocks: list[Block] = [Text(f"{run.label}: {run.problem}.") for run in runs if run.problem]
+    problems = [f"{run.label}: {run.problem}" for run in runs if run.problem]
+    blocks: list[Block] = [Text(f"{line}.") for each in problems for line in each.splitlines()]
     blocks += _changed(runs[0]) if len(runs) == 1 else _differing(runs, comparison)
     return Section("Settings", blocks)
 
@@ -83,4 +84,4 @@ def _cell(values: Mapping[str, Any], key: str) -> str:
 
 def as_text(value: Any) -> str:
     """A value as it is written in a config."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
