@@ -28,7 +28,7 @@ LAYERS = {
         ("resolve", "layer", "builtin", "testing"),
     ),
     "vq": (
-        ("device", "files", "interrupt", "optional_dependencies", "progress"),
+        ("device", "files", "interrupt", "memory", "optional_dependencies", "progress", "terminal"),
         ("config", "data"),
         ("models", "checkpoints", "plugin"),
         ("objects",),
@@ -47,7 +47,7 @@ COMMAND_PLUGINS = {"vq_report", "vq_prior"}
 PUBLIC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 #: What modules that declare components and options may import: every command reads them.
 DECLARING = {"pydantic", "pluggy"}
-CORE_MAY_USE = {"torch", "pluggy", "pydantic"}
+CORE_MAY_USE = {"torch", "triton", "pluggy", "pydantic"}  # triton comes with torch
 
 
 def modules(package):

@@ -35,7 +35,7 @@ COMMANDS = {
     "show": (["show", "manifold", "poincare"], "curvature"),
     "show-json": (["show", "regularizer", "homology", "--json"], '"weight"'),
     "dry-run": (["train", "--dry-run", *CHOICES], "trees-poincare-grouped-rotation-homology"),
-    "print-config": (["train", "--print-config", *CHOICES], "name: poincare"),
+    "print-config": (["train", "--print-config", *CHOICES], "name: vqcore-hyperbolic/poincare"),
     "sweep": (["sweep", "--dry-run", *CHOICES, "--dim", "4,8"], "2 runs, all configs valid"),
     "unknown-name": (["train", "--manifold", "poincar"], ""),
     "bad-option": (["train", "--set", "manifold.radius=1"], ""),
