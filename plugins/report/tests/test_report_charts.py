@@ -54,7 +54,17 @@ def test_numbers_are_short(value, text):
 
 
 @pytest.mark.parametrize(
-    "values", [[], [math.nan], [3.0], [0.0, 0.0], [1.0, 2.0, math.inf], [-5.0, 5.0]]
+    "values",
+    [
+        [],
+        [math.nan],
+        [3.0],
+        [0.0, 0.0],
+        [5e-324],
+        [10**17, 10**17 + 1],
+        [1.0, 2.0, math.inf],
+        [-5.0, 5.0],
+    ],
 )
 @pytest.mark.parametrize("options", [{}, {"zero": True}, {"log": True}])
 def test_an_axis_holds_every_value_it_can_show(values, options):

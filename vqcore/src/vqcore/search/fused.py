@@ -26,7 +26,8 @@ FEW_COLUMNS = 16
 PROGRAMS = 264
 #: Rows that a program takes and codes that a split has at least, for the number of splits.
 ROWS, SPLIT_CODES = 128, 1024
-#: Rows, codes, columns, warps and stages of the tiles. All fit an H100's registers without spills.
+#: Rows, codes, columns, warps and stages of the tiles to try. The largest spill a few registers on
+#: an H100, and may be the fastest all the same.
 PLAIN_TILES = (
     (16, 64, 32, 4, 2),
     (32, 64, 32, 4, 2),

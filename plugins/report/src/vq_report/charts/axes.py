@@ -66,7 +66,8 @@ def _tight(values: Sequence[float], start: float, end: float, *, zero: bool) -> 
     """A scale without margins, as suits steps."""
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = 0.0 if zero else min(finite), max(finite)
-    return Scale(low, high, start, end) if high > low else Scale(low - 0.5, low + 0.5, start, end)
+    margin = 0.0 if high > low else max(0.5, 1e-9 * abs(low))  # half a step; more of a huge one
+    return Scale(low - margin, max(low, high) + margin, start, end)
 
 
 def _map_ranges(xs: Sequence[float], ys: Sequence[float], chart: Chart) -> tuple[Point, Point]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 #: Approximate number of ticks on an axis.
 TICKS = 5
+#: Ticks need normal numbers: an axis is no shorter, and one of logarithms starts no lower.
+SMALLEST = 1e-290
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Scale:
 
     def shows(self, value: float) -> bool:
         """Whether a value has a position."""
-        return math.isfinite(value) and (not self.log or value > 0)
+        return math.isfinite(value) and (not self.log or value > SMALLEST)
 
     def ticks(self) -> list[float]:
         """Round values within the axis, in ascending order."""
@@ -38,16 +40,17 @@ def fit(
     values: Iterable[float], start: float, end: float, *, log: bool = False, zero: bool = False
 ) -> Scale:
     """A scale that holds all values it can show, with a small margin; ``zero`` starts it at 0."""
-    shown = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
+    shown = [v for v in values if math.isfinite(v) and (v > SMALLEST or not log)]
     if not shown:
         return Scale(1.0 if log else 0.0, 10.0 if log else 1.0, start, end, log)
     low, high = min(shown), max(shown)
     if log:
         return Scale(low / 1.3, high * 1.3, start, end, log)
     if zero and low >= 0:
-        return Scale(0.0, high * 1.05 or 1.0, start, end)
+        return Scale(0.0, high * 1.05 if high > SMALLEST else 1.0, start, end)
     margins = 0.05 * (high - low), abs(high) * 0.1
-    margin = next((each for each in margins if each > 1e-290), 1.0)  # ticks need normal numbers
+    fitting = (each for each in margins if each > SMALLEST and low - each < high + each)
+    margin = next(fitting, 1.0)
     return Scale(low - margin, high + margin, start, end)
 
 
