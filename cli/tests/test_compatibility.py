@@ -63,7 +63,7 @@ def test_a_checkpoint_is_resumed_to_the_weights_of_an_unbroken_run(vq, old_run):
 
 
 def test_a_run_whose_radius_is_refused_today_is_used_as_it_was_trained(vq, old_run):
-    """The radius acted as the limit of float32, and still does, but no training goes on with it."""
+    """Such a radius still acts as the limit of float32; training with it is not resumed."""
     file = old_run / "config.yaml"
     samples = torch.linspace(-1, 1, 640).view(10, 1, 8, 8)
     indices = []

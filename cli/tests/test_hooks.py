@@ -182,7 +182,7 @@ def test_two_plugins_with_a_metric_of_the_same_name(train, plugin_file):
     assert [line["mine"] for line in run.metrics] == [1, 1]
 
 
-#: What ends a run, and what every ``vq_run_end`` is told of it.
+#: What ends a run, and the status that every ``vq_run_end`` receives.
 ENDS = {"in training": ("vq_step_end", "failed"), "at the end": ("vq_run_end", "done")}
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import threading
 import time
 from datetime import timedelta
 
@@ -59,8 +60,9 @@ def test_processes_that_have_not_started_are_named(second_of_three, caplog):
 
 def test_one_process_waits_for_none(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
+    before = threading.active_count()
     with announced_wait():
-        pass
+        assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("error", [RuntimeError(RESET), dist.DistBackendError("Connection reset")])

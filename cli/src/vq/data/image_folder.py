@@ -78,9 +78,11 @@ class ImageFolder(ImageSource):
         This avoids decoding every image again.
         """
         skipped, counts = described.get("skipped", {}), described.get("pictures", {})
-        with suppress(AttributeError, TypeError, ValueError):  # edited: they are decoded again
-            if sum(counts.values()) == self._total:
-                broken = {self.folder / name: str(reason) for name, reason in skipped.items()}
+        with suppress(AttributeError, KeyError, TypeError, ValueError):  # edited: decoded again
+            broken = {self.folder / name: str(reason) for name, reason in skipped.items()}
+            found = {path for paths in self._found.values() for path in paths}
+            same = sum(counts.values()) == len(found) and counts["skipped"] == len(broken)
+            if same and broken.keys() <= found:
                 self.__dict__["broken"] = broken
 
     @cached_property

@@ -73,7 +73,7 @@ class Hierarchical(LevelBackbone):
         )
         self.head = nn.Sequential(*conv.last_layers(hidden, channels, output))
 
-    def encode(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # as LevelBackbone's
+    def encode(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # of levels
         """(B, C, H, W) to features (B, hidden, h, w) of each level, coarsest first."""
         features = []
         for down in self.down:
@@ -85,7 +85,7 @@ class Hierarchical(LevelBackbone):
         """See ``LevelBackbone.refine``: (B, D, h, w)."""
         return self.into[level](torch.cat([features, *self._state(coarser)], 1))
 
-    def decode(self, z: Sequence[Tensor]) -> Tensor:  # type: ignore[override]  # as LevelBackbone's
+    def decode(self, z: Sequence[Tensor]) -> Tensor:  # type: ignore[override]  # of levels
         """Vectors (B, D, h, w) of each level to (B, C, H, W)."""
         (state,) = self._state(z)
         return self.head(state)

@@ -138,7 +138,7 @@ class HierarchicalBottleneck(nn.Module):
             for name, value in output.losses.items()
         }
         return Output(
-            quantized=tuple(output.quantized for output in outputs),  # type: ignore[arg-type]  # a tensor per level
+            quantized=tuple(output.quantized for output in outputs),  # type: ignore[arg-type]  # per level
             indices=self._sequence([output.indices for output in outputs]),
             loss=torch.stack([output.loss for output in outputs]).sum(),
             losses=losses,
