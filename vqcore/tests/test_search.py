@@ -146,12 +146,15 @@ def test_the_fused_kernel_compiles_for_gpus(capability, width):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    kernel = importlib.import_module("vqcore.search.fused")._nearest
-    products = width >= 16
-    constants = {"S": width, "PRODUCTS": products, "SPLIT": True}
-    constants |= {"BLOCK_N": 64, "BLOCK_K": 64, "BLOCK_S": 32}
+    fused = importlib.import_module("vqcore.search.fused")
+    products = width >= fused.FEW_COLUMNS
+    kernel = fused._by_products if products else fused._by_columns
+    constants = {"S": width, "SPLIT": True, "BLOCK_N": 64, "BLOCK_K": 64, "BLOCK_S": 64}
+    constants |= {"PADDED": width, "EXTRA": 0} if products else {}
     numbers = dict.fromkeys(("N", "K", "codes_a_split", "rows", "codes"), "i32")
-    pointers = dict.fromkeys(("QUERY", "HIGH", "LOW", "BIAS"), "*fp32") | {"FOUND": "*i64"}
+    pointers = dict.fromkeys(("QUERY", "WEIGHT", "BIAS"), "*fp32") | {"FOUND": "*i64"}
+    if products:
+        pointers = {"QUERY": "*fp32", "HALVES": "*fp16", "OTHERS": "*fp32", "FOUND": "*i64"}
     types = pointers | numbers | dict.fromkeys(constants, "constexpr")
     source = ASTSource(kernel.fn, types, constants)
     target = GPUTarget("cuda", capability, 32)
@@ -161,17 +164,15 @@ def test_the_fused_kernel_compiles_for_gpus(capability, width):
     assert compiled.metadata.shared < 100 * 1024  # fits every GPU since 2020
 
 
-@pytest.mark.parametrize("width", [4, 16, 64])
-def test_the_fused_kernel_tries_tiles_for_its_width(width):
+@pytest.mark.parametrize(
+    ("padded", "columns"), [(16, {16}), (64, {64}), (128, {64, 128}), (256, {64, 256}), (320, {64})]
+)
+def test_the_fused_kernel_tries_tiles_for_its_width(padded, columns):
     pytest.importorskip("triton")
     fused = importlib.import_module("vqcore.search.fused")
-    kernel, products = fused._nearest, width >= fused.FEW_COLUMNS
-    kernel.nargs = {}
-    tried = kernel.prune_configs({"S": width, "PRODUCTS": products})
-    tiles = fused.PRODUCT_TILES if products else fused.PLAIN_TILES
-    assert {(*one.kwargs.values(), one.num_warps, one.num_stages) for one in tried} == {
-        tile for tile in tiles if tile[2] <= max(32, width)
-    }
+    tried = fused._fitting(fused._configs(fused.PRODUCT_TILES), {}, PADDED=padded)
+    assert {one.kwargs["BLOCK_S"] for one in tried} == columns
+    assert 4 <= len(tried) <= 6
 
 
 # -- graphs -----------------------------------------------------------------

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqcore.numerics.stable import is_exporting, without_autocast
+from vqcore.numerics.execution import is_exporting
+from vqcore.numerics.stable import without_autocast
 from vqcore.search import cpu, cuda
 
 

@@ -18,6 +18,8 @@ FEW = 64 * 1024
 BLOCK = 64
 #: 4^-j for the place j in a block.
 PLACES = tuple(4.0**-place for place in range(BLOCK))
+#: Columns of products that a BLAS computes fast enough on every processor.
+BLAS_COLUMNS = range(8, 128)
 #: Images that rows are passed to a convolution as; ATen uses a slower kernel for fewer than 16.
 IMAGES = 16
 
@@ -33,51 +35,64 @@ def find(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     tile = TILE_CPU * min(torch.get_num_threads(), MOST_THREADS) * 4 // query.element_size()
     codes = min(weight.shape[0], max(TILE_CODES, tile // n // BLOCK * BLOCK))
     rows = min(n, max(1, tile // codes // IMAGES * IMAGES))
+    # a convolution has no memory to write to
+    memory = None if _convolved(query) else query.new_empty(rows * codes)
+    places = query.new_tensor(PLACES)
     indices = query.new_empty(n, dtype=torch.int64)
     for start in range(0, n, rows):
         part = query[start : start + rows]
-        best, index = _least(part, weight[:codes], bias[:codes])
+        best, index = _least(_affine(part, weight[:codes], bias[:codes], memory), places)
         for first in range(codes, weight.shape[0], codes):
-            score, other = _least(part, weight[first : first + codes], bias[first : first + codes])
+            end = first + codes
+            scores = _affine(part, weight[first:end], bias[first:end], memory)
+            score, other = _least(scores, places)
             index = torch.where(score < best, other + first, index)
             best = torch.minimum(best, score)
         indices[start : start + rows] = index
     return indices
 
 
-def _least(query: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    """Least score (N,) of each row and its code (N,): the block that holds it, then the code."""
-    scores = _affine(query, weight, bias)
+def _least(scores: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Least score (N,) of each row (N, K) and its code (N,), by blocks; overwrites ``scores``."""
     n, k = scores.shape
-    if k % BLOCK or k == BLOCK:
+    if k <= BLOCK:
+        best = scores.amin(1)
+        return best, _first(scores.eq_(best.unsqueeze(1)), places[:k])
+    if k % BLOCK:
         return scores.min(1)
     blocks = scores.view(-1, BLOCK)
     best, block = blocks.amin(1).view(n, -1).min(1)
     starts = torch.arange(0, blocks.shape[0], k // BLOCK, device=scores.device)
     chosen = blocks.index_select(0, starts + block)
-    return best, block * BLOCK + _first(chosen.eq_(best.unsqueeze(1)))
+    return best, block * BLOCK + _first(chosen.eq_(best.unsqueeze(1)), places)
 
 
-def _first(hits: Tensor) -> Tensor:
-    """Place (N,) of the first 1 in rows (N, BLOCK) of 0 and 1; faster than ``argmax``.
+def _first(hits: Tensor, places: Tensor) -> Tensor:
+    """Place (N,) of the first 1 in rows (N, K) of 0 and 1; faster than ``argmax``.
 
     The sum of 4^-j over the places j of the ones is at least that of the first one and below 4/3 of
     it, so that its exponent identifies the first.
     """
-    return (1 - torch.frexp(hits @ hits.new_tensor(PLACES)).exponent) // 2
+    return (1 - torch.frexp(hits @ places).exponent) // 2
 
 
-def _affine(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """query @ weight.T + bias, (N, K), contiguous.
+def _convolved(query: Tensor) -> bool:
+    """Whether products with the query (N, S) are computed as convolutions.
 
     Matrix products go to a BLAS that reserves its AVX-512 kernels for one vendor's processors;
-    convolutions go to oneDNN, which does not. As a 1 x 1 convolution the product takes half the
-    time on the others.
+    convolutions go to oneDNN, which does not. As a 1 x 1 convolution a wide product takes half the
+    time on some of the others. Of few columns, writing the scores takes most of the time.
     """
+    n, width = query.shape
+    suits = query.dtype == torch.float32 and n >= 4 * IMAGES and width not in BLAS_COLUMNS
+    return suits and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+def _affine(query: Tensor, weight: Tensor, bias: Tensor, memory: Tensor | None) -> Tensor:
+    """query @ weight.T + bias, (N, K), contiguous: in ``memory``, or convolved without one."""
     n, k = query.shape[0], weight.shape[0]
-    suits = query.dtype == torch.float32 and n >= 4 * IMAGES
-    if not suits or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return torch.addmm(bias, query, weight.T)
+    if memory is not None:
+        return torch.addmm(bias, query, weight.T, out=memory[: n * k].view(n, k))
     if n % IMAGES:
         query = F.pad(query, (0, 0, 0, -n % IMAGES))
     images = query.reshape(IMAGES, query.shape[0] // IMAGES, 1, -1).permute(0, 3, 1, 2)
