@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vq_hyperbolic.hyperbolic import asinh_sqrt_squared
 from vq_hyperbolic.lorentz import Lorentz
 from vq_hyperbolic.poincare import Poincare
 from vqcore import VectorQuantizer
@@ -32,16 +31,17 @@ def exact_spread(u, w):
     return ((a[:, None] - b) / 2).sinh().square() + a.sinh()[:, None] * b.sinh() * (1 - cosine) / 2
 
 
-@pytest.mark.parametrize("t", [1e-12, 1e-6, 9.99e-4, 1.001e-3, 0.1, 1e4])
-def test_series_and_closed_form_meet(t):
-    leaf = torch.tensor(t, dtype=torch.float64, requires_grad=True)
-    value = asinh_sqrt_squared(leaf)
-    (slope,) = torch.autograd.grad(value, leaf)
-    root = math.sqrt(t)
-    assert value.item() == pytest.approx(math.asinh(root) ** 2, rel=2e-15, abs=0)
-    assert slope.item() == pytest.approx(
-        math.asinh(root) / (root * math.sqrt(1 + t)), rel=2e-14, abs=0
-    )
+@both_models
+@pytest.mark.parametrize("length", [1e-150, 1e-20, 1e-6, 0.1, 5.0])
+def test_the_distance_keeps_its_digits_from_close_to_far(model, length):
+    """From the origin to u it is 2|u|; the gradient of its square is 8u."""
+    manifold = model()
+    u = (length * F.normalize(normal(1, 3), dim=-1)).requires_grad_()
+    value = manifold.squared_dist(manifold.expmap0(u), manifold.expmap0(torch.zeros_like(u)))
+    (slope,) = torch.autograd.grad(value, u)
+    rounding = 1e-14 * math.cosh(length) ** 2
+    assert value.item() == pytest.approx(4 * length**2, rel=rounding, abs=0)
+    torch.testing.assert_close(slope, 8 * u.detach(), rtol=rounding, atol=0)
 
 
 @both_types

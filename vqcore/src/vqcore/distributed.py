@@ -28,7 +28,9 @@ def from_first_rank(value: Tensor) -> Tensor:
     return value
 
 
-def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tensor, Tensor]:
+def sample_rows(
+    rows: Tensor, mask: Tensor, count: int, key: counter_rng.Key
+) -> tuple[Tensor, Tensor]:
     """Draw ``count`` rows at random from all ranks, as if one process held them in rank order.
 
     This rank's shard is ``rows`` (N, D), of which ``mask`` (N,) marks those that may be drawn; N
@@ -43,7 +45,7 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tenso
     """
     position = mask.cumsum(0)
     held = mask.sum()
-    first, total = _offsets(held)
+    first, total = offsets(held)
     order = counter_rng.permutation(key, count, device=rows.device)
     place = order + counter_rng.uniform(key + 1, count, device=rows.device)
     from_first_rank(place)
@@ -61,7 +63,7 @@ def sample_rows(rows: Tensor, mask: Tensor, count: int, key: int) -> tuple[Tenso
     return drawn, total
 
 
-def _offsets(held: Tensor) -> tuple[Tensor, Tensor]:
+def offsets(held: Tensor) -> tuple[Tensor, Tensor]:
     """How many rows lower ranks hold, and how many all ranks hold, as scalars on the device."""
     if not is_active():
         return torch.zeros_like(held), held

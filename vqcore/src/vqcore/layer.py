@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Hashable, Iterable, Mapping
+from functools import reduce
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcore.codebook.resizing import check_size
-from vqcore.codebook.usage import forward_metrics
+from vqcore.codebook.usage import forward_statistics
 from vqcore.errors import SettingError, UsageError
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
-from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
+from vqcore.interfaces.quantizer import Quantized, Quantizer, mean_of
 from vqcore.interfaces.regularizer import Regularizer
+from vqcore.numerics.execution import is_capturing
 from vqcore.numerics.indices import Indices, as_indices
 from vqcore.numerics.layouts import channel_first
-from vqcore.numerics.masking import largest, mask_of, usable
+from vqcore.numerics.masking import mask_of
 from vqcore.numerics.stable import without_autocast
+from vqcore.numerics.step_counter import StepCounter
 from vqcore.plugin.registry import Registry
-from vqcore.resolve import Choice, build, by_name
+from vqcore.projected import Decoder, Projected
+from vqcore.resolve import Choice, build, by_name, check_built
 
 #: Training forwards without an update after which a warning is issued.
 PATIENCE = 100
 
-Decoder = Callable[[Tensor], Tensor]
 
-
-class VectorQuantizer(nn.Module):
+class VectorQuantizer(Projected):
     """A vector-quantized bottleneck for any model.
 
     Call it on (N, D), (B, N, D) or any (..., D); with ``channel_first`` on (B, D, ...), as from
@@ -83,21 +83,19 @@ class VectorQuantizer(nn.Module):
         sizes = {"dim": code_dim or dim, "codebook_size": codebook_size, "manifold": self.manifold}
         self.quantizer: Quantizer = build(registry, "quantizer", quantizer, **sizes)
         if isinstance(quantizer, nn.Module):
-            _check_built(quantizer, sizes)
+            check_built(quantizer, sizes)
         self.codebook_size = self.quantizer.codebook_size
-        inner = self.quantizer.dim
-        if code_dim is not None and inner != code_dim:
-            expected = f"{inner}, which this quantizer works on"
+        if code_dim is not None and self.quantizer.dim != code_dim:
+            expected = f"{self.quantizer.dim}, which this quantizer works on"
             raise SettingError("code_dim", code_dim, expected, "leave it out")
-        self.project_in = nn.Identity() if inner == dim else nn.Linear(dim, inner)
-        self.project_out = nn.Identity() if inner == dim else nn.Linear(inner, dim)
+        self._build_projections()
         self.estimator: GradientEstimator = build(
             registry, "estimator", estimator, manifold=self.manifold
         )
         self.regularizers = nn.ModuleDict()
         for name, choice in by_name(regularizers).items():
             self.regularizers[name] = build(registry, "regularizer", choice)
-        self.step = 0
+        self._steps = StepCounter()
         self._forwards = 0
         self._choose_acting()
 
@@ -130,7 +128,7 @@ class VectorQuantizer(nn.Module):
         self._check_width(z)
         mask = mask_of(z, self.channel_first, mask, lengths)
         with without_autocast(z.device.type):
-            u, kept, bad = self._quantizer_input(z, mask)
+            u, kept = self._quantizer_input(z, mask)
             result = self.quantizer(u, kept)
             estimated = self.estimator.estimate(u, result, self.quantizer)
             if self.quantizer.synchronized > 0:
@@ -148,27 +146,26 @@ class VectorQuantizer(nn.Module):
                 codebook = None
                 if len(result.assignments) == 1:
                     codebook = result.assignments[0].codebook
+                steps = self._steps if torch.compiler.is_compiling() else self.step
                 batch = LatentBatch(
-                    u, result.z_q, result.indices, codebook, self.manifold, self.step, kept,
+                    u, result.z_q, result.indices, codebook, self.manifold, steps, kept,
                     inputs, reconstruction, self._tangent_decoder(decode, z, kept),
-                    self.quantizer.factors,
+                    self.quantizer.factors, step_on_device=self._step_on_device(),
                 )  # fmt: skip
                 losses |= self._regularize(batch, result)
-        loss = torch.stack(list(losses.values())).sum() if losses else u.sum() * 0
-        metrics, counts, errors, sizes = forward_metrics(u, result.z_q, kept, result.assignments)
         replaced = self.quantizer.replaced_codes()
-        metrics["bad_tokens"] = bad
-        metrics["replaced_codes"] = torch.zeros_like(bad) if replaced is None else replaced.clone()
+        loss = reduce(torch.add, losses.values()) if losses else u.sum() * 0
         return Output(
-            quantized, result.indices, loss, losses, metrics, counts, errors, sizes, reconstruction
-        )
+            quantized, result.indices, loss, losses,
+            **forward_statistics(u, kept, mask, result, replaced), reconstruction=reconstruction,
+        )  # fmt: skip
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
         """Indices of latents, as the eval forward gives them, in the input's layout without D."""
         self._check_width(z)
         with without_autocast(z.device.type):
-            u, kept, _ = self._quantizer_input(z, None)
+            u, kept = self._quantizer_input(z, None)
             indices = self.quantizer.encode(u)
         wide = kept.reshape(kept.shape + (1,) * len(self.quantizer.index_shape))
         return torch.where(wide, indices, -1)
@@ -181,7 +178,7 @@ class VectorQuantizer(nn.Module):
         self.eval()
         try:
             with without_autocast(z.device.type):
-                u, kept, _ = self._quantizer_input(z, None)
+                u, kept = self._quantizer_input(z, None)
                 return self.quantizer(u, kept)
         finally:
             for module, mode in training.items():
@@ -193,8 +190,9 @@ class VectorQuantizer(nn.Module):
         Indices are a tensor of any integer type, a NumPy array or nested lists.
 
         Raises:
-            SettingError: if an index is no whole number or out of range, or group or stage axes
-                do not fit.
+            SettingError: if an index is no whole number, or group or stage axes do not fit; on a
+                CPU also if it is out of range. On an accelerator, which is not waited for, tables
+                of codes then give NaN.
         """
         whole = self._whole(indices)
         parts = len(self.quantizer.index_shape)
@@ -215,12 +213,14 @@ class VectorQuantizer(nn.Module):
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Apply what training forwards gathered; call it after each optimizer step.
 
-        With the optimizer given, its moments of replaced codes are reset.
+        With the optimizer given, its moments of replaced codes are reset. Captured in a CUDA graph
+        together with its forward, it acts as often as the graph is replayed.
         """
         self.quantizer.update(optimizer)
-        self.step += 1
+        self._steps.advance()
         self._forwards = 0
-        self._choose_acting()
+        if not is_capturing():
+            self._choose_acting()
 
     def freeze_codes(self) -> None:
         """Keep the codes as they are while the rest trains, see ``Quantizer.freeze_codes``."""
@@ -251,22 +251,33 @@ class VectorQuantizer(nn.Module):
         return moved
 
     @property
+    def step(self) -> int:
+        """Completed training steps; where a CUDA graph replays them, reading it waits for it."""
+        return self._steps.value
+
+    @property
+    def unrecordable(self) -> tuple[str, ...]:
+        """Components whose steps cannot be replayed from a CUDA graph."""
+        quantizer = () if self.quantizer.recordable else (type(self.quantizer).__name__,)
+        modules: Any = self.regularizers.items()
+        return (*quantizer, *(name for name, one in modules if one.weight and not one.recordable))
+
+    @property
+    def phase(self) -> Hashable:
+        """What a step does that others do not: steps of equal phase have the same CUDA graph."""
+        return self.quantizer.phase, self._acting
+
+    def replayed(self) -> None:
+        """Count a step that a CUDA graph, recorded ``by_phase``, has just replayed."""
+        for module in self.modules():
+            if isinstance(module, StepCounter):
+                module.replayed()
+        self._choose_acting()
+
+    @property
     def codebook(self) -> Tensor | None:
         """Points (K, A), or (G, K, A) for several codebooks; None if the codebook is implicit."""
         return self.quantizer.codebook
-
-    # -- layouts -------------------------------------------------------------
-
-    def _check_width(self, z: Tensor) -> None:
-        if not isinstance(z, Tensor) or not z.is_floating_point():
-            found = str(z.dtype) if isinstance(z, Tensor) else type(z).__name__
-            raise SettingError("input", found, "a tensor of floats")
-        axis = 1 if self.channel_first else -1
-        width = z.shape[axis] if z.ndim > 1 else None
-        if width != self.dim:
-            other = next((i for i, n in enumerate(z.shape) if n == self.dim), None)
-            fix = "" if other is None else f"axis {other} fits: see channel_first"
-            raise SettingError("input", tuple(z.shape), f"dim = {self.dim} on axis {axis}", fix)
 
     def _whole(self, given: Indices) -> Tensor:
         indices = as_indices(given, self)
@@ -276,65 +287,12 @@ class VectorQuantizer(nn.Module):
             raise SettingError("indices", tuple(indices.shape), expected)
         return indices
 
-    def _quantizer_input(self, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The quantizer's input (..., d), the tokens that count, and how many were bad.
-
-        Bad are NaN, inf, and numbers so large that their squares or sums would be.
-        """
-        moved = z.movedim(1, -1) if self.channel_first else z
-        moved = moved.to(torch.promote_types(moved.dtype, torch.float32))
-        good = usable(moved.detach(), largest(self._narrowest(moved.dtype)))
-        kept = good if mask is None else good & mask
-        bad = (~good if mask is None else ~good & mask).sum()
-        clean = torch.where(kept.unsqueeze(-1), moved, 0).contiguous()
-        return self.quantizer.tangent(self._project(self.project_in, clean)), kept, bad
-
-    def _narrowest(self, dtype: torch.dtype) -> torch.dtype:
-        """float64 if the latents, of type ``dtype``, and the codes are float64, else float32."""
-        if dtype == torch.float64:
-            for each in chain(self.quantizer.parameters(), self.quantizer.buffers()):
-                if each.is_floating_point() and each.dtype != torch.float64:
-                    return torch.float32
-        return dtype
-
-    def _project_back(self, vectors: Tensor, kept: Tensor, *, clean: bool = False) -> Tensor:
-        """The quantizer's vectors (..., d) as the layer's (..., D), zero for masked tokens.
-
-        ``clean`` vectors are already zero there.
-        """
-        if clean and isinstance(self.project_out, nn.Identity):
-            return vectors
-        return torch.where(kept.unsqueeze(-1), self._project(self.project_out, vectors), 0)
-
-    @staticmethod
-    def _project(projection: nn.Module, vectors: Tensor) -> Tensor:
-        """A linear map in the precision of its weights, but never in half precision."""
-        if not isinstance(projection, nn.Linear):
-            return vectors
-        wide = torch.promote_types(projection.weight.dtype, vectors.dtype)
-        return F.linear(vectors.to(wide), projection.weight.to(wide), projection.bias.to(wide))
-
-    def _to_layout(self, vectors: Tensor, like: Tensor) -> Tensor:
-        moved = channel_first(vectors, like) if self.channel_first else vectors
-        return moved.to(like.dtype)
-
-    def _tangent_decoder(
-        self, decode: Decoder | None, like: Tensor, kept: Tensor
-    ) -> Decoder | None:
-        """The decoder as a function of tangent vectors (..., D), under the caller's autocast."""
-        if decode is None:
-            return None
-        kind = like.device.type
-        enabled = torch.is_autocast_enabled(kind)
-        dtype = torch.get_autocast_dtype(kind)
-
-        def decode_tangents(vectors: Tensor) -> Tensor:
-            with torch.autocast(kind, dtype=dtype, enabled=enabled):
-                return decode(self._to_layout(self._project_back(vectors, kept), like))
-
-        return decode_tangents
-
     # -- losses --------------------------------------------------------------
+
+    def _step_on_device(self) -> Tensor | None:
+        """The step as a tensor for graphs, in which a number would stay the same."""
+        in_graph = torch.compiler.is_compiling() or is_capturing()
+        return self._steps.on_device() if in_graph else None
 
     def _choose_acting(self) -> None:
         """Choose the next step's regularizers here, so that a compiled forward is free of steps."""
@@ -348,20 +306,12 @@ class VectorQuantizer(nn.Module):
                 module: Any = self.regularizers[name]
                 seen = [batch]
                 if module.scope == "codebook":
-                    seen = [self._one_codebook(batch, each) for each in result.assignments]
-                terms[name] = module.weight * torch.stack([module(one) for one in seen]).mean()
+                    seen = [batch.of_codebook(each) for each in result.assignments]
+                terms[name] = module.weight * mean_of([module(one) for one in seen])
         if result.losses.keys() & terms.keys():
             both = ", ".join(result.losses.keys() & terms.keys())
             raise UsageError(f"regularizers: {both}: a loss of the quantizer has the same name")
         return terms
-
-    def _one_codebook(self, batch: LatentBatch, assignment: CodeAssignment) -> LatentBatch:
-        """One codebook and its tokens, as a regularizer of scope ``codebook`` sees them."""
-        return LatentBatch(
-            assignment.z, assignment.z_q, assignment.indices, assignment.codebook, self.manifold,
-            batch.step, assignment.mask, batch.inputs, batch.reconstruction,
-            codebook_size=len(assignment.counts),
-        )  # fmt: skip
 
     def _warn_if_not_updated(self) -> None:
         self._forwards += 1
@@ -380,15 +330,5 @@ class VectorQuantizer(nn.Module):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` returned."""
-        self.step = int(state[0])
+        self._steps.value = int(state[0])
         self._choose_acting()
-
-
-def _check_built(built: Quantizer, expected: dict[str, Any]) -> None:
-    """Refuse a quantizer that was built for other sizes or another manifold than the layer."""
-    for name, value in expected.items():
-        found = getattr(built, name)
-        if found is not value and found != value:
-            fixes = {"dim": f"or set code_dim={found}", "codebook_size": f"or set {name}={found}"}
-            text = f"one built for {name} = {value}, found {found}"
-            raise SettingError("quantizer", type(built).__name__, text, fixes.get(name, ""))

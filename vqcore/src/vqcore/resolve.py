@@ -27,6 +27,16 @@ def build(registry: Registry | None, kind: str, choice: Choice | nn.Module, **in
     return registry.build(choice, **injected)
 
 
+def check_built(built: nn.Module, expected: dict[str, Any]) -> None:
+    """Refuse a quantizer that was built for other sizes or another manifold than the layer."""
+    for name, value in expected.items():
+        found = getattr(built, name)
+        if found is not value and found != value:
+            fixes = {"dim": f"or set code_dim={found}", "codebook_size": f"or set {name}={found}"}
+            text = f"one built for {name} = {value}, found {found}"
+            raise SettingError("quantizer", type(built).__name__, text, fixes.get(name, ""))
+
+
 def by_name(choices: Iterable[Any] | Mapping[str, Any]) -> dict[str, Any]:
     """Regularizers as name -> choice, from a list of choices or a mapping of name -> options."""
     if isinstance(choices, str):

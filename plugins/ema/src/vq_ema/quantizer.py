@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from vqcore.codebook.table import CodebookQuantizer, squared_error
+from vqcore.codebook.losses import squared_error
+from vqcore.codebook.table import CodebookQuantizer
+from vqcore.codebook.together import as_one, stacked
 from vqcore.distributed import sum_over_ranks
 
 
@@ -29,7 +32,6 @@ class EMACodebook(CodebookQuantizer):
     tangents: Tensor
     counts: Tensor
     sums: Tensor
-    _gathered: Tensor | None
 
     def __init__(self, *, decay: float = 0.99, epsilon: float = 1e-5, **options: Any) -> None:
         super().__init__(**options)
@@ -39,9 +41,9 @@ class EMACodebook(CodebookQuantizer):
         self.register_buffer("counts", torch.ones(self.codebook_size, dtype=torch.float32))
         self.register_buffer("sums", self.manifold.to_ambient(points).detach().clone())
 
-    def codes(self) -> tuple[Tensor, Tensor]:
-        """See ``CodebookQuantizer.codes``."""
-        return self.tangents, self.manifold.expmap0(self.tangents)
+    def stored(self) -> Tensor:
+        """See ``CodebookQuantizer.stored``."""
+        return self.tangents
 
     @torch.no_grad()
     def set_points(
@@ -54,32 +56,36 @@ class EMACodebook(CodebookQuantizer):
 
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """See ``CodebookQuantizer.losses``: commitment only."""
-        error = squared_error(self.manifold, x, chosen, mask, self.dim)
-        return {"commitment": self.commitment_weight * error}
+        weight = self.commitment_weight
+        return {"commitment": squared_error(self.manifold, x, chosen, mask, self.dim, weight)}
 
-    def gather(self, x: Tensor, indices: Tensor) -> None:
-        """See ``CodebookQuantizer.gather``: one index-add, in which row 0 takes masked tokens."""
+    def sums_of(self, x: Tensor, indices: Tensor, rows: int) -> Tensor:
+        """See ``CodebookQuantizer.sums_of``: one index-add, in which row 0 takes masked tokens."""
         ambient = self.manifold.to_ambient(x)
-        sums = ambient.new_zeros(self.codebook_size + 1, ambient.shape[1])
-        sums = sums.index_add_(0, indices + 1, ambient)[1:]
-        self._gathered = sums if self._gathered is None else self._gathered + sums
+        sums = ambient.new_zeros(rows + 1, ambient.shape[1])
+        return sums.index_add_(0, indices + 1, ambient)[1:]
 
-    def learn(self, counts: Tensor) -> None:
+    @classmethod
+    def learn_together(cls, tables: Sequence[Self], counts: Tensor) -> None:
         """See ``CodebookQuantizer.learn``: one EMA step from the tokens of all ranks."""
-        gathered = torch.zeros_like(self.sums) if self._gathered is None else self._gathered
+        first, space = tables[0], tables[0].manifold
+        gathered = stacked([table._sums_so_far() for table in tables])
         sum_over_ranks(gathered)
-        if self.manifold.learns:
-            points = self.manifold.expmap0(self.tangents)
-            self.sums.copy_(self.counts.unsqueeze(1) * self.manifold.to_ambient(points))
-        share = torch.where(counts.sum() > 0, 1 - self.decay, 0.0)  # no tokens, no step
-        share = share.to(self.counts.dtype)
-        self.counts.lerp_(counts.to(self.counts.dtype), share)
-        self.sums.lerp_(gathered.to(self.sums.dtype), share.to(self.sums.dtype))
-        total = self.counts.sum()
-        scale = total / (total + self.codebook_size * self.epsilon)
-        means = self.sums / ((self.counts + self.epsilon) * scale).unsqueeze(1)
-        moved = self.manifold.logmap0(self.manifold.from_ambient(means))
-        _replace(self.tangents, counts > 0, moved)
+        with as_one(tables, "tangents", "counts", "sums") as (tangents, sizes, sums):
+            if space.learns:
+                ambient = space.to_ambient(space.expmap0(tangents))
+                torch.mul(sizes.unsqueeze(-1), ambient, out=sums)
+            share = (1 - first.decay) * (counts.sum(-1, keepdim=True) > 0)  # no tokens, no step
+            sizes.lerp_(counts.to(sizes.dtype), share.to(sizes.dtype))
+            sums.lerp_(gathered.to(sums.dtype), share.unsqueeze(-1).to(sums.dtype))
+            total = sizes.sum(-1, keepdim=True)
+            scale = total / (total + first.codebook_size * first.epsilon)
+            means = sums / ((sizes + first.epsilon) * scale).unsqueeze(-1)
+            moved = space.logmap0(space.from_ambient(means)).to(tangents.dtype)
+            torch.where((counts > 0).unsqueeze(-1), moved, tangents, out=tangents)
+
+    def _sums_so_far(self) -> Tensor:
+        return torch.zeros_like(self.sums) if self._gathered is None else self._gathered
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
@@ -92,10 +98,6 @@ class EMACodebook(CodebookQuantizer):
             self.counts = torch.ones_like(self.tangents[:, 0])
             self.sums = self.manifold.to_ambient(points).clone()
 
-    def _clear_statistics(self) -> None:
-        super()._clear_statistics()
-        self._gathered = None
-
 
 def _replace(table: Tensor, rows: Tensor, fresh: Tensor) -> None:
-    table.data.copy_(torch.where(rows.unsqueeze(1), fresh.to(table.dtype), table))
+    torch.where(rows.unsqueeze(1), fresh.to(table.dtype), table, out=table.data)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.manifold import Manifold
+from vqcore.numerics.explicit_gradient import with_gradient
 
 #: Below this norm, the bisector of two unit vectors is rounding noise; below this share of its
 #: code's norm, a latent would get an exploding gradient.
@@ -35,28 +39,51 @@ class Rotation(GradientEstimator):
 
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
         """See ``GradientEstimator.forward``. Computed in float32 at least."""
-        wide = torch.promote_types(z.dtype, torch.float32)
-        moved = _rotate(z.to(wide), z.detach().to(wide), z_q.detach().to(wide), self.radial)
-        return z_q.detach() + (moved - moved.detach()).to(z_q.dtype)
+        return _rotated(z, z_q.detach(), self.radial)
 
 
-def _rotate(z: Tensor, start: Tensor, end: Tensor, radial: bool) -> Tensor:
-    """lam R z, linear in z (..., D), for the rotation of ``start`` to ``end``; z where undefined.
+def _value(z: Tensor, z_q: Tensor, radial: bool) -> tuple[Tensor]:
+    return (z_q.clone(),)
 
-    Without ``radial``, the component of z along ``start`` is dropped first.
+
+def _pull(
+    gradient: Tensor, inputs: Sequence[Any], kept: Sequence[Tensor], needed: Sequence[bool]
+) -> tuple[Tensor, None, None]:
+    start, end, radial = inputs
+    wide = torch.promote_types(start.dtype, torch.float32)
+    constants = start.detach().to(wide), end.to(wide)
+    return _rotated_back(gradient.to(wide), *constants, radial).to(start.dtype), None, None
+
+
+#: z_q (..., D) to the bit, with the rotated gradient for z; nothing is computed before that.
+_rotated = with_gradient(_value, _pull)
+
+
+def _rotated_back(g: Tensor, start: Tensor, end: Tensor, radial: bool) -> Tensor:
+    """lam R^T g (..., D), for the rotation of ``start`` to ``end``; g where none is defined.
+
+    Without ``radial``, the component along ``start`` is dropped at last.
     """
-    length, target = start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True)
-    tiny = torch.finfo(z.dtype).tiny
-    u, v = start / length.clamp(min=tiny), end / target.clamp(min=tiny)
+    tiny = torch.finfo(g.dtype).tiny
+    length, target = _norm(start), _norm(end)
+    positive = length.clamp(min=tiny)
+    u, v = start / positive, end / target.clamp(min=tiny)
     bisector = u + v
-    width = bisector.norm(dim=-1, keepdim=True)
-    part = z if radial else z - _along(z, u)
-    reflected = part - 2 * _along(part, bisector / width.clamp(min=tiny))
-    rotated = reflected - 2 * _along(reflected, v)
+    width = _norm(bisector)
+    turned = _reflected(_reflected(g, v), bisector / width.clamp(min=tiny))
     defined = (length > _TINY * target) & (target > tiny) & (width > _TINY)
-    return torch.where(defined, (target / length.clamp(min=tiny)) * rotated, part)
+    turned = torch.where(defined, target / positive * turned, g)
+    return turned if radial else turned - _dot(u, turned) * u
 
 
-def _along(x: Tensor, direction: Tensor) -> Tensor:
-    """The component of x (..., D) along a unit vector (..., D)."""
-    return (x * direction).sum(-1, keepdim=True) * direction
+def _reflected(x: Tensor, direction: Tensor) -> Tensor:
+    """x (..., D) with the component along a unit vector (..., D) turned round."""
+    return torch.addcmul(x, _dot(x, direction), direction, value=-2)
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    return (x * y).sum(-1, keepdim=True)

@@ -13,15 +13,20 @@ from torch import Tensor, nn
 from vq_hyperbolic.hyperbolic_config import FLOAT32_REACH, shown_limit
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
-from vqcore.numerics.curvature import Curvature, root
-from vqcore.numerics.stable import clip_norm, safe_norm, safe_sqrt
+from vqcore.numerics.curvature import Curvature
+from vqcore.numerics.radial import clip_norm, radial_map
+from vqcore.numerics.stable import safe_norm, safe_sqrt
 
 #: Largest sqrt(c) |u| by type; float64 has lost 5 of its 16 digits there. See ``FLOAT32_REACH``.
 REACH = {torch.float32: FLOAT32_REACH, torch.float64: 6.1}
 #: Largest sqrt(c) |u| at which the search is reliable in float32.
 FLOAT32_SEARCH = 2.5
-#: Below this, the series of asinh^2 is exact to float64.
-SERIES = 1e-3
+
+#: tanh(a) x/|x|, a = rho |x| up to a limit: from a tangent vector into the ball of radius 1/rho.
+into_ball = radial_map(
+    factor=lambda a, limit: a.clamp(max=limit).tanh() / a,
+    steepness=lambda a, f, limit: torch.where(a < limit, 1 - (a * f).square(), 0),
+)
 
 
 class Hyperbolic(Manifold):
@@ -60,7 +65,7 @@ class Hyperbolic(Manifold):
             expected = "false with codes = 'riemannian'"
             raise SettingError("learn_curvature", True, expected, "set codes to tangent")
         #: Search in float64: the error of the float32 search grows as cosh^2 of the radius.
-        self.double_search = root(self.curve.largest) * max_radius > FLOAT32_SEARCH
+        self.double_search = math.sqrt(self.curve.largest) * max_radius > FLOAT32_SEARCH
         if max_radius > self._farthest(torch.float64):
             raise self._beyond(torch.float64, "lower it or the curvature")
 
@@ -72,7 +77,7 @@ class Hyperbolic(Manifold):
     @property
     def sqrt_c(self) -> Tensor | float:
         """sqrt(c)."""
-        return root(self.curve())
+        return self.curve.root()
 
     def reach(self, x: Tensor) -> float:
         """Largest sqrt(c) |u| in the dtype of x."""
@@ -103,35 +108,41 @@ class Hyperbolic(Manifold):
     def tangent(self, z: Tensor) -> Tensor:
         """Scale by gain/sqrt(D), then clip to ``max_radius`` (arXiv:2107.11472) or the reach."""
         self._require_reach(z)
-        limit = self.reach(z) / self.sqrt_c
-        if isinstance(limit, Tensor):
-            radius: Tensor | float = limit.clamp(max=self.max_radius)
-        else:
-            radius = min(self.max_radius, limit)
-        return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), radius)
+        least, rho = 1 / self.max_radius, self.sqrt_c / self.reach(z)
+        rho = rho.clamp(min=least) if isinstance(rho, Tensor) else max(rho, least)
+        return clip_norm(z, rho, self.gain / z.shape[-1] ** 0.5)
 
     def disk(self, u: Tensor) -> Tensor:
         """The Poincare disk of radius 1: tanh(a) u/|u|, a = sqrt(c) |u|."""
-        a = self.sqrt_c * safe_norm(u)
-        return ratio(a.tanh(), a, 1.0) * (self.sqrt_c * u)
+        return self.sqrt_c * into_ball(u, self.sqrt_c, self.reach(u))
 
-    @torch.no_grad()
-    def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
-        """See ``Manifold.nearest``."""
-        self._require_reach(x, codes)
-        return super().nearest(x, codes)
-
+    @staticmethod
     @abstractmethod
-    def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
-        """t = sinh^2(sqrt(c) d/2) (...) for points (..., A) at distance d, smooth where x = y."""
+    def quarter(x: Tensor, y: Tensor, rho: Tensor | float, apart: bool) -> Tensor:
+        """c/4 times the squared distance, see ``hyperbolic_distance``."""
 
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """(4/c) asinh^2(sqrt t)."""
-        return (4 / self.curvature) * asinh_sqrt_squared(self.half_sinh_squared(x, y))
+        """(4/c) asinh^2(sqrt t), t = sinh^2(sqrt(c) d/2): see ``hyperbolic_distance``."""
+        return self._squared_dist(x, y, False)
+
+    def squared_dist_apart(self, x: Tensor, y: Tensor) -> Tensor:
+        """See ``Manifold.squared_dist_apart``."""
+        return self._squared_dist(x, y, True)
+
+    def _squared_dist(self, x: Tensor, y: Tensor, apart: bool) -> Tensor:
+        rho = self.sqrt_c
+        return (rho / 2) ** -2 * self.quarter(x, y, rho, apart)
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """(2/sqrt(c)) asinh(sqrt t)."""
-        return (2 / self.sqrt_c) * torch.asinh(safe_sqrt(self.half_sinh_squared(x, y)))
+        """The root of ``squared_dist``."""
+        return safe_sqrt(self.squared_dist(x, y))
+
+    def pairwise_order(self, x: Tensor) -> Tensor:
+        """x_0 y_0 - x_s.y_s - 1/c = (cosh(sqrt(c) d) - 1)/c of Lorentz coordinates, in float64."""
+        lift = self.to_ambient(x)
+        time, side = lift[:, :1], lift[:, 1:]
+        inner = torch.addmm(time * time.mT, side, side.mT, alpha=-1)
+        return (inner - 1 / self.curvature).clamp(min=0)
 
     def log_volume(self, u: Tensor) -> Tensor:
         """(D - 1) log(sinh(2a)/(2a)), a = sqrt(c) |u| (Nagano et al. 2019, arXiv:1902.02992)."""
@@ -143,10 +154,7 @@ class Hyperbolic(Manifold):
         Their norm is kept below 1 by the margin that a point within ``reach`` needs.
         """
         mass, side = m[..., :1], m[..., 1:]
-        massive = mass > 0
-        v = side / torch.where(massive, mass, torch.ones_like(mass))
-        v = torch.where(massive, v, torch.zeros_like(side))
-        return clip_norm(v, math.tanh(2 * self.reach(m)))
+        return clip_norm(side / torch.where(mass > 0, mass, 1), 1 / math.tanh(2 * self.reach(m)))
 
     def coordinates(self, points: Tensor) -> Tensor:
         """See ``Manifold.coordinates``; for ``codes=riemannian`` the points themselves."""
@@ -168,8 +176,8 @@ class Hyperbolic(Manifold):
                 manifold: every optimizer would move it as a flat vector.
         """
         if not self.riemannian:
-            inside = clip_norm(parameter, self.reach(parameter) / self.sqrt_c)
-            return inside, self.expmap0(inside)
+            inside = clip_norm(parameter, self.sqrt_c / self.reach(parameter))
+            return inside, self.expmap0(parameter)  # which does not go further out
         if self.training and getattr(parameter, "manifold", None) is None:
             expected = "codes in a geoopt.ManifoldParameter, got a plain one"
             fix = "load_state_dict without assign=True, no FSDP2, or set codes to tangent"
@@ -179,18 +187,6 @@ class Hyperbolic(Manifold):
         return self.logmap0(points), points
 
 
-def asinh_sqrt_squared(t: Tensor) -> Tensor:
-    """asinh^2(sqrt t) for t >= 0, with value and gradient finite at 0.
-
-    Near 0 by the series sum_n (-1)^(n+1) 2^(2n-1) t^n/(n^2 binom(2n, n)), that of arcsin^2 at an
-    imaginary argument.
-    """
-    near = t < SERIES
-    far = torch.where(near, torch.ones_like(t), t)
-    series = t * (1 + t * (-1 / 3 + t * (8 / 45 + t * (-4 / 35 + t * (128 / 1575)))))
-    return torch.where(near, series, torch.asinh(far.sqrt()).square())
-
-
 def log_sinhc(t: Tensor) -> Tensor:
     """log(sinh t/t) for t >= 0, with value and gradient finite at 0 and far out."""
     near = t < 0.1
@@ -198,10 +194,3 @@ def log_sinhc(t: Tensor) -> Tensor:
     square = torch.where(near, t, torch.zeros_like(t)).square()  # its powers overflow far out
     series = square * (1 / 6 - square * (1 / 180 - square * (1 / 2835 - square / 37800)))
     return torch.where(near, series, far + torch.log1p(-torch.exp(-2 * far)) - (2 * far).log())
-
-
-def ratio(numerator: Tensor, denominator: Tensor, at_zero: float) -> Tensor:
-    """numerator/denominator for a denominator >= 0; ``at_zero`` with gradient 0 where it is 0."""
-    positive = denominator > 0
-    quotient = numerator / torch.where(positive, denominator, torch.ones_like(denominator))
-    return torch.where(positive, quotient, torch.full_like(quotient, at_zero))

@@ -7,8 +7,43 @@ import math
 import torch
 from torch import Tensor
 
-from vq_hyperbolic.hyperbolic import Hyperbolic, ratio
-from vqcore.numerics.stable import clip_norm, safe_norm
+from vq_hyperbolic.distance import hyperbolic_distance
+from vq_hyperbolic.hyperbolic import Hyperbolic
+from vqcore.numerics.radial import clip_norm, lifted_map, radial_map
+
+onto_sheet = lifted_map(
+    lambda a, limit: ((twice := 2 * a.clamp(max=limit)).cosh(), twice.sinh() / a), turn=2.0
+)
+off_sheet = radial_map(
+    factor=lambda s: s.asinh() / (2 * s), steepness=lambda s, f: (1 + s.square()).rsqrt() / 2
+)
+
+
+def _in_ball(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """p = x_s/l with l = 1 + x_0, q = y_s/m with m = 1 + y_0, s = l m/4.
+
+    2 l m (p - q)/(l + m) = x_s - y_s - (x_s + y_s) (x_0 - y_0)/(l + m), where x_0 - y_0 =
+    (x_s + y_s).(x_s - y_s)/(x_0 + y_0). The plain difference p - q would lose the digits of a small
+    distance.
+    """
+    side, scale, other_side, other = x[..., 1:], 1 + x[..., :1], y[..., 1:], 1 + y[..., :1]
+    difference, total, scales = side - other_side, side + other_side, scale + other
+    rise = (difference * total).sum(-1, keepdim=True) / ((scales - 2) * scales)
+    s = scale * other / 4
+    between = scales / (8 * s) * torch.addcmul(difference, rise, total, value=-1)
+    return s, between, side, scale, other_side, other
+
+
+def _gradient(
+    side: Tensor, scale: Tensor, between: Tensor, across: Tensor, along: Tensor
+) -> Tensor:
+    """For x_s and x_0 by p = x_s/l and log s = log l + ..., l = 1 + x_0."""
+    to_side = across / scale * between
+    to_time = (along - (to_side * side).sum(-1, keepdim=True)) / scale
+    return torch.cat([to_time, to_side], -1)
+
+
+distance_on_sheet = hyperbolic_distance(_in_ball, _gradient)
 
 
 class Lorentz(Hyperbolic):
@@ -21,6 +56,7 @@ class Lorentz(Hyperbolic):
     """
 
     geoopt_name = "Lorentz"
+    keys_of_tables = True
 
     def point_dim(self, dim: int) -> int:
         """D + 1."""
@@ -28,33 +64,16 @@ class Lorentz(Hyperbolic):
 
     def expmap0(self, u: Tensor) -> Tensor:
         """(cosh 2a, sinh 2a u/|u|)/sqrt(c), a = sqrt(c) |u|: the lift of the ball's point."""
-        a = self.sqrt_c * safe_norm(u)
-        twice = 2 * a.clamp(max=self.reach(u))
-        return torch.cat([twice.cosh() / self.sqrt_c, ratio(twice.sinh(), a, 2.0) * u], -1)
+        return onto_sheet(u, self.sqrt_c, self.reach(u))
 
     def logmap0(self, x: Tensor) -> Tensor:
         """asinh(s)/2 x_s/s, s = sqrt(c) |x_s|: without x_0, so exact near the origin."""
-        side = x[..., 1:]
-        s = self.sqrt_c * safe_norm(side)
-        return ratio(torch.asinh(s), 2 * s, 0.5) * side
+        return off_sheet(x[..., 1:], self.sqrt_c)
 
-    def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
-        """t = (p + s)/(1 - s), with x_s - y_s split into l along x_s + y_s and q across it.
-
-        p = c|q|^2/4 and s = l^2/(x_0 + y_0)^2. It follows from t = c/4 (|x_s - y_s|^2 -
-        (x_0 - y_0)^2) by x_0 - y_0 = l |x_s + y_s|/(x_0 + y_0) and c ((x_0 + y_0)^2 -
-        |x_s + y_s|^2)/4 = 1 + t. The inner product would lose all digits of a small distance.
-        """
-        time = x[..., 0] + y[..., 0]
-        difference, total = x[..., 1:] - y[..., 1:], x[..., 1:] + y[..., 1:]
-        squared = total.square().sum(-1)
-        # closer to 0 the space is flat
-        nonzero = torch.where(squared > torch.finfo(squared.dtype).eps ** 2, squared, 0)
-        share = ratio((difference * total).sum(-1), nonzero, 0.0)
-        across = difference - share.unsqueeze(-1) * total
-        s = share.square() * squared / time.square()
-        left = (1 - s).clamp(min=torch.finfo(s.dtype).eps)  # positive also for points out of reach
-        return (self.curvature / 4 * across.square().sum(-1) + s) / left
+    @staticmethod
+    def quarter(x: Tensor, y: Tensor, rho: Tensor | float, apart: bool) -> Tensor:
+        """See ``Hyperbolic.quarter``."""
+        return distance_on_sheet(x, y, rho, apart)
 
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
         """The boost of the origin to x, applied to y.
@@ -73,7 +92,7 @@ class Lorentz(Hyperbolic):
 
     def project(self, x: Tensor) -> Tensor:
         """Clip the spatial part to the reach and recompute x_0 from it."""
-        return self._point(clip_norm(x[..., 1:], self._widest(x)))
+        return self._point(clip_norm(x[..., 1:], 1 / self._widest(x)))
 
     def _widest(self, x: Tensor) -> Tensor | float:
         """Largest |x_s| in the dtype of x, with a margin over what ``expmap0`` returns."""
@@ -109,7 +128,7 @@ class Lorentz(Hyperbolic):
         """m/sqrt(c (m_0^2 - |m_s|^2)) of a sum m (..., D+1) of any positive scale; origin for 0."""
         v = self.velocity(m)
         side = v / (self.sqrt_c * (1 - v.square().sum(-1, keepdim=True)).sqrt())
-        return self._point(clip_norm(side, self._widest(m)))
+        return self._point(clip_norm(side, 1 / self._widest(m)))
 
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
         """x' = x - centre."""
@@ -118,9 +137,10 @@ class Lorentz(Hyperbolic):
     def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         """<x - y, x - y> - <x', x'> = x'.(-2Jy') + y'.Jy', J = diag(-1, 1, ...), rises with d."""
         side = self.search_query(codes, centre)
-        signed = torch.cat([-side[:, :1], side[:, 1:]], -1)
+        signed = torch.cat([-side[..., :1], side[..., 1:]], -1)
         return -2 * signed, (side * signed).sum(-1)
 
     def _search_type(self, x: Tensor) -> Tensor:
         """x itself, or in float64 with x_0 recomputed."""
+        self._require_reach(x)
         return self._point(x[..., 1:].double()) if self.double_search else x

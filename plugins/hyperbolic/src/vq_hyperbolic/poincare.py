@@ -5,11 +5,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vq_hyperbolic.hyperbolic import Hyperbolic, ratio
-from vqcore.numerics.stable import clip_norm, safe_norm
+from vq_hyperbolic.distance import hyperbolic_distance
+from vq_hyperbolic.hyperbolic import Hyperbolic, into_ball
+from vqcore.numerics.curvature import scaled
+from vqcore.numerics.radial import clip_norm, radial_map
 
 #: Largest sqrt(c) |y| of a point: slightly more than tanh(REACH), and geoopt's values.
 EDGE = {torch.float32: 1 - 4e-3, torch.float64: 1 - 1e-5}
+
+out_of_ball = radial_map(
+    factor=lambda n, edge: n.clamp(max=edge).atanh() / n,
+    steepness=lambda n, f, edge: torch.where(n < edge, 1 / (1 - n.clamp(max=edge).square()), 0),
+)
+
+
+def rim(x: Tensor) -> float:
+    """Largest sqrt(c) |y| of a point in the dtype of x."""
+    return EDGE.get(x.dtype, EDGE[torch.float32])
+
+
+def depth(x: Tensor, rho: Tensor | float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+    """1 - rho^2 |x|^2 (..., 1), positive also for points that rounding moved out of the ball."""
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=dtype)
+    return (1 - scaled(length, rho).square()).clamp(min=(1 - rim(length) ** 2) / 2)
+
+
+def _in_ball(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    of_x, of_y = depth(x), depth(y)
+    # views, because autograd keeps no input as an output
+    return (of_x * of_y).reciprocal(), x - y, x.view_as(x), of_x, y.view_as(y), of_y
+
+
+def _gradient(p: Tensor, depth: Tensor, between: Tensor, across: Tensor, along: Tensor) -> Tensor:
+    """-log(1 - |p|^2) has the gradient 2p/(1 - |p|^2)."""
+    return torch.addcmul(2 * along / depth * p, across, between)
+
+
+distance_in_ball = hyperbolic_distance(_in_ball, _gradient)
 
 
 class Poincare(Hyperbolic):
@@ -23,29 +55,20 @@ class Poincare(Hyperbolic):
     """
 
     geoopt_name = "PoincareBall"
-
-    def rim(self, x: Tensor) -> float:
-        """Largest sqrt(c) |y| of a point in the dtype of x."""
-        return EDGE.get(x.dtype, EDGE[torch.float32])
+    keys_of_tables = True
 
     def expmap0(self, u: Tensor) -> Tensor:
         """tanh(a) u/a, a = sqrt(c) |u|."""
-        a = self.sqrt_c * safe_norm(u)
-        return ratio(a.clamp(max=self.reach(u)).tanh(), a, 1.0) * u
+        return into_ball(u, self.sqrt_c, self.reach(u))
 
     def logmap0(self, x: Tensor) -> Tensor:
         """artanh(n) x/n, n = sqrt(c) |x|."""
-        n = self.sqrt_c * safe_norm(x)
-        return ratio(torch.atanh(n.clamp(max=self.rim(x))), n, 1.0) * x
+        return out_of_ball(x, self.sqrt_c, rim(x))
 
-    def half_sinh_squared(self, x: Tensor, y: Tensor) -> Tensor:
-        """c|x - y|^2/((1 - c|x|^2)(1 - c|y|^2))."""
-        return self.curvature * (x - y).square().sum(-1) / (self._depth(x) * self._depth(y))
-
-    def _depth(self, x: Tensor) -> Tensor:
-        """1 - c|x|^2 (...), positive also for points that rounding moved out of the ball."""
-        lowest = 1 - self.rim(x) ** 2
-        return (1 - self.curvature * x.square().sum(-1)).clamp(min=lowest / 2)
+    @staticmethod
+    def quarter(x: Tensor, y: Tensor, rho: Tensor | float, apart: bool) -> Tensor:
+        """See ``Hyperbolic.quarter``."""
+        return distance_in_ball(x, y, rho, apart)
 
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
         """Moebius addition x (+) y (Ganea et al. 2018, eq. 4)."""
@@ -62,7 +85,7 @@ class Poincare(Hyperbolic):
 
     def project(self, x: Tensor) -> Tensor:
         """Clip to the edge of the ball."""
-        return clip_norm(x, self.rim(x) / self.sqrt_c)
+        return clip_norm(x, self.sqrt_c / rim(x))
 
     @torch.no_grad()
     def check_points(self, x: Tensor) -> str | None:
@@ -70,21 +93,21 @@ class Poincare(Hyperbolic):
         if not bool(torch.isfinite(x).all()):
             return "some coordinates are not finite"
         longest = float(x.norm(dim=-1).max()) if x.numel() else 0.0
-        limit = self.rim(x) / self.sqrt_c * (1 + 32 * torch.finfo(x.dtype).eps)
+        limit = rim(x) / self.sqrt_c * (1 + 32 * torch.finfo(x.dtype).eps)
         if longest > limit:
             return f"a norm is {longest:.6g}: beyond the edge of the ball, {limit:.6g}"
         return None
 
     def to_ambient(self, x: Tensor) -> Tensor:
         """The Lorentz lift (1 + c|x|^2, 2 sqrt(c) x)/(sqrt(c) (1 - c|x|^2)), float64 for sums."""
-        x = x.double()
-        depth = self._depth(x).unsqueeze(-1)
-        return torch.cat([(2 - depth) / self.sqrt_c, 2 * x], -1) / depth
+        rho = self.sqrt_c
+        height = depth(x, rho, torch.float64) / 2
+        return torch.cat([(1 - height) / rho, x], -1) / height
 
     def from_ambient(self, m: Tensor) -> Tensor:
         """m_s/(sqrt(c) (m_0 + sqrt(m_0^2 - |m_s|^2))) of a sum m (..., D+1), any scale; 0 for 0."""
         v = self.velocity(m)
-        return v / (self.sqrt_c * (1 + (1 - v.square().sum(-1, keepdim=True)).sqrt()))
+        return v / scaled(1 + (1 - v.square().sum(-1, keepdim=True)).sqrt(), self.sqrt_c)
 
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
         """(x', |x'|^2), x' = x - centre."""
@@ -94,10 +117,11 @@ class Poincare(Hyperbolic):
     def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
         """|x - y|^2 s = (x', |x'|^2).(-2y', 1) s + |y'|^2 s, s = 1/(1 - c|y|^2), rises with d."""
         codes = self._search_type(codes)
-        scale = 1 / self._depth(codes)
+        scale = depth(codes, self.sqrt_c).reciprocal()
         side = codes - self._search_type(centre)
-        weight = torch.cat([-2 * side, torch.ones_like(side[:, :1])], -1) * scale.unsqueeze(-1)
-        return weight, side.square().sum(-1) * scale
+        weight = torch.cat([-2 * scale * side, scale], -1)
+        return weight, (side.square().sum(-1, keepdim=True) * scale).squeeze(-1)
 
     def _search_type(self, x: Tensor) -> Tensor:
+        self._require_reach(x)
         return x.double() if self.double_search else x

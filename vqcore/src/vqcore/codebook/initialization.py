@@ -95,7 +95,7 @@ def kmeans(z: Tensor, mask: Tensor, centroids: Tensor, manifold: Manifold, key: 
     return centroids
 
 
-def blurred(rows: Tensor, key: int, noise: float = NOISE) -> Tensor:
+def blurred(rows: Tensor, key: counter_rng.Key, noise: float = NOISE) -> Tensor:
     """Tangent vectors (K, D) plus normal noise, the same on every rank.
 
     The noise has ``noise`` times the length of each vector; for a zero vector it has ``noise``

@@ -1,11 +1,9 @@
-"""More or fewer codes: which ones stay, and their rows in tensors and an optimizer's state."""
+"""More or fewer codes: which ones stay, and where."""
 
 from __future__ import annotations
 
-import copy
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqcore.errors import SettingError
 
@@ -32,40 +30,3 @@ def new_indices(kept: Tensor, codebook_size: int) -> Tensor:
     found = torch.full((codebook_size,), -1, device=kept.device)
     found[kept] = torch.arange(len(kept), device=kept.device)
     return found
-
-
-def take_rows(
-    module: nn.Module, name: str, rows: Tensor, optimizer: torch.optim.Optimizer | None
-) -> None:
-    """Replace a parameter or buffer (K, ...) of a module by its ``rows``.
-
-    A parameter becomes a new one of the same class, with the old one's place in the optimizer: the
-    old one would keep its shape in graphs that still exist.
-    """
-    old = getattr(module, name)
-    taken = old.detach().index_select(0, rows)
-    if not isinstance(old, nn.Parameter):
-        setattr(module, name, taken)
-        return
-    new = copy.deepcopy(old)
-    new.data = taken
-    setattr(module, name, new)
-    if optimizer is not None:
-        _hand_over(optimizer, old, new, rows)
-
-
-def _hand_over(
-    optimizer: torch.optim.Optimizer, old: nn.Parameter, new: nn.Parameter, rows: Tensor
-) -> None:
-    """Let an optimizer train ``new`` instead of ``old``, with the state of its rows."""
-    for group in optimizer.param_groups:
-        group["params"] = [new if each is old else each for each in group["params"]]
-    state = {}
-    for name, value in optimizer.state.pop(old, {}).items():
-        if isinstance(value, Tensor) and value.ndim > 0:
-            if value.shape != old.shape:  # as the factors of Adafactor: they start afresh
-                return
-            value = value.index_select(0, rows)
-        state[name] = value
-    if state:
-        optimizer.state[new] = state

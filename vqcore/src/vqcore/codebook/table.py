@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcore.codebook import dead_codes, initialization, resizing
-from vqcore.codebook.usage import code_counts
-from vqcore.distributed import is_active, sample_rows, sum_over_ranks
-from vqcore.errors import SettingError
-from vqcore.interfaces.manifold import Manifold
-from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
+from vqcore.codebook import initialization, resizing
+from vqcore.codebook.dead_codes import UsageTracking
+from vqcore.codebook.lookup import codes_at
+from vqcore.codebook.rows import take_rows
+from vqcore.codebook.together import stacked
+from vqcore.codebook.usage import slot_counts
+from vqcore.distributed import is_active, sum_over_ranks
+from vqcore.interfaces.quantizer import CodeAssignment, Quantized
 from vqcore.numerics import counter_rng
+from vqcore.numerics.execution import is_capturing, is_recomputing
 from vqcore.numerics.stable import masked_mean
 
 
-class CodebookQuantizer(Quantizer):
+class CodebookQuantizer(UsageTracking):
     """Nearest-code quantization over a table of points (K, A).
 
     Subclasses define how the codes are read (``codes``) and overwritten (``set_points``) and, if
@@ -37,50 +39,29 @@ class CodebookQuantizer(Quantizer):
     #: needs and by which ``load_state_dict`` knows that codes were loaded.
     code_tensors: ClassVar[tuple[str, ...]] = ()
     fixed_size = "its class names no code_tensors"
-    #: Buffers that stay in float32 at least: half precision would round small updates away.
-    statistics: ClassVar[tuple[str, ...]] = ("usage", "unused_steps", "replaced")
+    recordable = True
+    #: Whether ``codes_of`` must not see rows of several tables together.
+    apart: bool = False
 
     has_started: Tensor  #: (K,), above 0 for codes that started from a batch, were set or loaded.
-    usage: Tensor
-    unused_steps: Tensor
-    replaced: Tensor
-    _counts: Tensor | None
-    _pool: dead_codes.LatentPool
+    _gathered: Tensor | None
 
     def __init__(
         self,
         *,
-        dim: int,
-        codebook_size: int,
-        manifold: Manifold,
         commitment_weight: float = 0.25,
         codebook_weight: float = 1.0,
         init: str = "data",
         init_scale: float | None = None,
-        dead_codes: str = "usage",
-        dead_code_threshold: float = 0.2,
-        dead_code_patience: int = 100,
-        dead_code_noise: float = initialization.NOISE,
-        usage_decay: float = 0.95,
+        **options: Any,
     ) -> None:
-        super().__init__(dim=dim, codebook_size=codebook_size, manifold=manifold)
+        super().__init__(**options)
         self.commitment_weight = commitment_weight
         self.codebook_weight = codebook_weight
         self.init = init
         self.init_scale = init_scale
-        self.by_usage = dead_codes == "usage"
-        self.dead_code_threshold = dead_code_threshold
-        self.dead_code_patience = dead_code_patience
-        self.dead_code_noise = dead_code_noise
-        self.usage_decay = usage_decay
-        self.register_buffer("has_started", torch.zeros(codebook_size, dtype=torch.float32))
-        self.register_buffer("usage", torch.ones(codebook_size, dtype=torch.float32))
-        self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.float32))
-        self.register_buffer("replaced", torch.zeros((), dtype=torch.float32))
-        self.seed = int(torch.randint(2**31, (), device="cpu"))
-        self.step = 0
+        self.register_buffer("has_started", torch.zeros_like(self.usage))
         self._started = False  # whether the host knows that all codes have started
-        self._clear_statistics()
 
     def _holds_fixed_parameters(self) -> bool:
         """In a class without ``code_tensors`` they may never learn, which says nothing."""
@@ -98,33 +79,52 @@ class CodebookQuantizer(Quantizer):
 
     # -- what a subclass defines ---------------------------------------------
 
-    @abstractmethod
     def codes(self) -> tuple[Tensor, Tensor]:
-        """Tangent coordinates (K, D) and points (K, A), with gradient if it learns the table."""
+        """Tangent coordinates (K, D) and points (K, A), with gradient if it learns the table.
 
-    @abstractmethod
-    def set_points(
-        self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None
-    ) -> None:
-        """Overwrite the codes where ``rows`` (K,) is True with ``points`` (K, A).
-
-        Statistics and, with an optimizer, the moments of these codes start afresh.
+        A class defines ``stored``, and ``codes_of`` where the default does not fit, or this.
+        Equal tables of a class that defines those two are computed as one by what wraps them.
         """
+        return self.codes_of(self.stored())
+
+    def stored(self) -> Tensor:
+        """What the codes are computed from, (K, R), in float32 at least."""
+        raise NotImplementedError(f"{type(self).__name__}: define stored() or codes()")
+
+    def codes_of(self, stored: Tensor) -> tuple[Tensor, Tensor]:
+        """``codes`` of rows (..., R) of ``stored``, by default tangent coordinates."""
+        return stored, self.manifold.expmap0(stored)
 
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Weighted losses between points x (N, A) and their codes (N, A), over ``mask`` (N,).
 
         By default those of a table with gradients: commitment moves x, the codebook term the codes.
         """
-        commitment = squared_error(self.manifold, x, chosen.detach(), mask, self.dim)
-        codebook = squared_error(self.manifold, x.detach(), chosen, mask, self.dim)
+        apart = self.manifold.squared_dist_apart(x, chosen)
+        commitment, codebook = masked_mean(apart, mask)
+        if not (chosen.requires_grad or self.manifold.learns):  # frozen codes
+            codebook = codebook.detach()
         return {
-            "commitment": self.commitment_weight * commitment,
-            "codebook": self.codebook_weight * codebook,
+            "commitment": commitment * (self.commitment_weight / self.dim),
+            "codebook": codebook * (self.codebook_weight / self.dim),
         }
 
     def gather(self, x: Tensor, indices: Tensor) -> None:
-        """Accumulate statistics of points x (N, A) and indices (N,), -1 for masked tokens."""
+        """Accumulate statistics of points x (N, A) and indices (N,), -1 for masked tokens.
+
+        By default those of ``sums_of``, in ``_gathered``.
+        """
+        sums = self.sums_of(x, indices, self.codebook_size)
+        if sums is not None:
+            self.add_sums(sums)
+
+    def sums_of(self, x: Tensor, indices: Tensor, rows: int) -> Tensor | None:
+        """What ``learn`` needs of points x (N, A) for each of several codes, (rows, M), or None."""
+        return None
+
+    def add_sums(self, sums: Tensor) -> None:
+        """Accumulate sums (K, M) of one training forward."""
+        self._gathered = sums if self._gathered is None else self._gathered + sums
 
     def learn(self, counts: Tensor) -> None:
         """Move the table by the gathered statistics; ``counts`` (K,) are those of all ranks.
@@ -132,25 +132,36 @@ class CodebookQuantizer(Quantizer):
         Every rank calls it, with or without tokens; it sums its own statistics over ranks.
         """
 
+    @classmethod
+    def learn_together(cls, tables: Sequence[Self], counts: Tensor) -> None:
+        """``learn`` of tables that differ in their codes alone; ``counts`` (T, K) are theirs.
+
+        A class overrides this instead of ``learn`` to compute all of them as one.
+        """
+        for table, own in zip(tables, counts, strict=True):
+            table.learn(own)
+
     # -- the interface -------------------------------------------------------
 
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
         """See ``Quantizer.forward``."""
         flat = z.reshape(-1, self.dim)
         kept = flat.new_ones(flat.shape[0], dtype=torch.bool) if mask is None else mask.reshape(-1)
-        frozen = self.codes_frozen
-        if not (self._started or frozen):
+        if self.starts_now:
             self._start(flat.detach(), kept)
         codes, points = self._readable_codes()
         x = self.manifold.expmap0(flat)
         nearest = self.manifold.nearest(x.detach(), points.detach())
-        indices = torch.where(kept, nearest, -1)
-        z_q = F.embedding(nearest, codes) * kept.unsqueeze(1)
+        slots = (nearest + 1) * kept  # 0 for a masked token, also below
+        indices = slots - 1
+        z_q = F.embedding(slots, torch.cat([codes.new_zeros(1, codes.shape[1]), codes]))
         losses = self.losses(x, z_q if points is codes else F.embedding(nearest, points), kept)
-        counts = code_counts(indices, self.codebook_size)
+        counts = slot_counts(slots, self.codebook_size)
         assignment = CodeAssignment(flat, z_q, indices, kept, points, counts)
-        if not (frozen or _recomputing()):
-            self._gather_statistics(assignment, x.detach())
+        if not (self.codes_frozen or is_recomputing()):
+            self.observe(assignment)
+            with torch.no_grad():
+                self.gather(x.detach(), indices)
         return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, (assignment,))
 
     @torch.no_grad()
@@ -168,29 +179,32 @@ class CodebookQuantizer(Quantizer):
         """Points (K, A)."""
         return self._readable_codes()[1]
 
-    @torch.no_grad()
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """See ``Quantizer.update``: learn from the gathered statistics, then replace dead codes."""
-        if self.codes_frozen:
-            self._clear_statistics()
-            return
-        if self._counts is None and not is_active():
-            return
-        counts = self._counts
-        if counts is None:
-            counts = torch.zeros_like(self.usage, dtype=torch.int64)
-        sum_over_ranks(counts)
-        self.learn(counts)
-        dead_codes.track_usage(self.usage, self.unused_steps, counts, self.usage_decay)
-        if self._replaces and self.step % dead_codes.REVIVE_EVERY == 0:
-            self._replace_dead_codes(optimizer)
-        self._started = self._started or self.started  # waits for the device until they have
-        self._clear_statistics()
-        self.step += 1
+        self.update_together([self], optimizer)
 
-    def replaced_codes(self) -> Tensor:
-        """See ``Quantizer.replaced_codes``."""
-        return self.replaced
+    @classmethod
+    @torch.no_grad()
+    def update_together(
+        cls, tables: Sequence[Self], optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """``update`` of tables that differ in their codes alone, in the kernels of one of them."""
+        if tables[0].codes_frozen:
+            for table in tables:
+                table._clear_statistics()
+            return
+        everywhere = is_active()
+        seen = [table for table in tables if everywhere or table._counts is not None]
+        if not seen:
+            return
+        counts = stacked([table._counts_so_far() for table in seen])
+        sum_over_ranks(counts)
+        cls.learn_together(seen, counts)
+        cls._track_usage(seen, counts)
+        for table in seen:
+            if not (table._started or is_capturing()):
+                table._started = table.started  # waits for the device until they have
+            table._end_step(optimizer)
 
     @torch.no_grad()
     def resize_codebook(
@@ -206,20 +220,24 @@ class CodebookQuantizer(Quantizer):
         rows = torch.cat([kept, copied])
         tangents = self.codes()[0].index_select(0, rows)
         for name in (*self.code_tensors, "has_started", "usage", "unused_steps"):
-            resizing.take_rows(self, name, rows, optimizer)
+            take_rows(self, name, rows, optimizer)
         self.codebook_size = codebook_size
         self._clear_statistics()
         if len(copied):
             added = torch.arange(codebook_size, device=rows.device) >= former
             fresh = initialization.blurred(tangents, self._key(2), self.dead_code_noise)
             self.set_points(added, self.manifold.expmap0(fresh), optimizer)
-            self.usage.masked_fill_(added, 1.0)
-            self.unused_steps.masked_fill_(added, 0)
+            self._reset_usage(added)
             self.has_started.masked_fill_(added, 0)
             self._started = False
         return resizing.new_indices(kept, former)
 
-    # -- start, statistics, dead codes ---------------------------------------
+    def _clear_statistics(self) -> None:
+        """Drop what was accumulated since the last update."""
+        super()._clear_statistics()
+        self._gathered = None
+
+    # -- start ---------------------------------------------------------------
 
     @property
     def started(self) -> bool:
@@ -234,6 +252,11 @@ class CodebookQuantizer(Quantizer):
         self.has_started.fill_(float(value))
         self._started = value
 
+    @property
+    def starts_now(self) -> bool:
+        """Whether ``forward`` would start codes, as far as the host knows."""
+        return not (self._started or self.codes_frozen)
+
     @torch.no_grad()
     def _start(self, z: Tensor, mask: Tensor) -> None:
         """Start the codes that have not; decided on the device: no graph break."""
@@ -246,59 +269,17 @@ class CodebookQuantizer(Quantizer):
 
     def _readable_codes(self) -> tuple[Tensor, Tensor]:
         """``codes``, without gradient while they are frozen."""
-        codes, points = self.codes()
+        return self.readable(*self.codes())
+
+    def readable(self, codes: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, without gradient while codes are frozen."""
         if not self.codes_frozen:
             return codes, points
         same = points is codes
         codes = codes.detach()
         return codes, codes if same else points.detach()
 
-    @torch.no_grad()
-    def _gather_statistics(self, assignment: CodeAssignment, x: Tensor) -> None:
-        """Accumulate what ``update`` needs of one training forward."""
-        counts = assignment.counts
-        self._counts = counts.clone() if self._counts is None else self._counts + counts
-        if self._replaces:
-            recent = self._pool[1 - dead_codes.POOLED :]
-            self._pool = [*recent, (assignment.z.detach(), assignment.mask)]
-        self.gather(x, assignment.indices)
-
-    def _clear_statistics(self) -> None:
-        """Drop what was accumulated since the last update."""
-        self._counts = None
-        self._pool = []
-
-    def _replace_dead_codes(self, optimizer: torch.optim.Optimizer | None) -> None:
-        """Replace dead codes with latents of recent batches, the same on every rank."""
-        latents, mask = dead_codes.pooled(self._pool, self.dim, self.usage)
-        rows, total = sample_rows(latents, mask, self.codebook_size, self._key(0))
-        rows = initialization.blurred(rows, self._key(1), self.dead_code_noise)
-        if self.by_usage:
-            dead = self.usage < self.dead_code_threshold
-        else:
-            dead = self.unused_steps >= self.dead_code_patience
-        dead = dead & (total > 0)
-        self.set_points(dead, self.manifold.expmap0(rows), optimizer)
-        self.usage.masked_fill_(dead, 1.0)
-        self.unused_steps.masked_fill_(dead, 0)
-        self.replaced.add_(dead.sum())
-
-    @property
-    def _replaces(self) -> bool:
-        return self.dead_code_threshold > 0 or not self.by_usage
-
-    def _key(self, purpose: int) -> int:
-        return counter_rng.key_of(self.seed, self.step, purpose)
-
     # -- state ---------------------------------------------------------------
-
-    def get_extra_state(self) -> Tensor:
-        """Seed and step of the draws, as a tensor that safetensors can hold."""
-        return torch.tensor([self.seed, self.step])
-
-    def set_extra_state(self, state: Tensor) -> None:
-        """Restore what ``get_extra_state`` returned."""
-        self.seed, self.step = (int(value) for value in state[:2])
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *arguments: Any
@@ -324,66 +305,6 @@ class CodebookQuantizer(Quantizer):
         self._started = not self.has_started.is_meta and self.started
         self._clear_statistics()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """As ``nn.Module`` does, but the statistics never become half precision."""
-        names = {*CodebookQuantizer.statistics, *self.statistics}
-        before = {name: getattr(self, name) for name in names}
-        super()._apply(fn, recurse)
-        for name, value in before.items():
-            moved = getattr(self, name)
-            if moved.dtype.itemsize < 4:
-                setattr(self, name, value.to(device=moved.device))
-        return self
-
 
 #: What the state dict of every table has beside the codes.
 _BESIDE_CODES = {"has_started", "usage", "unused_steps", "replaced", "_extra_state"}
-
-
-def in_full_precision(table: Tensor) -> Tensor:
-    """The table in float32 at least: points of half-precision coordinates choose wrong codes."""
-    return table.to(torch.promote_types(table.dtype, torch.float32))
-
-
-def squared_error(manifold: Manifold, x: Tensor, y: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Mean squared distance of points (N, A) over the tokens of ``mask`` (N,), divided by D.
-
-    In Euclidean space this is the mean squared error of the usual codebook and commitment losses.
-    """
-    return masked_mean(manifold.squared_dist(x, y), mask) / dim
-
-
-def codes_at(codes: Tensor, indices: Tensor) -> Tensor:
-    """The rows of ``codes`` (K, D) at indices (...), and zero at -1.
-
-    Raises:
-        SettingError: see ``check_indices``.
-    """
-    check_indices(indices, codes.shape[0])
-    return F.embedding(indices.clamp(min=0), codes) * (indices >= 0).unsqueeze(-1)
-
-
-def check_indices(indices: Tensor, codebook_size: int) -> None:
-    """Refuse indices that are neither codes nor -1, a masked token.
-
-    Raises:
-        SettingError: naming the first bad index and the range.
-    """
-    if torch.compiler.is_compiling():
-        return  # a compiled graph cannot raise; there the lookup itself fails out of range
-    bad = indices[(indices < -1) | (indices >= codebook_size)]
-    if bad.numel():
-        expected = f"codes 0 to {codebook_size - 1}, or -1 for a masked token"
-        raise SettingError("indices", int(bad[0]), expected)
-
-
-def reset_rows(parameter: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer | None) -> None:
-    """Clear the optimizer's moments of replaced rows (K,) of a parameter (K, ...)."""
-    for value in optimizer.state.get(parameter, {}).values() if optimizer is not None else ():
-        if isinstance(value, Tensor) and value.shape == parameter.shape:
-            value.masked_fill_(rows.unsqueeze(1), 0)
-
-
-def _recomputing() -> bool:
-    """Whether activation checkpointing repeats this forward: it runs inside a backward pass."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() >= 0

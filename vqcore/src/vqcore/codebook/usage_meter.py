@@ -11,7 +11,10 @@ from vqcore.interfaces.output import Output
 
 
 class UsageMeter:
-    """Accumulates the outputs of one layer. ``add`` never waits for the device or other ranks."""
+    """Accumulates the outputs of one layer. ``add`` never waits for the device or other ranks.
+
+    It adds in place, so that a CUDA graph can hold all but the first ``add`` after a ``close``.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -21,19 +24,21 @@ class UsageMeter:
 
     def add(self, out: Output) -> None:
         """Accumulate one output; all outputs must come from the same layer."""
-        tokens = out.counts.sum(1)
         new = {
             "counts": out.counts,
-            "errors": out.errors.double() * tokens,
-            "quantization_error": out.metrics["quantization_error"].double() * tokens[0],
-            "bad_tokens": out.metrics["bad_tokens"],
+            "errors": out.error_sums,
+            "quantization_error": out.error_sum,
+            "tokens": out.tokens,
+            "bad_tokens": out.bad_tokens,
         }
+        if not self._sums:
+            self._sums = {name: _wide_zeros(value) for name, value in new.items()}
+            self._sizes = out.sizes
         for name, value in new.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        self._sizes = out.sizes
-        self._replaced_now = out.metrics["replaced_codes"]
+            self._sums[name].add_(value)
+        self._replaced_now = out.replaced_codes
         if self._replaced_before is None:
-            self._replaced_before = self._replaced_now
+            self._replaced_before = self._replaced_now.clone()
 
     @property
     def counts(self) -> Tensor | None:
@@ -58,16 +63,21 @@ class UsageMeter:
         counts = sums["counts"]
         used = codes_used(counts)
         replaced = self._replaced_now - self._replaced_before  # the same on every rank
-        self._replaced_before = self._replaced_now
+        self._replaced_before = self._replaced_now.clone()
         return {
             "perplexity": perplexity(counts),
             "codes_used": used,
             "dead_codes": self._sizes - used,
             "errors": sums["errors"] / counts.sum(1).clamp(min=1),
-            "quantization_error": sums["quantization_error"] / counts[0].sum().clamp(min=1),
+            "quantization_error": sums["quantization_error"] / sums["tokens"].clamp(min=1),
             "bad_tokens": sums["bad_tokens"],
             "replaced_codes": replaced,
         }
+
+
+def _wide_zeros(like: Tensor) -> Tensor:
+    """Zeros for sums of tensors as this one: float64, or int64 for counts."""
+    return torch.zeros_like(like, dtype=torch.float64 if like.is_floating_point() else None)
 
 
 def to_floats(metrics: dict[str, Tensor]) -> dict[str, list[float]]:

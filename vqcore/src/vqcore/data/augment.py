@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vqcore.data.transfer import to_device
 from vqcore.numerics.counter_rng import key_of, uniform_at
 
 
@@ -17,7 +18,8 @@ def augment(
 ) -> Tensor:
     """Images (B, C, H, W) flipped and shifted at random, each by its own draws; borders reflect.
 
-    One gather, without a synchronization of the device.
+    Which row and column each pixel comes from is computed where the positions are, on the host. The
+    device gets it in one copy and gathers the pixels in one pass; nothing waits for it.
 
     Args:
         batch, key, positions: see ``DataSource.augment``.
@@ -27,16 +29,17 @@ def augment(
     """
     if not (flip or shift):
         return batch
-    positions = positions.to(batch.device, non_blocking=True)
     height, width = batch.shape[-2:]
-    rows = torch.arange(height, device=batch.device).expand(len(batch), -1)
-    columns = torch.arange(width, device=batch.device).expand(len(batch), -1)
+    rows = torch.arange(height, device=positions.device).expand(len(batch), -1)
+    columns = torch.arange(width, device=positions.device).expand(len(batch), -1)
     if flip:
         flipped = uniform_at(key_of(key, 0), positions) < 0.5
         columns = torch.where(flipped.unsqueeze(1), columns.flip(1), columns)
     if shift:
         rows = _reflected(rows + _shifts(key_of(key, 1), positions, shift), height)
         columns = _reflected(columns + _shifts(key_of(key, 2), positions, shift), width)
+    origin = to_device(torch.cat([rows, columns], 1), batch.device)
+    rows, columns = origin.split((height, width), 1)
     samples = torch.arange(len(batch), device=batch.device).view(-1, 1, 1)
     return batch[samples, :, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2)
 

@@ -23,7 +23,8 @@ class DatasetSplit(Split):
     Args:
         dataset: map-style, of tensors of one shape, usually uint8 images (C, H, W). A ``VQError``
             that it raises ends the run with that message.
-        workers: processes that read ahead; 0 reads in this process.
+        workers: processes that read ahead; 0 reads in this process, None takes
+            ``default_workers``.
         labels: (N,) int64, or None.
         convert: maps a stored batch on the device to the float batch that is served.
     """
@@ -31,12 +32,12 @@ class DatasetSplit(Split):
     def __init__(
         self,
         dataset: Dataset[Tensor],
-        workers: int = 0,
+        workers: int | None = 0,
         labels: Tensor | None = None,
         convert: Callable[[Tensor], Tensor] = to_float,
     ) -> None:
         self.dataset = dataset
-        self.workers = workers
+        self.workers = default_workers() if workers is None else workers
         self.labels = labels
         self.convert = convert
         self._idle: dict[bool, tuple[_Order, DataLoader[Any]]] = {}  # by whether it pins memory
@@ -85,6 +86,13 @@ class DatasetSplit(Split):
         if self._empty is None:
             self._empty = self.dataset[0].unsqueeze(0)[:0]  # of the shape of a sample
         return self._empty
+
+
+def default_workers() -> int:
+    """As many as this process has cores for besides its own, from 2 to 8."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(max(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1, 2), 8)
 
 
 class _Order:

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from vqcore.data.transfer import to_device
 from vqcore.interfaces.dataset import Split
 
 #: Share of a device's free memory that a split may take; a larger one is streamed from the host.
@@ -22,10 +23,12 @@ def rescale(
     batch: Tensor, stored: tuple[float, float], served: tuple[float, float] = (-1.0, 1.0)
 ) -> Tensor:
     """Stored values as float32, with the range ``stored`` mapped linearly to ``served``."""
+    values = batch.float()
     if stored == served:
-        return batch.float()
+        return values
     (low, high), (first, last) = stored, served
-    return batch.float().sub(low).div_((high - low) / (last - first)).add_(first)
+    values = values - low if low else values
+    return values.div((high - low) / (last - first)).add_(first)
 
 
 def to_float(batch: Tensor) -> Tensor:
@@ -66,7 +69,7 @@ class TensorSplit(Split):
                 yield self.convert(batch.to(device, non_blocking=True))
             return
         for index in chosen:
-            yield self.convert(self.data[index.to(device, non_blocking=True)])
+            yield self.convert(self.data[to_device(index, device)])
 
     def _is_streamed(self, device: torch.device) -> bool:
         """Move the data to the device, or return True if they stay. Decided once per device."""

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.quantizer import CodeAssignment
+from vqcore.numerics import counter_rng
+from vqcore.numerics.step_counter import StepCounter
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,14 @@ class LatentBatch:
         codebook: points (K, A), with gradient if they are parameters; None if the codebook is
             implicit or there are several.
         manifold: the space of the points.
-        step: number of completed training steps.
+        steps: number of completed training steps, or what counts them.
         mask: (...) bool, the tokens that count; None if all do.
         inputs: the encoder's input, (B, ...); None unless the layer received it.
         reconstruction: the decoder's output; None unless the layer received the decoder.
         decode: the decoder as a function of tangent vectors shaped like z; None likewise.
         factors: number of equal parts of the last axis that are separate tangent vectors: groups.
         codebook_size: K, also of an implicit codebook; None for scope ``model``.
+        step_on_device: the step as a scalar int64 where a graph of this pass is replayed later.
     """
 
     z: Tensor
@@ -39,10 +43,31 @@ class LatentBatch:
     indices: Tensor
     codebook: Tensor | None
     manifold: Manifold
-    step: int
+    steps: int | StepCounter
     mask: Tensor | None = None
     inputs: Tensor | None = None
     reconstruction: Tensor | None = None
     decode: Callable[[Tensor], Tensor] | None = None
     factors: int = 1
     codebook_size: int | None = None
+    step_on_device: Tensor | None = None
+
+    @property
+    def step(self) -> int:
+        """Number of completed training steps. To a compiler each number is another graph."""
+        return self.steps.value if isinstance(self.steps, StepCounter) else self.steps
+
+    @property
+    def key(self) -> counter_rng.Key:
+        """Key of the step's random draws, see ``counter_rng``: the same on every rank."""
+        if self.step_on_device is None:
+            return counter_rng.key_of(self.step)
+        return counter_rng.key_on_device(self.step_on_device)
+
+    def of_codebook(self, assignment: CodeAssignment) -> LatentBatch:
+        """One codebook and its tokens, as a regularizer of scope ``codebook`` sees them."""
+        return LatentBatch(
+            assignment.z, assignment.z_q, assignment.indices, assignment.codebook, self.manifold,
+            self.steps, assignment.mask, self.inputs, self.reconstruction,
+            codebook_size=len(assignment.counts), step_on_device=self.step_on_device,
+        )  # fmt: skip

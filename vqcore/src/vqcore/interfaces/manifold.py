@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from vqcore.search import affine
+
+#: Methods, and what computes the same in a cheaper way.
+_SHORTCUTS = {
+    "squared_dist": ("squared_dist_apart", "pairwise_order"),
+    "pairwise_squared_dist": ("pairwise_order",),
+    "search_keys": ("keys_of_tables",),
+}
 
 
 class Manifold(nn.Module, ABC):
@@ -21,6 +29,14 @@ class Manifold(nn.Module, ABC):
     one manifold serves any D, such as groups of D/G. float64 stays float64. Values and gradients
     are finite for all points that ``tangent`` and ``expmap0`` can produce.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class that redefines a method loses the inherited shortcuts that stand for it."""
+        super().__init_subclass__(**options)
+        for method, shortcuts in _SHORTCUTS.items():
+            for name in shortcuts if method in vars(cls) else ():
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Manifold, name))
 
     def point_dim(self, dim: int) -> int:
         """A, the number of coordinates of a point, for tangent vectors of ``dim`` dimensions."""
@@ -44,6 +60,14 @@ class Manifold(nn.Module, ABC):
     @abstractmethod
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         """Squared geodesic distance (...) of points (..., A); finite gradient also at x = y."""
+
+    def squared_dist_apart(self, x: Tensor, y: Tensor) -> Tensor:
+        """``squared_dist`` twice, (2, ...): with a gradient for x alone, then for y alone.
+
+        The default measures twice. Override it where both gradients follow from one measurement.
+        """
+        to_x, to_y = self.squared_dist(x, y.detach()), self.squared_dist(x.detach(), y)
+        return torch.stack([to_x, to_y])
 
     @abstractmethod
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
@@ -103,6 +127,13 @@ class Manifold(nn.Module, ABC):
         """All squared distances (N, M); see ``pairwise_dist``."""
         return self.squared_dist(x.unsqueeze(1), y.unsqueeze(0))
 
+    def pairwise_order(self, x: Tensor) -> Tensor:
+        """Numbers (N, N), at least 0, that rise with the distances between points x (N, A).
+
+        They tell which of two distances is longer, where a matrix product is enough for that.
+        """
+        return self.pairwise_squared_dist(x, x)
+
     def disk(self, u: Tensor) -> Tensor | None:
         """Places of tangent vectors u (..., 2) in the open unit disk that maps the manifold.
 
@@ -138,6 +169,9 @@ class Manifold(nn.Module, ABC):
         return parameter, self.expmap0(parameter)
 
     # -- search --------------------------------------------------------------
+
+    #: Whether ``search_keys`` takes codes (T, K, A) of several tables, with centres (T, 1, A), too.
+    keys_of_tables: ClassVar[bool] = False
 
     @abstractmethod
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -80,12 +80,15 @@ class Quantizer(nn.Module, ABC):
         synchronized: weight of the decoder's gradient on the chosen codes, in addition to the
             estimator's on the encoder.
         fixed_size: why ``resize_codebook`` refuses, if it does.
+        recordable: whether a CUDA graph of a training step can be replayed as other steps of its
+            ``phase``: nothing else that the host counts or reads decides what happens.
     """
 
     index_shape: tuple[int, ...] = ()
     factors: int = 1
     synchronized: float = 0.0
     fixed_size: str = "its class has no resize_codebook"
+    recordable: bool = False
     _frozen: bool = False
 
     def __init__(self, *, dim: int, codebook_size: int, manifold: Manifold) -> None:
@@ -100,6 +103,11 @@ class Quantizer(nn.Module, ABC):
         The layer calls it once. The estimator's gradient passes through it to the encoder.
         """
         return self.manifold.tangent(z)
+
+    @property
+    def phase(self) -> Hashable:
+        """What the next step does that others do not, as a key; the host counts steps for it."""
+        return ()
 
     @abstractmethod
     def forward(self, z: Tensor, mask: Tensor | None = None) -> Quantized:
@@ -124,7 +132,8 @@ class Quantizer(nn.Module, ABC):
         ``lookup``: override both together if a token has several indices.
 
         Raises:
-            SettingError: if an index is below -1 or not below ``codebook_size``.
+            SettingError: on a CPU, if an index is below -1 or not below ``codebook_size``. Nothing
+                waits for an accelerator.
         """
         return self.lookup(indices)
 
@@ -253,4 +262,9 @@ def _quantizers_in(module: nn.Module) -> list[Quantizer]:
 
 def merge_losses(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of each named loss over groups or stages."""
-    return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+    return {name: mean_of([part[name] for part in parts]) for name in parts[0]}
+
+
+def mean_of(terms: list[Tensor]) -> Tensor:
+    """The mean of scalars, a single one as it is."""
+    return torch.stack(terms).mean() if len(terms) > 1 else terms[0]

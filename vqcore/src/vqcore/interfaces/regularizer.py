@@ -22,9 +22,13 @@ class Regularizer(nn.Module, ABC):
         scope: what one call receives: ``codebook``, each codebook with its own tokens in turn (the
             terms are averaged), or ``model``, the whole bottleneck once, with inputs,
             reconstruction and decoder.
+        recordable: whether a CUDA graph of a training step can be replayed as other steps on which
+            the term acts: it reads no value on the host, and draws by ``LatentBatch.key``, not by
+            ``LatentBatch.step``.
     """
 
     scope: Literal["codebook", "model"] = "codebook"
+    recordable: bool = False
 
     def __init__(self, *, weight: float = 1.0, every: int = 1, start: int = 0) -> None:
         super().__init__()

@@ -8,9 +8,13 @@ number generators").
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+#: What a draw depends on: a number, or a scalar int64 tensor, which a replayed graph reads anew.
+Key: TypeAlias = int | Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST = 0xBF58476D1CE4E5B9
@@ -31,31 +35,43 @@ def key_of(*numbers: int) -> int:
     return key >> 1
 
 
-def uniform(key: int, *shape: int, device: torch.device | None = None) -> Tensor:
+def key_on_device(*numbers: Key) -> Tensor:
+    """``key_of``, where at least one number is a tensor; the others are below 2^63."""
+    like = next(number for number in numbers if isinstance(number, Tensor))
+    key = torch.zeros_like(like)
+    for number in numbers:
+        key = _finalized((key + number + 1) * _signed(_GOLDEN))
+    return _shifted(key, 1)
+
+
+def uniform(key: Key, *shape: int, device: torch.device | None = None) -> Tensor:
     """Uniform float64 in [0, 1)."""
     return uniform_at(key, torch.arange(math.prod(shape), device=device)).view(shape)
 
 
-def uniform_at(key: int, numbers: Tensor) -> Tensor:
+def uniform_at(key: Key, numbers: Tensor) -> Tensor:
     """The draws of ``uniform`` at these positions (int64, any shape)."""
     # The key's bits come first: a compiler that sees the product of a range as an index would
     # compute it without overflow.
-    x = (numbers ^ key_of(key)) * _signed(_GOLDEN)
-    x = (x ^ _shifted(x, 30)) * _signed(_FIRST)
-    x = (x ^ _shifted(x, 27)) * _signed(_SECOND)
-    x = x ^ _shifted(x, 31)
-    return _shifted(x, 11).double() * 2.0**-53
+    mixed = key_on_device(key) if isinstance(key, Tensor) else key_of(key)
+    return _shifted(_finalized((numbers ^ mixed) * _signed(_GOLDEN)), 11).double() * 2.0**-53
 
 
-def normal(key: int, *shape: int, device: torch.device | None = None) -> Tensor:
+def normal(key: Key, *shape: int, device: torch.device | None = None) -> Tensor:
     """Standard normal float64 (Box and Muller 1958)."""
     radius, angle = uniform(key, 2, *shape, device=device).unbind()
     return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)
 
 
-def permutation(key: int, count: int, *, device: torch.device | None = None) -> Tensor:
+def permutation(key: Key, count: int, *, device: torch.device | None = None) -> Tensor:
     """The numbers 0 to ``count`` - 1 in random order, int64."""
     return uniform(key, count, device=device).argsort()
+
+
+def _finalized(x: Tensor) -> Tensor:
+    x = (x ^ _shifted(x, 30)) * _signed(_FIRST)
+    x = (x ^ _shifted(x, 27)) * _signed(_SECOND)
+    return x ^ _shifted(x, 31)
 
 
 def _signed(constant: int) -> int:

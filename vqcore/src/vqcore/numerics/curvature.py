@@ -41,11 +41,19 @@ class Curvature(nn.Module):
 
     def forward(self) -> Tensor | float:
         """c: a float, or, if learned, a scalar tensor with gradient."""
+        return self._power(1.0)
+
+    def root(self) -> Tensor | float:
+        """sqrt(c)."""
+        return self._power(0.5)
+
+    def _power(self, power: float) -> Tensor | float:
         if self.theta is None:
-            return self.value
-        return self.value * (self.span * torch.tanh(self.rate / self.span * self.theta)).exp()
+            return self.value**power
+        share = torch.tanh(self.rate / self.span * self.theta)
+        return self.value**power * torch.exp(power * self.span * share)
 
 
-def root(c: Tensor | float) -> Tensor | float:
-    """Square root of a curvature."""
-    return c.sqrt() if isinstance(c, Tensor) else math.sqrt(c)
+def scaled(x: Tensor, rho: Tensor | float) -> Tensor:
+    """rho x, without a pass over x if rho is the number 1."""
+    return x if isinstance(rho, float) and rho == 1 else rho * x

@@ -7,8 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-#: Whether dynamo reads ``is_exporting`` as it is; before, it took it for true in any case.
-_TELLS_EXPORTS = torch.__version__ >= "2.12"
+from vqcore.numerics.execution import is_exporting
 
 
 def without_autocast(kind: str) -> AbstractContextManager[None]:
@@ -18,13 +17,9 @@ def without_autocast(kind: str) -> AbstractContextManager[None]:
     return nullcontext() if needless else torch.autocast(kind, enabled=False)
 
 
-def is_exporting() -> bool:
-    """Whether ``torch.export`` traces this call. Under ``torch.compile`` it is False.
-
-    Before torch 2.12 a strict export cannot be told from a compilation, and counts as one.
-    """
-    told_apart = _TELLS_EXPORTS or not torch.compiler.is_dynamo_compiling()
-    return torch.compiler.is_exporting() and told_apart
+def in_full_precision(x: Tensor) -> Tensor:
+    """x in float32 at least: points of half-precision coordinates choose wrong codes."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
@@ -40,25 +35,17 @@ def safe_sqrt(x: Tensor) -> Tensor:
 
 def safe_norm(x: Tensor) -> Tensor:
     """Euclidean norm over the last axis, (..., D) -> (..., 1), with gradient 0 at 0."""
-    return safe_sqrt(x.square().sum(-1, keepdim=True))
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of ``values`` (N,) over the rows that ``mask`` (N,) keeps; 0 if it keeps none."""
-    kept = torch.where(mask, values, torch.zeros_like(values))
-    return kept.sum() / mask.sum().clamp(min=1)
-
-
-def clip_norm(x: Tensor, radius: Tensor | float) -> Tensor:
-    """Vectors (..., D) shortened to ``radius`` if they are longer."""
-    return x * (radius / safe_norm(x).clamp(min=radius))
+    """Mean over the last axis of finite ``values`` (..., N), of what ``mask`` (N,) keeps, or 0."""
+    return (values * mask).sum(-1) / mask.sum().clamp(min=1)
 
 
 def xlogx(x: Tensor) -> Tensor:
     """x log x with value and gradient 0 at x = 0, for entropies of counts."""
-    positive = x > 0
-    product = x * torch.where(positive, x, torch.ones_like(x)).log()
-    return torch.where(positive, product, torch.zeros_like(x))
+    return x * torch.where(x > 0, x, 1).log()
 
 
 def evenly_spaced(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -71,8 +58,11 @@ def evenly_spaced(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
         unless fewer rows are kept.
     """
     slots = min(mask.shape[0], count)
-    kept = mask.sum()
     place = torch.arange(slots, device=mask.device)
-    rank = torch.where(kept > slots, place * kept // max(slots, 1), place)
-    found = torch.searchsorted(mask.cumsum(0), rank + 1).clamp(max=max(mask.shape[0] - 1, 0))
+    if slots == mask.shape[0]:  # all rows, which need not be moved together
+        return place, mask
+    so_far = mask.cumsum(0)
+    kept = so_far[-1]
+    rank = place * kept.clamp(min=slots) // slots
+    found = torch.searchsorted(so_far, rank, right=True).clamp(max=mask.shape[0] - 1)
     return found, rank < kept

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentRef
 
 _CHOICE = "the name of a component, or a mapping of name and options"
+#: What a setting in words has to be, by the type of pydantic's problem.
+_PLAINER = {"bool_parsing": "true or false", "bool_type": "true or false"}
 #: Problems that one message names.
 _MOST_PROBLEMS = 10
 _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
@@ -73,6 +75,7 @@ def _explain(model: type[BaseModel], problem: Mapping[str, Any], path: str) -> s
     if problem["type"] == "missing":
         return f"{key}: this setting is required"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    expected = _PLAINER.get(problem["type"], expected)
     if problem["type"].startswith(("greater_than", "less_than")):
         words, _, limit = expected.rpartition(" ")  # pydantic writes 1e30 with all its zeros
         expected = f"{words} {_short(float(limit)) if len(limit) > 10 else limit}"

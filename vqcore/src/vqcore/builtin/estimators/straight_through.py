@@ -4,12 +4,10 @@ arXiv:1711.00937, section 3.2).
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from vqcore.interfaces.estimator import GradientEstimator
+from vqcore.numerics.explicit_gradient import with_gradient
 
 
 class StraightThrough(GradientEstimator):
@@ -25,22 +23,10 @@ class StraightThrough(GradientEstimator):
 
 def straight_through(z: Tensor, z_q: Tensor) -> Tensor:
     """z_q (..., D) to the bit, with the gradient passed to z alone."""
-    return _GradientToFirst.apply(z, z_q.detach())
+    return _gradient_to_first(z, z_q.detach())
 
 
-class _GradientToFirst(torch.autograd.Function):
-    """One copy, where ``z_q.detach() + (z - z.detach())`` makes two and reads z twice."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(z: Tensor, z_q: Tensor) -> Tensor:
-        return z_q.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
+# One copy, where ``z_q.detach() + (z - z.detach())`` makes two and reads z twice.
+_gradient_to_first = with_gradient(
+    lambda z, z_q: (z_q.clone(),), lambda gradient, *_: (gradient, None), keeps_inputs=False
+)

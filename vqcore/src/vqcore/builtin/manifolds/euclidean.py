@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
+from vqcore.numerics.explicit_gradient import with_gradient
 from vqcore.numerics.stable import safe_sqrt
+
+
+def _measure(x: Tensor, y: Tensor, apart: bool) -> tuple[Tensor, ...]:
+    """|x - y|^2, twice if ``apart``, and x - y; the squares of coordinates are never written."""
+    between = x - y
+    squared = torch.linalg.vector_norm(between, dim=-1).square()
+    return squared.expand(2, *squared.shape) if apart else squared, between
+
+
+def _pull(
+    gradient: Tensor, inputs: Sequence[Any], kept: Sequence[Tensor], needed: Sequence[bool]
+) -> tuple[Any, ...]:
+    x, y, apart = inputs
+    twice = (2 * gradient).unsqueeze(-1)
+    to_x, to_y = twice.unbind(0) if apart else (twice, twice)
+    return (
+        (to_x * kept[0]).sum_to_size(x.shape) if needed[0] else None,
+        (-to_y * kept[0]).sum_to_size(y.shape) if needed[1] else None,
+        None,
+    )
+
+
+_squared_distance = with_gradient(_measure, _pull)
 
 
 class Euclidean(Manifold):
@@ -14,6 +41,8 @@ class Euclidean(Manifold):
 
     Cost: the maps are free; the search is one (N, D) x (D, K) product, O(N + tile) memory.
     """
+
+    keys_of_tables = True
 
     def expmap0(self, u: Tensor) -> Tensor:
         """The identity."""
@@ -25,7 +54,11 @@ class Euclidean(Manifold):
 
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         """|x - y|^2."""
-        return (x - y).square().sum(-1)
+        return _squared_distance(x, y, False)
+
+    def squared_dist_apart(self, x: Tensor, y: Tensor) -> Tensor:
+        """See ``Manifold.squared_dist_apart``."""
+        return _squared_distance(x, y, True)
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
         """|x - y|, with gradient 0 where x = y."""
@@ -38,6 +71,12 @@ class Euclidean(Manifold):
         centre = y.detach().mean(0)
         x, y = x - centre, y - centre
         return (x.square().sum(-1, keepdim=True) - 2 * x @ y.T + y.square().sum(-1)).clamp(min=0)
+
+    def pairwise_order(self, x: Tensor) -> Tensor:
+        """|x|^2 - 2 x.y + |y|^2, centred on the mean."""
+        x = x - x.mean(0)
+        square = x.square().sum(-1)
+        return torch.addmm(square.unsqueeze(1) + square, x, x.mT, alpha=-2).clamp(min=0)
 
     def project(self, x: Tensor) -> Tensor:
         """Every vector is a point."""

@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
-from vqcore.numerics.curvature import Curvature, root
-from vqcore.numerics.stable import clip_norm, safe_norm
+from vqcore.numerics.curvature import Curvature
+from vqcore.numerics.pair_distance import SMALLEST, Pull, squared_distance
+from vqcore.numerics.radial import TINY, clip_norm, lifted_map
+from vqcore.numerics.stable import safe_norm, safe_sqrt
+
+onto_sphere = lifted_map(lambda a, limit: (a.cos(), a.sin() / a), turn=-1.0)
+
+
+def _measure(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """The square of half the angle, atan2(|x - y|, |x + y|): exact at every angle (Kahan)."""
+    between, total = x - y, x + y
+    chord, other = safe_norm(between), safe_norm(total)
+    half = torch.atan2(chord, other)
+    return half.square(), between, total, chord, other, half
+
+
+def _pull(kept: Sequence[Tensor]) -> tuple[Pull, Pull]:
+    between, total, chord, other, half = kept
+    steep = 2 / (chord.square() + other.square())
+    across = steep * other * (half + SMALLEST) / torch.add(chord, other, alpha=SMALLEST)
+    along = steep * -half * chord / (other + SMALLEST)
+    return (
+        lambda weight: torch.addcmul(weight * along * total, weight * across, between),
+        lambda weight: torch.addcmul(weight * along * total, weight * -across, between),
+    )
+
+
+_half_angle_squared = squared_distance(_measure, _pull)
 
 
 class Sphere(Manifold):
@@ -21,6 +48,8 @@ class Sphere(Manifold):
 
     Cost: O(N D) for the maps; the search is one (N, D+1) x (D+1, K) product, O(N + tile) memory.
     """
+
+    keys_of_tables = True
 
     def __init__(
         self,
@@ -42,7 +71,7 @@ class Sphere(Manifold):
     @property
     def sqrt_k(self) -> Tensor | float:
         """1/radius."""
-        return root(self.curve())
+        return self.curve.root()
 
     def point_dim(self, dim: int) -> int:
         """One coordinate more than the tangent space has."""
@@ -50,31 +79,33 @@ class Sphere(Manifold):
 
     def tangent(self, z: Tensor) -> Tensor:
         """Scaled by gain/sqrt(D), then clipped to ``max_angle``."""
-        return clip_norm(z * (self.gain / z.shape[-1] ** 0.5), self.max_angle / self.sqrt_k)
+        return clip_norm(z, self.sqrt_k / self.max_angle, self.gain / z.shape[-1] ** 0.5)
 
     def expmap0(self, u: Tensor) -> Tensor:
         """(cos a, sin a u/|u|)/sqrt(k), a = sqrt(k) |u|."""
-        sqrt_k = self.sqrt_k
-        angle = sqrt_k * safe_norm(u)
-        # torch.sinc(t) = sin(pi t)/(pi t): value and gradient finite at 0
-        return torch.cat([angle.cos() / sqrt_k, torch.sinc(angle / math.pi) * u], -1)
+        return onto_sphere(u, self.sqrt_k, math.inf)
 
     def logmap0(self, x: Tensor) -> Tensor:
         """The angle from the pole, along the horizontal part; atan2 is accurate at every angle."""
         height, side = x[..., :1], x[..., 1:]
-        length = safe_norm(side)
-        safe = torch.where(length > 0, length, torch.ones_like(length))
-        ratio = torch.atan2(length, height) / safe
-        return torch.where(length > 0, ratio / self.sqrt_k, torch.ones_like(ratio)) * side
+        length = safe_norm(side).clamp(min=TINY)
+        return torch.atan2(length, height) / (length * self.sqrt_k) * side
 
     def squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """Square of ``dist``."""
-        return self.dist(x, y).square()
+        """The squared angle between x and y, over k."""
+        return (self.sqrt_k / 2) ** -2 * _half_angle_squared(x, y, 1.0, False)
+
+    def squared_dist_apart(self, x: Tensor, y: Tensor) -> Tensor:
+        """See ``Manifold.squared_dist_apart``."""
+        return (self.sqrt_k / 2) ** -2 * _half_angle_squared(x, y, 1.0, True)
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """2 atan2(|x - y|, |x + y|)/sqrt(k): exact for close, right and opposite points (Kahan)."""
-        difference, total = safe_norm(x - y), safe_norm(x + y)
-        return 2 * torch.atan2(difference, total).squeeze(-1) / self.sqrt_k
+        """The root of ``squared_dist``."""
+        return safe_sqrt(self.squared_dist(x, y))
+
+    def pairwise_order(self, x: Tensor) -> Tensor:
+        """1/k - x.y = (1 - cos)/k."""
+        return (1 / self.sqrt_k**2 - x @ x.mT).clamp(min=0)
 
     def translate(self, x: Tensor, y: Tensor) -> Tensor:
         """y after the rotation that takes the pole to x: reflections at pole + x and at the pole.

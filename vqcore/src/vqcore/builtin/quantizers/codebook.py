@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vqcore.codebook.table import CodebookQuantizer, in_full_precision, reset_rows
+from vqcore.codebook.rows import reset_rows
+from vqcore.codebook.table import CodebookQuantizer
 from vqcore.errors import SettingError
+from vqcore.numerics.stable import in_full_precision
 
 
 class GradientCodebook(CodebookQuantizer):
@@ -41,6 +43,7 @@ class GradientCodebook(CodebookQuantizer):
         self.synchronized = synchronized
         self.weight = self.manifold.parameter(self._starting_points())
         self._kind = type(self.weight)
+        self.apart = self._kind is not nn.Parameter  # each such parameter knows its manifold
         if affine_lr > 0:
             if self.weight.shape[1] != self.dim or type(self.weight) is not nn.Parameter:
                 expected, fix = "0 for codes stored as points", "set manifold.codes to tangent"
@@ -59,12 +62,16 @@ class GradientCodebook(CodebookQuantizer):
             self.weight = self.manifold.parameter(loaded)
             self.weight.data = loaded  # to the bit
 
-    def codes(self) -> tuple[Tensor, Tensor]:
-        """See ``CodebookQuantizer.codes``."""
+    def stored(self) -> Tensor:
+        """See ``CodebookQuantizer.stored``."""
         weight = in_full_precision(self.weight) if self.weight.dtype.itemsize < 4 else self.weight
         if self.affine_lr > 0:
             weight = weight * (1 + self.affine_lr * self.scale) + self.affine_lr * self.shift
-        return self.manifold.codes(weight)
+        return weight
+
+    def codes_of(self, stored: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``CodebookQuantizer.codes_of``."""
+        return self.manifold.codes(stored)
 
     @torch.no_grad()
     def set_points(

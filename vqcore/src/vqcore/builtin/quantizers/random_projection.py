@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vqcore.codebook import resizing
-from vqcore.codebook.table import codes_at, squared_error
+from vqcore.codebook.lookup import codes_at
+from vqcore.codebook.losses import squared_error
 from vqcore.codebook.usage import code_counts
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
@@ -34,6 +35,7 @@ class RandomProjection(Quantizer):
         SettingError: if d, the option ``code_dim``, is above D.
     """
 
+    recordable = True
     projection: Tensor
     directions: Tensor
 

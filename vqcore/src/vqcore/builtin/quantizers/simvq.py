@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcore.codebook.table import CodebookQuantizer, in_full_precision
+from vqcore.codebook.table import CodebookQuantizer
+from vqcore.numerics.stable import in_full_precision
 
 #: Added to the diagonal of W^T W, relative to its mean, so that it is invertible.
 RIDGE = 1e-12
@@ -33,10 +34,9 @@ class SimVQ(CodebookQuantizer):
         self.register_buffer("frozen", self.manifold.logmap0(self._starting_points()).detach())
         self.weight = nn.Parameter(torch.eye(self.dim))
 
-    def codes(self) -> tuple[Tensor, Tensor]:
-        """See ``CodebookQuantizer.codes``."""
-        tangents = F.linear(in_full_precision(self.frozen), in_full_precision(self.weight))
-        return tangents, self.manifold.expmap0(tangents)
+    def stored(self) -> Tensor:
+        """See ``CodebookQuantizer.stored``."""
+        return F.linear(in_full_precision(self.frozen), in_full_precision(self.weight))
 
     @torch.no_grad()
     def set_points(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ class UsageEntropy(Regularizer):
     Cost: ``max_tokens`` x K distances, held whole with their gradient.
     """
 
+    recordable = True
+
     def __init__(self, *, temperature: float = 1.0, max_tokens: int = 1024, **options: Any) -> None:
         super().__init__(**options)
         self.temperature = temperature
@@ -32,11 +35,10 @@ class UsageEntropy(Regularizer):
         if batch.codebook is None or batch.codebook.shape[0] < 2 or batch.z.shape[0] == 0:
             return batch.z.sum() * 0
         places, kept = evenly_spaced(batch.indices >= 0, self.max_tokens)
-        x = batch.manifold.expmap0(batch.z[places])
+        x = batch.manifold.expmap0(batch.z.index_select(0, places))
         squared = batch.manifold.pairwise_squared_dist(x, batch.codebook)
-        nearest = squared.detach().amin(1)
-        scale = (nearest * kept).sum() / kept.sum().clamp(min=1)
-        soft = torch.softmax(-squared / (self.temperature * scale.clamp(min=1e-12)), 1)
-        share = (soft * kept.unsqueeze(1)).sum(0) / kept.sum().clamp(min=1)
-        limit = share.new_full((), share.shape[0]).log()
-        return torch.where(kept.any(), 1 + xlogx(share).sum() / limit, share.sum() * 0)
+        weights = kept / kept.sum(dtype=squared.dtype).clamp(min=1)
+        scale = squared.detach().amin(1) @ weights
+        soft = torch.softmax(squared * (-1 / (self.temperature * scale.clamp(min=1e-12))), 1)
+        negative = xlogx(soft.T @ weights).sum() / math.log(len(batch.codebook))
+        return negative + kept.any()

@@ -11,7 +11,7 @@ from vqcore.errors import UsageError
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.interfaces.regularizer import Regularizer
 from vqcore.numerics.masking import largest, usable
-from vqcore.numerics.stable import evenly_spaced, masked_mean, safe_sqrt
+from vqcore.numerics.stable import evenly_spaced, safe_sqrt
 
 
 class Isometry(Regularizer):
@@ -28,6 +28,7 @@ class Isometry(Regularizer):
     """
 
     scope = "model"
+    recordable = True
 
     def __init__(
         self, *, reference: str = "euclidean", max_samples: int = 128, **options: Any
@@ -44,14 +45,14 @@ class Isometry(Regularizer):
         """
         z, mask, inputs = _samples(batch)
         rows, kept = evenly_spaced(mask.any(1), self.max_samples)
-        z, mask, inputs = z[rows], mask[rows], inputs[rows]
+        z, mask, inputs = (each.index_select(0, rows) for each in (z, mask, inputs))
         kept = kept & usable(inputs, largest(torch.promote_types(inputs.dtype, torch.float32)))
         squared, pairs = _squared_distances(z, mask & kept.unsqueeze(1), batch)
-        latent = _relative(safe_sqrt(squared), pairs)
+        weights = pairs / pairs.sum(dtype=squared.dtype).clamp(min=1)
+        latent, _ = _relative(safe_sqrt(squared), weights)
         between = self._between(torch.where(kept.unsqueeze(1), inputs, 0))
-        reference = _relative(between.to(latent.dtype), pairs)
-        error = masked_mean((latent - reference).square().flatten(), pairs.flatten())
-        return error * (reference.square() * pairs).any()
+        reference, mean = _relative(between.to(latent.dtype), weights)
+        return ((latent - reference).square() * weights).sum() * (mean > 0)
 
     @torch.no_grad()
     def _between(self, inputs: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def _squared_distances(z: Tensor, mask: Tensor, batch: LatentBatch) -> tuple[Ten
     return mean, torch.triu(common > 0, diagonal=1)
 
 
-def _relative(distances: Tensor, pairs: Tensor) -> Tensor:
-    """Distances (M, M) divided by their mean over ``pairs``, unless that is 0."""
-    mean = masked_mean(distances.flatten(), pairs.flatten())
-    return distances / torch.where(mean > 0, mean, torch.ones_like(mean))
+def _relative(distances: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances (M, M) divided by their weighted mean, unless that is 0; and the mean."""
+    mean = (distances * weights).sum()
+    return distances / (mean + (mean == 0)), mean

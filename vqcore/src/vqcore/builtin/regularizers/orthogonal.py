@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,6 +31,8 @@ class Orthogonality(Regularizer):
     Cost: O(M D min(M, D)) for M = ``max_codes``; min(M, D)^2 numbers.
     """
 
+    recordable = True
+
     def __init__(self, *, max_codes: int = 1024, active_only: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.max_codes = max_codes
@@ -41,32 +42,38 @@ class Orthogonality(Regularizer):
         """See ``Regularizer.forward``. 0 without an explicit codebook or a second code."""
         if batch.codebook is None or batch.codebook.shape[0] < 2:
             return batch.z.sum() * 0
-        counts = code_counts(batch.indices, batch.codebook.shape[0])
         codes = batch.manifold.logmap0(batch.codebook)
-        if not batch.z_q.requires_grad:
-            codes = codes.detach() + _pull(batch, counts)
-        wanted = counts > 0 if self.active_only else torch.ones_like(counts, dtype=torch.bool)
-        if codes.shape[0] > self.max_codes:
-            rows = _outside_of_graphs(_drawn)(batch, wanted)[: self.max_codes]
-            codes, wanted = codes[rows], wanted[rows]
+        wanted = None
+        if self.active_only or not batch.z_q.requires_grad:
+            counts = code_counts(batch.indices, len(codes))
+            if not batch.z_q.requires_grad:
+                codes = codes.detach() + _pull(batch, counts)
+            if self.active_only:
+                wanted = counts > 0
+        if len(codes) > self.max_codes:
+            drawn = _drawn(batch.key, codes, wanted)[: self.max_codes]
+            codes = codes.index_select(0, drawn)
+            wanted = None if wanted is None else wanted[drawn]
         return mean_squared_cosine(codes, wanted)
 
 
-def mean_squared_cosine(vectors: Tensor, kept: Tensor) -> Tensor:
-    """Mean of cos^2 over pairs of different rows (K, D) that ``kept`` (K,) marks; 0 without a pair.
+def mean_squared_cosine(vectors: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Mean of cos^2 over pairs of different rows (K, D), of those that ``kept`` (K,) marks.
 
-    The sum over all pairs is the squared Frobenius norm of U U^T, and of U^T U: the smaller of both
-    is built.
+    It is 0 without a pair. The sum over all pairs is the squared Frobenius norm of U U^T, and of
+    U^T U: the smaller of both is built.
     """
     length = safe_norm(vectors)
     # no length that is not 0 is below this root
     shortest = (SHORT * length.detach().mean()).clamp(min=torch.finfo(length.dtype).tiny ** 0.5)
-    directed = kept.unsqueeze(1) & (length > 0)
-    unit = torch.where(directed, vectors / length.clamp(min=shortest), 0)
+    directed = length > 0 if kept is None else (length > 0) & kept.unsqueeze(1)
+    unit = vectors * (directed / length.clamp(min=shortest))
     gram = unit @ unit.T if unit.shape[0] <= unit.shape[1] else unit.T @ unit
-    same = unit.square().sum(1).square().sum()
+    others = gram.square().sum() - unit.square().sum(1).square().sum()
+    if kept is None:
+        return others / (len(unit) * (len(unit) - 1))
     count = kept.sum()
-    return (gram.square().sum() - same) / (count * (count - 1)).clamp(min=1)
+    return others / (count * (count - 1)).clamp(min=1)
 
 
 def _pull(batch: LatentBatch, counts: Tensor) -> Tensor:
@@ -76,13 +83,7 @@ def _pull(batch: LatentBatch, counts: Tensor) -> Tensor:
     return means - means.detach()
 
 
-def _drawn(batch: LatentBatch, wanted: Tensor) -> Tensor:
-    """The codes (K,) in an order that the step determines, the wanted ones first."""
-    key = counter_rng.key_of(batch.step)
-    order = counter_rng.uniform(key, wanted.shape[0], device=wanted.device)
-    return torch.where(wanted, order, order + 1).argsort()
-
-
-def _outside_of_graphs(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function, kept out of compiled graphs: its step would recompile them each time."""
-    return torch.compiler.disable(function) if torch.compiler.is_compiling() else function
+def _drawn(key: counter_rng.Key, codes: Tensor, wanted: Tensor | None) -> Tensor:
+    """The codes (K, D) in an order (K,) that the key determines, the wanted ones first."""
+    order = counter_rng.uniform(key, len(codes), device=codes.device)
+    return (order if wanted is None else order + ~wanted).argsort()

@@ -21,6 +21,7 @@ class DecoderSmoothness(Regularizer):
     """
 
     scope = "model"
+    recordable = True
 
     def forward(self, batch: LatentBatch) -> Tensor:
         """See ``Regularizer.forward``. 0 if no token counts.
