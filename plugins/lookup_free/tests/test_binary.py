@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vq_lookup_free.entropy import binary_entropy, bit_entropy, usage_entropy
+from vq_lookup_free.entropy import bit_entropy, bit_probabilities, usage_entropy
 from vqcore import VectorQuantizer
 from vqcore.errors import SettingError
 from vqcore.plugin.registry import default_registry
@@ -160,8 +160,9 @@ def test_a_group_sees_bits_that_go_together_and_single_bits_do_not():
 
 def test_groups_are_as_equal_as_they_can_be():
     logits, mask = normal(30, 10), torch.ones(30, dtype=torch.bool)
-    halves = usage_entropy(logits[:, :5], mask) + usage_entropy(logits[:, 5:], mask)
-    expected = binary_entropy(logits).sum(1).mean() + 10 * LOG2 - halves
+    (bits, logs), weight = bit_probabilities(logits), torch.full((30,), 1 / 30, dtype=torch.float64)
+    halves = usage_entropy(bits[:5], weight) + usage_entropy(bits[5:], weight)
+    expected = -(bits * logs).sum() / 30 + 10 * LOG2 - halves
     torch.testing.assert_close(bit_entropy(logits, mask, 1.0, 8), expected)
 
 
@@ -170,8 +171,10 @@ def test_the_entropy_of_a_bit_keeps_its_digits_in_the_tails():
     wide = logits.detach().double()
     p, q = torch.sigmoid(wide), torch.sigmoid(-wide)
     expected = -p * F.logsigmoid(wide) - q * F.logsigmoid(-wide)
-    torch.testing.assert_close(binary_entropy(logits), expected.float(), rtol=1e-5, atol=0)
-    binary_entropy(logits).sum().backward()
+    bits, logs = bit_probabilities(logits.unsqueeze(1))
+    entropy = -(bits * logs).sum(1).squeeze(0)
+    torch.testing.assert_close(entropy, expected.float(), rtol=1e-5, atol=0)
+    entropy.sum().backward()
     torch.testing.assert_close(logits.grad, (-wide * p * q).float(), rtol=1e-4, atol=1e-30)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vq_grouped.equal_tables import EqualTables, equal_tables
 from vqcore.interfaces.quantizer import Quantizer
 
 
@@ -26,6 +27,16 @@ class InnerQuantizers(Quantizer):
         self.index_shape = (count, *self.first.index_shape)
 
     @property
+    def recordable(self) -> bool:  # type: ignore[override]  # follows from the inner ones
+        """See ``Quantizer``."""
+        return all(inner.recordable for _, inner in self.numbered())
+
+    @property
+    def phase(self) -> Hashable:
+        """See ``Quantizer.phase``: that of each inner quantizer."""
+        return tuple(inner.phase for _, inner in self.numbered())
+
+    @property
     def first(self) -> Quantizer:
         """The quantizer of the first group or stage."""
         return self.inner[0]  # type: ignore[return-value]  # ModuleList is not generic
@@ -34,6 +45,32 @@ class InnerQuantizers(Quantizer):
         """The number and the quantizer of each group or stage."""
         quantizers = [self.first] * self.count if self.shared else self.inner
         return list(enumerate(quantizers))  # type: ignore[arg-type]  # ModuleList is not generic
+
+    def as_one(self) -> EqualTables | None:
+        """The quantizers of all groups or stages as one, if they are tables, equal and started."""
+        return EqualTables.of(self.inner_quantizers(), self.count)
+
+    def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """See ``Quantizer.update``; equal tables, also of nested groups and stages, as one."""
+        tables = equal_tables(self._innermost())
+        if tables is None:
+            super().update(optimizer)
+            self.draw()
+        else:
+            tables[0].update_together(tables, optimizer)
+            for module in self.modules():
+                if isinstance(module, InnerQuantizers):
+                    module.draw()
+
+    def draw(self) -> None:
+        """Draw what the next step needs at random, after each ``update``."""
+
+    def _innermost(self) -> Iterator[Quantizer]:
+        for each in self.inner_quantizers():
+            if isinstance(each, InnerQuantizers):
+                yield from each._innermost()
+            else:
+                yield each
 
     def resize_codebook(
         self, codebook_size: int, optimizer: torch.optim.Optimizer | None = None

@@ -54,7 +54,7 @@ class SignQuantizer(ImplicitQuantizer):
 
     def values(self, digits: Tensor) -> Tensor:
         """See ``ImplicitQuantizer.values``."""
-        return (2 * digits - 1).to(self.dtype) * self.magnitude
+        return digits.to(self.dtype) * (2 * self.magnitude) - self.magnitude
 
     def residual_scale(self) -> float:
         """1/2: stages are then the digits of a binary number."""

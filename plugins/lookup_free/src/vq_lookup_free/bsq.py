@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vq_lookup_free.binary import SignQuantizer
-from vqcore.numerics.stable import safe_norm
 
 #: A vector whose largest coordinate is at most this has no direction.
 NOTHING = 1e-12
@@ -37,6 +37,6 @@ class BSQ(SignQuantizer):
         z is scaled by its largest coordinate first, because squares of extreme values are out of
         range. That factor can be a constant: z/|z| does not depend on the length of z.
         """
-        largest = z.detach().abs().amax(-1, keepdim=True)
+        largest = torch.linalg.vector_norm(z.detach(), math.inf, -1, keepdim=True)
         scaled = z / torch.where(largest > NOTHING, largest, 1)
-        return scaled / safe_norm(scaled).clamp(min=1)
+        return scaled / torch.linalg.vector_norm(scaled, dim=-1, keepdim=True).clamp(min=1)

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vqcore.numerics.stable import masked_mean, xlogx
-
 
 def bit_entropy(logits: Tensor, mask: Tensor, diversity_weight: float, most_bits: int) -> Tensor:
     """mean_n H(p_n) + diversity_weight (d log 2 - H(mean_n p_n)), in nats.
@@ -22,35 +20,39 @@ def bit_entropy(logits: Tensor, mask: Tensor, diversity_weight: float, most_bits
     rows. Only tokens of ``mask`` (N,) count; the loss of none is 0.
     """
     d = logits.shape[1]
-    certainty = masked_mean(binary_entropy(logits).sum(1), mask)
+    weight = mask.to(logits.dtype)
+    tokens = weight.sum()
+    weight = weight / tokens.clamp(min=1)
+    bits, logs = bit_probabilities(logits)
+    certainty = -((bits * logs).sum((0, 1)) * weight).sum()
     groups = math.ceil(d / most_bits)
     ends = [d * number // groups for number in range(groups + 1)]
-    spread = sum(usage_entropy(logits[:, a:b], mask) for a, b in pairwise(ends))
-    return torch.where(mask.any(), certainty + diversity_weight * (d * math.log(2) - spread), 0)
+    spread = sum(usage_entropy(bits[a:b], weight) for a, b in pairwise(ends))
+    term = certainty + diversity_weight * (d * math.log(2) - spread)
+    return term * tokens.clamp(max=1)
 
 
-def binary_entropy(logits: Tensor) -> Tensor:
-    """Entropy (...), in nats, of bits that are 1 with probability sigmoid(logits); stable tails."""
-    size = logits.abs()
-    return F.softplus(-size) + size * torch.sigmoid(-size)
+def bit_probabilities(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities of 0 and 1, (d, 2, N), of bits (N, d), and their logarithms; stable tails."""
+    both = torch.stack([-logits.T, logits.T], 1)
+    return torch.sigmoid(both), F.logsigmoid(both)
 
 
-def usage_entropy(logits: Tensor, mask: Tensor) -> Tensor:
-    """Entropy, in nats, of the mean probabilities of all 2^g values of g bits, from logits (N, g).
+def usage_entropy(bits: Tensor, weight: Tensor) -> Tensor:
+    """Entropy, in nats, of the mean probabilities of all 2^g values of g bits.
 
-    The bits are independent, so a token's probabilities are an outer product over two halves of the
-    bits, and their mean is one product of (2^(g/2), N) and (N, 2^(g/2)).
+    ``bits`` (g, 2, N) are the probabilities of 0 and 1, and ``weight`` (N,) is the share of each
+    token in the mean. The bits are independent, so a token's probabilities are an outer product
+    over two halves of the bits, and their mean is one product of (2^(g/2), N) and (N, 2^(g/2)).
     """
-    half = logits.shape[1] // 2
-    left = joint_probabilities(logits[:, :half]) * mask.unsqueeze(1)
-    right = joint_probabilities(logits[:, half:])
-    return -xlogx(left.T @ right / mask.sum().clamp(min=1)).sum()
+    half = len(bits) // 2
+    left = joint_probabilities(bits[:half], weight.unsqueeze(0))
+    mean = left @ joint_probabilities(bits[half + 1 :], bits[half]).T
+    return torch.special.entr(mean.clamp(min=torch.finfo(mean.dtype).tiny)).sum()
 
 
-def joint_probabilities(logits: Tensor) -> Tensor:
-    """Probabilities (N, 2^g) of all values of g bits (N, g); ones (N, 1) for no bits."""
-    joint = logits.new_ones(logits.shape[0], 1)
-    for bit in logits.unbind(1):
-        zero, one = torch.sigmoid(-bit).unsqueeze(1), torch.sigmoid(bit).unsqueeze(1)
-        joint = torch.cat([joint * zero, joint * one], 1)
+def joint_probabilities(bits: Tensor, joint: Tensor) -> Tensor:
+    """Probabilities (2^g V, N) of all values of g bits (g, 2, N) and those in ``joint`` (V, N)."""
+    for zero, one in bits:  # a broadcast product would tie an export by torch 2.11 to one N
+        joint = torch.cat([joint * zero, joint * one])
     return joint

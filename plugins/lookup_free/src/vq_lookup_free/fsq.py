@@ -42,30 +42,42 @@ class FSQ(ImplicitQuantizer):
         super().__init__(levels=chosen, manifold=manifold)
         self.fewest = min(chosen)
 
+    def grid(self) -> Sequence[Sequence[float]]:
+        """See ``ImplicitQuantizer.grid``: L // 2, the outermost codes, t and the factor of tanh."""
+        half = [level // 2 for level in self._levels]
+        reach = [(1 + MARGIN) * (level - 1) / 2 for level in self._levels]
+        t = [(1 - level % 2) / (2 * h) for level, h in zip(self._levels, reach, strict=True)]
+        return [
+            half,
+            [-each for each in half],
+            [level - 1 - each for level, each in zip(self._levels, half, strict=True)],
+            t,
+            [h * (1 - s * s) / each for h, s, each in zip(reach, t, half, strict=True)],
+        ]
+
     def tangent(self, z: Tensor) -> Tensor:
         """bound(z)/(L // 2).
 
         By tanh(z + s) - tanh(s) = (1 - t^2) tanh(z)/(1 + t tanh(z)) with t = tanh(s) = o/h: exactly
         0 at z = 0, and without cancellation where t is near 1.
         """
-        levels = self.levels.to(z.dtype)
-        half = (1 + MARGIN) * (levels - 1) / 2
-        t = (1 - levels % 2) / (2 * half)
+        *_, t, factor = self._grid(z.dtype)
         reach = torch.tanh(z)
-        return half * (1 - t * t) * reach / (1 + t * reach) / self._half()
+        return factor * reach / (1 + t * reach)
 
     def digits(self, z: Tensor) -> Tensor:
         """See ``ImplicitQuantizer.digits``."""
-        places = torch.round(z * self._half()) + self._half()
-        return torch.minimum(places.clamp(min=0), (self.levels - 1).to(z.dtype)).to(torch.int64)
+        half, lowest, highest, *_ = self._grid(z.dtype)
+        return (torch.clamp(torch.round(z * half), lowest, highest) + half).to(torch.int64)
 
     def values(self, digits: Tensor) -> Tensor:
         """See ``ImplicitQuantizer.values``."""
-        return (digits - self._half()).to(self.dtype) / self._half()
+        half = self._grid(self.dtype)[0]
+        return (digits - half) / half
 
     def residual_scale(self) -> float:
         """1/(L - 1) for the fewest levels: half the spacing of codes, the largest error."""
         return 1 / (self.fewest - 1)
 
-    def _half(self) -> Tensor:
-        return self.levels // 2
+    def _grid(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        return self.constants(torch.promote_types(dtype, torch.float32)).unbind()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import mul
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vqcore.codebook.table import check_indices
+from vqcore.codebook.lookup import check_indices
 from vqcore.codebook.usage import code_counts
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
@@ -40,6 +41,7 @@ class ImplicitQuantizer(Quantizer):
         SettingError: if an index needs more than ``INDEX_BITS``.
     """
 
+    recordable = True
     fixed_size = "its codes are a grid, not a table: build another one for that codebook_size"
     like: Tensor  #: Empty; it follows the device and dtype of the module.
 
@@ -80,10 +82,15 @@ class ImplicitQuantizer(Quantizer):
         kept = flat.new_ones(flat.shape[0], dtype=torch.bool) if mask is None else mask.reshape(-1)
         digits = self.digits(flat.detach())
         codes = self.values(digits).to(torch.promote_types(flat.dtype, self.dtype))
-        z_q = torch.where(kept.unsqueeze(1), codes, 0)
-        indices = torch.where(kept, self._index(digits), -1).view(z.shape[:-1])
-        assignments = tuple(self._assignment(flat, z_q, digits, kept, *part) for part in self.parts)
-        return Quantized(z_q.view(z.shape), indices, self.losses(flat, z_q, kept), assignments)
+        z_q = codes * kept.unsqueeze(1)
+        indices = _masked(self._index(digits), kept)
+        if len(self.parts) == 1:
+            counts = code_counts(indices, self.codebook_size)
+            assignments = [CodeAssignment(flat, z_q, indices, kept, None, counts)]
+        else:
+            assignments = [self._assignment(flat, z_q, digits, kept, *part) for part in self.parts]
+        losses = self.losses(flat, z_q, kept)
+        return Quantized(z_q.view(z.shape), indices.view(z.shape[:-1]), losses, tuple(assignments))
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -108,26 +115,32 @@ class ImplicitQuantizer(Quantizer):
     @property
     def levels(self) -> Tensor:
         """Number of digits of each dimension, (D,) int64."""
-        return self._constants()[0]
+        return self.constants(torch.int64)[0]
 
     @property
     def basis(self) -> Tensor:
         """What one step of each digit adds to the index, (D,) int64."""
-        return self._constants()[1]
+        return self.constants(torch.int64)[1]
 
-    def _constants(self) -> tuple[Tensor, Tensor]:
-        """``levels`` and ``basis``, where the module's buffers are now.
+    def constants(self, dtype: torch.dtype) -> Tensor:
+        """Rows (R, D) where the module's buffers are now: ``levels`` and ``basis``, or ``grid``.
 
         They are no buffers: an average of weights would round whole numbers down, and ``to_empty``
         would leave them without values. FSDP moves buffers without a call that could be overridden.
         """
-        if self._placed[0].device != self.like.device:
+        if self._placed[dtype].device != self.like.device:
             self._placed = self._on(self.like.device)
-        return self._placed
+        return self._placed[dtype]
 
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+    def grid(self) -> Sequence[Sequence[float]]:
+        """Rows of numbers (R, D) that a subclass reads as ``constants`` of float32 or float64."""
+        return []
+
+    def _on(self, device: torch.device) -> dict[torch.dtype, Tensor]:
         basis = list(accumulate(self._levels[:-1], mul, initial=1))
-        return torch.tensor(self._levels, device=device), torch.tensor(basis, device=device)
+        rows: dict[torch.dtype, Any] = {torch.int64: [self._levels, basis]}
+        rows |= dict.fromkeys((torch.float32, torch.float64), self.grid())
+        return {key: torch.tensor(value, dtype=key, device=device) for key, value in rows.items()}
 
     def _index(self, digits: Tensor) -> Tensor:
         return (digits * self.basis).sum(-1)
@@ -138,8 +151,13 @@ class ImplicitQuantizer(Quantizer):
         """The assignment of dimensions ``start`` to ``stop``, whose index is below ``size``."""
         part = slice(start, stop)
         index = (digits[:, part] * (self.basis[part] // self.basis[start])).sum(1)
-        index = torch.where(kept, index, -1)
+        index = _masked(index, kept)
         return CodeAssignment(z[:, part], z_q[:, part], index, kept, None, code_counts(index, size))
+
+
+def _masked(indices: Tensor, kept: Tensor) -> Tensor:
+    """-1 for the tokens that do not count."""
+    return (indices + 1) * kept - 1
 
 
 def _ranges(levels: tuple[int, ...]) -> list[tuple[int, int]]:
