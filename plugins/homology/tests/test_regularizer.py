@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from pydantic import ValidationError
 
-from vq_homology import distance_matrix, pair_search, regularizer
+from vq_homology import distance_matrix, pair_search, regularizer, spanning_tree
 from vq_homology.homology_config import HomologyConfig
 from vq_homology.point_clouds import sample_used_codes
 from vq_homology.regularizer import Homology
@@ -19,6 +20,7 @@ from vqcore import VectorQuantizer
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.plugin.registry import default_registry
 from vqcore.testing import RegularizerConformance
+from vqcore.testing.waits import device, no_waits
 
 REGISTRY = default_registry()
 MANIFOLDS = ["euclidean", "sphere", "poincare"]
@@ -144,12 +146,15 @@ def test_only_the_chosen_points_have_a_gradient_and_the_choice_depends_on_the_st
     assert touched[0] == touched[1] != touched[2]
 
 
-@pytest.mark.parametrize(("count", "limit"), [(10, 10), (11, 10), (1000, 7), (3, 10), (0, 4)])
-def test_a_draw_has_no_repeats_and_covers_the_whole(count, limit):
+@pytest.mark.parametrize(("count", "slots"), [(10, 10), (11, 10), (1000, 7), (3, 3), (0, 0)])
+def test_a_draw_has_no_repeats_and_covers_the_whole(count, slots):
     seen = set()
     for step in range(60):
-        rows = pair_search.draw(count, limit, step).tolist()
-        assert len(rows) == len(set(rows)) == min(count, limit)
+        rows = pair_search.draw(count, slots, step).tolist()
+        assert rows == pair_search.draw(torch.tensor(count), slots, step).tolist()
+        on_device = pair_search.draw(torch.tensor(count), slots, torch.tensor(step))
+        assert rows == on_device.tolist()  # as in a recorded graph
+        assert len(rows) == len(set(rows)) == slots
         seen |= set(rows)
     assert seen <= set(range(count))
     if count <= 11:
@@ -174,7 +179,7 @@ def test_masked_and_non_finite_tokens_are_left_out(manifold):
     term.backward()
     assert z.grad[:2].abs().sum() == z.grad[22:].abs().sum() == 0
     by_mask = replace(batch(latents=z, manifold=manifold), mask=indices >= 0)
-    assert Homology()(by_mask).item() == term.item()
+    assert Homology()(by_mask).item() == pytest.approx(term.item(), rel=1e-12)
 
 
 def used(codes, indices, z):
@@ -215,14 +220,17 @@ def test_the_gradient_of_a_used_code_is_shared_by_its_tokens():
 
 def test_used_codes_are_exact_however_many_tokens_share_them():
     codes, indices = draw(7, 3), torch.arange(7).repeat(1001)
-    points = sample_used_codes(used(codes, indices, draw(7007, 3)), 99)
+    points, kept = sample_used_codes(used(codes, indices, draw(7007, 3)), 99)
     assert torch.equal(points, codes)
+    assert kept.all()
 
 
-def test_an_implicit_codebook_is_searched_on_every_step(searches):
-    layer = Homology(points="codebook")
-    for step in range(3):
-        evaluate(layer, latents=draw(6, 2), indices=torch.arange(6), step=step)
+def test_an_implicit_codebook_is_searched_on_every_step(searches, trees):
+    for options in ({}, {"h1_weight": 1.0}):
+        layer = Homology(points="codebook", **options)
+        for step in range(3):
+            evaluate(layer, latents=draw(6, 2), indices=torch.arange(6), step=step)
+    assert trees == [6, 6, 6]
     assert searches == [0, 1, 2]
 
 
@@ -277,7 +285,7 @@ def test_degenerate_clouds_give_a_finite_term_and_gradient(kind, form, points):
     layer = Homology(**ALL | {"points": points, "h0_form": form})
     for step in (0, 1):  # step 1 uses what step 0 found
         cloud.grad = None
-        term = layer(replace(used(cloud, torch.arange(len(cloud)), cloud), step=step))
+        term = layer(replace(used(cloud, torch.arange(len(cloud)), cloud), steps=step))
         term.backward()
         assert torch.isfinite(term)
         assert torch.isfinite(cloud.grad).all()
@@ -307,13 +315,13 @@ def test_a_code_lost_between_searches_does_not_affect_the_gradient_of_others():
 
 @pytest.mark.parametrize(("weight", "mode"), [(0.0, True), (1.0, False)])
 def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(
-    weight, mode, searches, monkeypatch
+    weight, mode, searches, trees, monkeypatch
 ):
     monkeypatch.setattr(regularizer.EntropyRatio, "forward", None)
     options = {"weight": weight, "strength": "entropy-ratio"}
     layer = VectorQuantizer(dim=4, codebook_size=8, regularizers={"homology": options}).train(mode)
     assert "homology" not in layer(draw(32, 4)).losses  # no error either, for want of inputs
-    assert searches == []
+    assert searches == trees == []
 
 
 # -- what is kept between steps ---------------------------------------------
@@ -321,7 +329,7 @@ def test_nothing_is_searched_or_measured_in_eval_or_at_weight_0(
 
 @pytest.fixture
 def searches(monkeypatch):
-    """The steps on which pairs were searched."""
+    """The steps on which pairs were searched on the host."""
     steps, search = [], pair_search.search
 
     def recorded(*args, **kwargs):
@@ -330,6 +338,19 @@ def searches(monkeypatch):
 
     monkeypatch.setattr(regularizer.pair_search, "search", recorded)
     return steps
+
+
+@pytest.fixture
+def trees(monkeypatch):
+    """The sizes of the clouds whose spanning tree was found."""
+    sizes, find = [], spanning_tree.find
+
+    def recorded(order, kept):
+        sizes.append(int(kept.sum()))
+        return find(order, kept)
+
+    monkeypatch.setattr(regularizer.spanning_tree, "find", recorded)
+    return sizes
 
 
 def test_pairs_are_kept_until_the_refresh_and_lengths_computed_each_step(searches):
@@ -349,10 +370,12 @@ def test_a_search_due_between_active_steps_runs_at_the_next_one(searches):
     assert searches == [3, 9]
 
 
-def test_latents_are_searched_on_every_step(searches):
-    layer = Homology()
-    for step in range(3):
-        evaluate(layer, latents=draw(30, 3, seed=step), step=step)
+def test_latents_are_searched_on_every_step(searches, trees):
+    for options in ({}, {"h1_weight": 1.0}):
+        layer = Homology(**options)
+        for step in range(3):
+            evaluate(layer, latents=draw(30, 3, seed=step), step=step)
+    assert trees == [30, 30, 30]
     assert searches == [0, 1, 2]
 
 
@@ -539,11 +562,43 @@ def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
 class TestQuantizedLatents(RegularizerConformance):
     """Conformance of ``quantized``; vqcore's tests cover the defaults of every regularizer."""
 
+    computes_on_host = True
+
     def make(self, **options):
         return Homology(**ALL | {"points": "quantized"}, **options)
 
     def manifolds(self):
         return [space(name) for name in MANIFOLDS]
+
+
+@pytest.mark.parametrize("points", ["latents", "quantized"])
+def test_only_the_tree_could_make_a_step_wait(points, monkeypatch):
+    """With a tree of the device, here a star, on a CPU that stands for a GPU."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)
+    monkeypatch.setattr(
+        regularizer.spanning_tree,
+        "find",
+        lambda _, kept: (
+            torch.stack(
+                [torch.zeros_like(kept).long(), torch.arange(len(kept), device=kept.device)]
+            ),
+            torch.ones_like(kept).double().expand(2, -1) / len(kept),
+        ),
+    )
+    chosen = {"name": "homology", "points": points}
+    layer = VectorQuantizer(dim=4, codebook_size=16, regularizers=[chosen]).to(device())
+    z = draw(64, 4).to(device()).requires_grad_()
+    for step in range(3):
+        with no_waits("a step") if step else nullcontext():
+            layer(z).loss.backward()
+            layer.update()
+
+
+def test_it_is_recordable_where_the_device_finds_all_pairs():
+    assert Homology().recordable
+    assert Homology(points="quantized", h0_entropy_weight=1.0).recordable
+    for options in ({"points": "codebook"}, {"h1_weight": 1.0}, {"strength": "entropy-ratio"}):
+        assert not Homology(**options).recordable
 
 
 def test_it_runs_outside_of_compiled_graphs():

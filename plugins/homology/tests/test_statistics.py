@@ -10,7 +10,8 @@ import torch
 
 from vq_homology import backends, distance_matrix, pair_search, persistence, statistics
 from vq_homology.pair_search import SearchOptions
-from vq_homology.targets import STATISTICS, CloudMeasurement, Target, TargetCost
+from vq_homology.statistics import Measurement
+from vq_homology.targets import STATISTICS, Scales, Target, TargetCost
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
@@ -33,13 +34,20 @@ def measured(u, manifold):
     """The measurement of the points expmap0(u), with their pairs."""
     points = manifold.expmap0(u)
     found = pair_search.search(points, manifold, 0, SearchOptions(99, backends.get("gudhi")))
-    diagram = statistics.diagram_from_edges(points, manifold, found.edges, found.filled)
-    return CloudMeasurement(diagram, statistics.spread(points, manifold), len(points), WIDTH, AT)
+    cloud = statistics.whole_cloud(points, found.edges, found.filled)
+    return Measurement(cloud, manifold)
+
+
+def value_of(statistic, measured):
+    """A statistic by name."""
+    scales = Scales(max(len(measured.cloud.points), 1), WIDTH, AT)
+    return STATISTICS[statistic](measured, scales)
 
 
 def bars(*pairs, h0=()):
     births, deaths = torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2).unbind(1)
-    return statistics.PersistenceDiagram(torch.tensor(h0, dtype=torch.float64), births, deaths)
+    h0 = torch.tensor(h0, dtype=torch.float64)
+    return statistics.PersistenceDiagram(h0, torch.ones_like(h0) / len(h0), births, deaths)
 
 
 # -- values -----------------------------------------------------------------
@@ -51,7 +59,8 @@ def test_equal_points_count_in_the_mean_death():
     edges = torch.from_numpy(
         persistence.search(distance_matrix.distance_matrix(points, space()).numpy()).tree
     )
-    found = statistics.diagram_from_edges(points, space(), edges, torch.zeros(0, dtype=torch.bool))
+    cloud = statistics.whole_cloud(points, edges, torch.zeros(0, dtype=torch.bool))
+    found = Measurement(cloud, space()).diagram
     assert statistics.mean_death(found, torch.tensor(2.0)).item() == pytest.approx(
         (0 + 1 + 1) / 3 / 2
     )
@@ -125,11 +134,10 @@ def test_target_cost_is_the_weighted_sum_of_costs():
         (0.5 * math.log(4) + 0.5 * math.log(2)) / math.log(3),
     )
     goals = {"h0_entropy": Target(1.0, 2.0), "h1_total": Target(0.2, 3.0), "h1": Target(7.0, 0.0)}
-    term = TargetCost(goals)(points, space(), found.edges, found.filled, 0.0)
+    cloud = statistics.whole_cloud(points, found.edges, found.filled)
+    term = TargetCost(goals)(cloud, space(), 0.0)
     assert term.item() == pytest.approx(2 * (1 - even) + 3 * (life / spread / 4 / 0.2 - 1) ** 2)
-    low = TargetCost({"h0_entropy": Target(0.9 * even, 2.0)})(
-        points, space(), found.edges, found.filled, 0.0
-    )
+    low = TargetCost({"h0_entropy": Target(0.9 * even, 2.0)})(cloud, space(), 0.0)
     assert low.item() == 0
 
 
@@ -158,9 +166,9 @@ def test_gradients_of_statistics_match_finite_differences(manifold, statistic):
     u = cloud(manifold).requires_grad_()
     found = measured(u, manifold)
     assert len(found.diagram.births) > 1
-    (gradient,) = torch.autograd.grad(STATISTICS[statistic](found), u)
+    (gradient,) = torch.autograd.grad(value_of(statistic, found), u)
     assert gradient.abs().max() > 1e-3
-    assert torch.autograd.gradcheck(lambda u: STATISTICS[statistic](measured(u, manifold)), u)
+    assert torch.autograd.gradcheck(lambda u: value_of(statistic, measured(u, manifold)), u)
 
 
 @pytest.mark.parametrize("manifold", MANIFOLDS)
@@ -176,9 +184,8 @@ def test_a_loop_that_is_not_filled_has_no_gradient_at_its_death():
     edges = torch.tensor(
         [[0, 1], [1, 2], [2, 3], [0, 1], [2, 3]]
     )  # the tree, a birth of length 1, a death of 3
-    statistics.diagram_from_edges(
-        points, space(), edges, torch.tensor([False])
-    ).lifetimes.sum().backward()
+    loops = statistics.whole_cloud(points, edges, torch.tensor([False]))
+    Measurement(loops, space()).diagram.lifetimes.sum().backward()
     assert points.grad[2:].abs().sum() == 0
     assert points.grad[:2].abs().sum() > 0
 
@@ -190,9 +197,9 @@ def test_a_loop_that_is_not_filled_has_no_gradient_at_its_death():
 def test_scaling_the_cloud_changes_no_statistic_and_has_no_gradient(statistic):
     """The soft count's width is the cloud's own only in the regularizer, which is tested there."""
     u = cloud(space()).requires_grad_()
-    value = STATISTICS[statistic](measured(u, space()))
+    value = value_of(statistic, measured(u, space()))
     for scale in (1e-5, 1e5):
-        scaled = STATISTICS[statistic](measured(scale * u.detach() + 3 * scale, space()))
+        scaled = value_of(statistic, measured(scale * u.detach() + 3 * scale, space()))
         assert scaled.item() == pytest.approx(value.item())
     (gradient,) = torch.autograd.grad(value, u)
     assert (gradient * u).sum().abs() < 1e-9 * (gradient * u).abs().sum()
@@ -219,11 +226,7 @@ def test_degenerate_clouds_give_a_finite_value_and_gradient(kind, statistic, man
     manifold = space(manifold)
     u = DEGENERATE[kind].clone().requires_grad_()
     found = measured(manifold.tangent(u), manifold)
-    if len(u) == 0:
-        found = CloudMeasurement(
-            found.diagram, found.spread, 1, WIDTH, AT
-        )  # n divides; the signature skips such a cloud
-    value = STATISTICS[statistic](found)
+    value = value_of(statistic, found)
     value.backward()
     assert torch.isfinite(value)
     assert torch.isfinite(u.grad).all()

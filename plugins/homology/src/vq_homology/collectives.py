@@ -14,17 +14,6 @@ from torch import Tensor
 from vqcore.distributed import is_active, sum_over_ranks
 
 
-def offset_and_total(count: int, device: torch.device) -> tuple[int, int]:
-    """The rows on lower ranks and on all ranks, where this rank holds ``count``. Synchronises."""
-    if not is_active():
-        return 0, count
-    counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
-    counts[dist.get_rank()] = count
-    sum_over_ranks(counts)
-    rows = counts.tolist()
-    return sum(rows[: dist.get_rank()]), sum(rows)
-
-
 def maximum_over_ranks(tensor: Tensor) -> Tensor:
     """The element-wise maximum over the ranks, in place."""
     if is_active():

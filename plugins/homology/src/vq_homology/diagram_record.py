@@ -51,10 +51,14 @@ def diagram(points: Tensor, manifold: Manifold) -> dict[str, Any]:
     if len(points) < 2:
         return {"h0": [], "h1": [], "entropy": 0.0}
     distances = distance_matrix.distance_matrix(points, manifold).cpu().numpy()
-    scale = max(float(statistics.spread(points, manifold)), 1e-12)
     pairs = persistence.search(distances, backends.get("gudhi"))
-    edges = (pairs.tree, pairs.births, pairs.deaths)
-    h0, births, deaths = (distances[edge[:, 0], edge[:, 1]] / scale for edge in edges)
+    edges = np.concatenate([pairs.tree, pairs.births, pairs.deaths])
+    found = (torch.from_numpy(each).to(points.device) for each in (edges, pairs.filled))
+    measured = statistics.Measurement(statistics.whole_cloud(points, *found), manifold)
+    spread, diagram = measured.spread.clamp(min=statistics.SMALLEST), measured.diagram
+    h0, births, deaths = (
+        (each / spread).cpu().numpy() for each in (diagram.h0, diagram.births, diagram.deaths)
+    )
     kept = deaths > births
     loops = np.stack([births[kept], deaths[kept]], 1)
     return {"h0": h0.round(6).tolist(), "h1": loops.round(6).tolist(), "entropy": _entropy(h0)}

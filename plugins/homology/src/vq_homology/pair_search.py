@@ -11,6 +11,7 @@ from torch import Tensor
 from vq_homology import persistence
 from vq_homology.backends import Backend
 from vq_homology.distance_matrix import distance_matrix
+from vqcore.data.transfer import copies_asynchronously, to_device
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics import counter_rng
 
@@ -39,7 +40,7 @@ class SearchResult:
 
     def to(self, device: torch.device) -> SearchResult:
         """The same with its tensors on ``device``, without synchronising."""
-        rows, edges, filled = (_to_device(t, device) for t in (self.rows, self.edges, self.filled))
+        rows, edges, filled = (to_device(t, device) for t in (self.rows, self.edges, self.filled))
         return replace(self, rows=rows, edges=edges, filled=filled)
 
 
@@ -49,15 +50,23 @@ def empty(points: Tensor, step: int) -> SearchResult:
     return SearchResult(tuple(points.shape), step, 0.0, none, none.view(0, 2), none.bool())
 
 
-def draw(count: int, limit: int, step: int) -> Tensor:
-    """At most ``limit`` ascending distinct numbers below ``count``, one from each equal part.
+def draw(count: int | Tensor, slots: int, key: counter_rng.Key) -> Tensor:
+    """Ascending numbers (slots,) below ``count``, one from each equal part.
 
-    They depend on the step alone, so a resumed run and all ranks draw the same.
+    For a lower count they begin with all of them. A count in a tensor is a scalar, on whose device
+    they are. They depend on the key alone, so a resumed run and all ranks draw the same.
     """
-    if count <= limit:
-        return torch.arange(count)
-    parts = torch.arange(limit + 1) * count // limit
-    return parts[:-1] + (counter_rng.uniform(counter_rng.key_of(step), limit) * parts.diff()).long()
+    device = count.device if isinstance(count, Tensor) else torch.device("cpu")
+    number = (
+        count.clamp(1, max(slots, 1)) if isinstance(count, Tensor) else max(min(count, slots), 1)
+    )
+    parts = torch.arange(slots + 1, device=device) * count // number
+    if isinstance(key, Tensor):
+        within = counter_rng.uniform(key, slots, device=device)
+    else:
+        within = to_device(counter_rng.uniform(key, slots), device)
+    starts, ends = parts[:-1], parts[1:]
+    return starts + (within * (ends - starts)).long()
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,18 @@ class SearchOptions:
     edge_quantile: float = 1.0  # see persistence.search
 
 
-def search(points: Tensor, manifold: Manifold, step: int, options: SearchOptions) -> SearchResult:
-    """The pairs of ``points`` (K, A).
+def search(
+    points: Tensor,
+    manifold: Manifold,
+    step: int,
+    options: SearchOptions,
+    kept: Tensor | None = None,
+) -> SearchResult:
+    """The pairs of ``points`` (K, A), or of those that ``kept`` (K,) selects.
 
     Points that are not finite are left out. If distances overflow, the result is empty.
     """
-    prepared = prepare(points, manifold, step, options.limit)
+    prepared = prepare(points, manifold, step, options.limit, kept)
     return find_pairs(prepared, options).to(points.device)
 
 
@@ -91,17 +106,24 @@ class PreparedSearch:
 
 
 @torch.no_grad()
-def prepare(points: Tensor, manifold: Manifold, step: int, limit: int) -> PreparedSearch:
-    """Compute distances of at most ``limit`` points; does not synchronise with CUDA or XPU."""
-    rows = draw(len(points), limit, step)
-    members = to_full_precision(points.detach()).index_select(0, _to_device(rows, points.device))
+def prepare(
+    points: Tensor, manifold: Manifold, step: int, limit: int, kept: Tensor | None = None
+) -> PreparedSearch:
+    """Compute distances of at most ``limit`` points; does not synchronise with CUDA or XPU.
+
+    Which are ``kept`` (K,) can be given for as many points at most.
+    """
+    rows = draw(len(points), min(len(points), limit), counter_rng.key_of(step))
+    members = to_full_precision(points.detach()).index_select(0, to_device(rows, points.device))
     finite = torch.isfinite(members).all(1)
+    if kept is not None:
+        finite = finite & kept
     if len(members):  # a finite point replaces those that are not, which would spoil a product
         own = torch.arange(len(finite), device=finite.device)
         members = members.index_select(0, torch.where(finite, own, finite.long().argmax()))
     distances = distance_matrix(members, manifold)
     copied = None
-    if _copies_asynchronously(points.device):
+    if copies_asynchronously(points.device):
         finite = _to_pinned_memory(finite)
         distances = _to_pinned_memory(distances)
         copied = torch.accelerator.current_stream(points.device).record_event()
@@ -156,17 +178,6 @@ def unpack(state: Tensor) -> dict[int, SearchResult]:
         tensors = (rows.long(), edges.long().view(-1, 2), filled.bool())
         results[int(codebook)] = SearchResult(tuple(map(int, shape)), int(step), median, *tensors)
     return results
-
-
-def _copies_asynchronously(device: torch.device) -> bool:
-    """Whether copies between host and device can overlap with the host's work."""
-    return device.type in ("cuda", "xpu")
-
-
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A CPU tensor on ``device``; from pinned memory, since any other copy would synchronise."""
-    source = tensor.pin_memory() if _copies_asynchronously(device) else tensor
-    return source.to(device, non_blocking=True)
 
 
 def _to_pinned_memory(tensor: Tensor) -> Tensor:

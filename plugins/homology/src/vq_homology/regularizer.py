@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vq_homology import backends, pair_search
+from vq_homology import backends, pair_search, spanning_tree
 from vq_homology.background_search import BackgroundSearch, must_wait
 from vq_homology.entropy_ratio import EntropyRatio
 from vq_homology.homology_config import HomologyConfig
 from vq_homology.pair_search import SearchOptions, SearchResult
 from vq_homology.point_clouds import sample_latents, sample_used_codes
+from vq_homology.statistics import Cloud, spanned_cloud, whole_cloud
 from vq_homology.targets import STATISTICS, Target, TargetCost
 from vqcore.interfaces.latent_batch import LatentBatch
+from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.regularizer import Regularizer
 
 #: Default ``max_points``; a codebook alone is not searched on every step.
@@ -48,9 +51,9 @@ class Homology(Regularizer):
 
     Cost: n^2 distances of n points and a minimum spanning tree in O(n^2), on each step for latents
     and on every ``refresh``-th for a codebook; for loops also a Vietoris-Rips complex on the
-    shortest ``edge_quantile`` of the edges. Pairs are found on the CPU. With an accelerator the
-    host waits for those of latents; a thread searches those of a codebook, and the term is 0 until
-    the first are found.
+    shortest ``edge_quantile`` of the edges. On a GPU one kernel finds the tree of latents, and no
+    step waits for it. Other pairs are found on the CPU: the host waits for loops of latents, and a
+    thread searches a codebook, whose term is 0 until the first pairs are found.
 
     Args:
         options: the fields of ``HomologyConfig``.
@@ -72,6 +75,12 @@ class Homology(Regularizer):
         self._step: int | None = None
         self._codebook = 0
 
+    @property
+    def recordable(self) -> bool:  # type: ignore[override]  # follows from the options
+        """See ``Regularizer``: where all pairs are found on the device."""
+        is_sampled = self.config.points != "codebook"
+        return is_sampled and not self.cost.needs_loops and self.strength is None
+
     def forward(self, batch: LatentBatch) -> Tensor:
         """See ``Regularizer.forward``. 0 for fewer than two points; only finite points count."""
         evaluate = self._evaluate
@@ -81,38 +90,49 @@ class Homology(Regularizer):
 
     def _evaluate(self, batch: LatentBatch) -> Tensor:
         with torch.autocast(batch.z.device.type, enabled=False):
-            table = self._table(batch)
-            device = table.device
-            found = self._pairs(table, batch, reuse=table is batch.codebook)
-            members = _members(table, found.rows.to(device))
-            edges = found.edges.to(device)
-            width = 0.5 * found.median_lifetime
-            term = self.cost(members, batch.manifold, edges, found.filled.to(device), width)
+            points, kept = self._points(batch)
+            if self.cost.needs_loops or kept is None:
+                cloud, width = self._searched(points, kept, batch)
+            else:
+                cloud, width = _spanned(points, kept, batch.manifold), 0.0
+            term = self.cost(cloud, batch.manifold, width)
             if self.strength is not None:
                 term = term * self.strength(batch)
-        return term.to(torch.promote_types(table.dtype, torch.float32))
+        return term.to(torch.promote_types(batch.z.dtype, torch.float32))
 
-    def _table(self, batch: LatentBatch) -> Tensor:
-        """The points (K, A) of this step; eval enters no collective."""
+    def _points(self, batch: LatentBatch) -> tuple[Tensor, Tensor | None]:
+        """The points (K, A) of this step; of a sample also which count, (K,) bool.
+
+        Eval enters no collective.
+        """
         if self.config.points == "codebook" and batch.codebook is not None:
-            return batch.codebook
+            return batch.codebook, None
         sample = sample_latents if self.config.points == "latents" else sample_used_codes
         return sample(batch, self.max_points, gather=self.config.gather and self.training)
 
-    def _pairs(self, table: Tensor, batch: LatentBatch, *, reuse: bool) -> SearchResult:
+    def _searched(
+        self, table: Tensor, kept: Tensor | None, batch: LatentBatch
+    ) -> tuple[Cloud, float]:
+        """The cloud with the pairs that a search on the host found, and the width of the count."""
+        found = self._pairs(table, kept, batch).to(table.device)
+        members = _members(table, found.rows)
+        return whole_cloud(members, found.edges, found.filled), 0.5 * found.median_lifetime
+
+    def _pairs(self, table: Tensor, kept: Tensor | None, batch: LatentBatch) -> SearchResult:
         """The pairs of this call's codebook, identified by its order among those of the step."""
         self._codebook = self._codebook + 1 if batch.step == self._step else 0
         self._step = batch.step
-        kept = self._results.get(self._codebook)
-        if reuse and kept is not None and kept.is_fresh(table, batch.step, self.config.refresh):
-            return kept
-        found = self._search(table, batch, reuse)
+        last = self._results.get(self._codebook)
+        is_codebook = kept is None
+        if is_codebook and last and last.is_fresh(table, batch.step, self.config.refresh):
+            return last
+        found = self._search(table, kept, batch)
         if found is None:  # the background search is not done
-            if kept is not None and kept.fits(table, batch.step):
-                return kept
+            if last is not None and last.fits(table, batch.step):
+                return last
             return pair_search.empty(table, batch.step)
-        if kept and kept.median_lifetime > 0:
-            median = kept.median_lifetime
+        if last and last.median_lifetime > 0:
+            median = last.median_lifetime
             if found.median_lifetime > 0:  # a cloud without loops does not change it
                 median = MEDIAN_DECAY * median + (1 - MEDIAN_DECAY) * found.median_lifetime
             found = replace(found, median_lifetime=median)
@@ -120,10 +140,12 @@ class Homology(Regularizer):
             self._results[self._codebook] = found
         return found
 
-    def _search(self, table: Tensor, batch: LatentBatch, reuse: bool) -> SearchResult | None:
+    def _search(
+        self, table: Tensor, kept: Tensor | None, batch: LatentBatch
+    ) -> SearchResult | None:
         """Search here, or in the background, where the result is None until it is there."""
         in_background = (
-            reuse
+            kept is None
             and self._codebook < MAX_CODEBOOKS
             and not must_wait(self.config.wait, table.device)
         )
@@ -135,7 +157,7 @@ class Homology(Regularizer):
             return self._background.search(
                 self._codebook, table, batch.manifold, batch.step, options
             )
-        return pair_search.search(table, batch.manifold, batch.step, options)
+        return pair_search.search(table, batch.manifold, batch.step, options, kept)
 
     def get_extra_state(self) -> Tensor:
         """The pairs in use and the running medians, as a vector that safetensors can hold."""
@@ -148,12 +170,26 @@ class Homology(Regularizer):
         self._background = BackgroundSearch()  # without the searches of the other state
 
 
+def _spanned(points: Tensor, kept: Tensor, manifold: Manifold) -> Cloud:
+    """The cloud of the ``kept`` (n,) points (n, A) with its spanning tree; the host never waits."""
+    points = pair_search.to_full_precision(points)
+    with torch.no_grad():
+        kept = kept & _finite(points)
+        # one that is not finite would spoil a product
+        order = manifold.pairwise_order(points.nan_to_num(0, 0, 0))
+    return spanned_cloud(points, *spanning_tree.find(order, kept))
+
+
 def _members(table: Tensor, rows: Tensor) -> Tensor:
     """The cloud's points (n, A); the first finite one replaces those not finite any more."""
-    points = pair_search.to_full_precision(table).index_select(0, rows)
+    points = pair_search.to_full_precision(table)
     if not len(rows):
-        return points
-    finite = torch.isfinite(points).all(1)
-    own = torch.arange(len(rows), device=rows.device)
-    first = torch.where(finite, own, len(rows)).amin().clamp(max=len(rows) - 1)
-    return points.index_select(0, torch.where(finite, own, first))
+        return points[:0]
+    finite = _finite(points).index_select(0, rows)
+    first = rows.index_select(0, finite.int().argmax(0, keepdim=True))
+    return points.index_select(0, torch.where(finite, rows, first))
+
+
+def _finite(points: Tensor) -> Tensor:
+    """Which of points (n, A) are finite, (n,) bool."""
+    return torch.linalg.vector_norm(points.detach(), math.inf, 1) < math.inf

@@ -7,12 +7,16 @@ the cloud's own spread as ``scale``, scaling a cloud changes no statistic (in fl
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
+from vqcore.numerics.explicit_gradient import with_gradient
 from vqcore.numerics.stable import safe_sqrt, xlogx
 
 #: Spreads and widths below this count as zero: the cloud has collapsed.
@@ -24,10 +28,42 @@ ALIVE_WIDTH = 0.05
 
 
 @dataclass(frozen=True)
-class PersistenceDiagram:
-    """The persistence diagram of n points with m loops, differentiable in the points."""
+class Cloud:
+    """n points, and the ends of the edges at which the classes of their diagram are born and die.
 
-    h0: Tensor  # (n-1,) deaths of the H0 classes, all born at 0
+    The edges are t of the spanning tree, then those at which m loops are born, then those at which
+    they die.
+    """
+
+    points: Tensor  # (n, A)
+    weights: Tensor  # (n,) of the points in means, with sum 1; 0 for one that takes no part
+    starts: Tensor  # (t + 2m, A)
+    ends: Tensor  # (t + 2m, A)
+    shares: Tensor  # (t,) of the tree's edges in means, with sum 1; 0 for a point to itself
+    filled: Tensor | None = None  # (m,) bool, see ``persistence.Pairs``; None without loops
+
+
+def whole_cloud(points: Tensor, edges: Tensor, filled: Tensor) -> Cloud:
+    """The cloud of points (n, A) that all take part, with edges (n-1 + 2m, 2) between them."""
+    tree = max(len(points) - 1, 0)
+    weights = points.new_full((len(points),), 1 / max(len(points), 1))
+    shares = points.new_full((tree,), 1 / max(tree, 1))
+    starts, ends = points.index_select(0, edges.flatten()).view(-1, 2, points.shape[1]).unbind(1)
+    return Cloud(points, weights, starts, ends, shares, filled if len(filled) else None)
+
+
+def spanned_cloud(points: Tensor, edges: Tensor, weights: Tensor) -> Cloud:
+    """The cloud of points (n, A) with a tree of ``spanning_tree.find``, without loops."""
+    starts, ends = points.index_select(0, edges.flatten()).chunk(2)
+    return Cloud(ends, weights[0], starts, ends, weights[1])
+
+
+@dataclass(frozen=True)
+class PersistenceDiagram:
+    """The persistence diagram of a cloud with m loops, differentiable in its points."""
+
+    h0: Tensor  # (t,) deaths of the H0 classes, all born at 0
+    shares: Tensor  # (t,) of the deaths in means, see ``Cloud``
     births: Tensor  # (m,) of the loops
     deaths: Tensor  # (m,) of the loops; without gradient where no searched edge fills the loop
 
@@ -37,31 +73,72 @@ class PersistenceDiagram:
         return (self.deaths - self.births).clamp(min=0)
 
 
-def diagram_from_edges(
-    points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor
-) -> PersistenceDiagram:
-    """The diagram of points (n, A), from the geodesic lengths of the given edges alone.
+class Measurement:
+    """The squared geodesic distances from which a cloud's statistics are computed."""
 
-    ``edges`` (n-1 + 2m, 2) int64 are those of the spanning tree, those at which the m loops are
-    born and those at which they die; ``filled`` (m,) bool is that of ``persistence.Pairs``.
+    def __init__(self, cloud: Cloud, manifold: Manifold) -> None:
+        self.cloud = cloud
+        ambient = manifold.to_ambient(cloud.points)
+        weights = cloud.weights.to(ambient.dtype).unsqueeze(0)
+        centroid = manifold.from_ambient(weights @ ambient).to(cloud.points.dtype)
+        # one call for all distances takes half the kernels of two
+        squared = manifold.squared_dist(
+            torch.cat([cloud.starts, cloud.points]),
+            torch.cat([cloud.ends, centroid.expand_as(cloud.points)]),
+        )
+        #: Squares of the edges' lengths (t + 2m,), and of the distances to the centroid (n,).
+        self.lengths, self.radii = squared.split([len(cloud.starts), len(cloud.points)])
+
+    @cached_property
+    def spread(self) -> Tensor:
+        """Root mean square distance of the points to their centroid."""
+        return safe_sqrt(self.cloud.weights @ self.radii)
+
+    @cached_property
+    def diagram(self) -> PersistenceDiagram:
+        """The diagram, from the lengths of the edges alone."""
+        shares, filled, lengths = self.cloud.shares, self.cloud.filled, safe_sqrt(self.lengths)
+        if filled is None:
+            return PersistenceDiagram(lengths, shares, lengths[:0], lengths[:0])
+        h0, births, deaths = lengths.split([len(shares), len(filled), len(filled)])
+        deaths = torch.where(filled, deaths, deaths.detach())
+        return PersistenceDiagram(h0, shares, births, deaths)
+
+
+def _shortfall(
+    lengths: Tensor, radii: Tensor, weights: Tensor, shares: Tensor, target: float
+) -> tuple[Tensor, ...]:
+    spread = (weights @ radii).sqrt().clamp(min=SMALLEST)
+    deaths = lengths.sqrt()
+    missing = (1 - deaths / (target * spread)).clamp(min=0)
+    return shares @ missing.square(), spread, deaths, missing
+
+
+def _shortfall_gradient(
+    gradient: Tensor, inputs: Sequence[Any], kept: Sequence[Tensor], _: Sequence[bool]
+) -> tuple[Any, ...]:
+    (lengths, _, weights, shares, target), (spread, deaths, missing) = inputs, kept
+    pull = gradient / (target * spread) * (shares * missing)
+    to_lengths = torch.where(lengths < torch.finfo(lengths.dtype).tiny, 0, -pull / deaths)
+    to_spread = (spread > SMALLEST) * (pull @ deaths) / spread.square()
+    return to_lengths, to_spread * weights, None, None, None
+
+
+_mean_shortfall = with_gradient(_shortfall, _shortfall_gradient)
+
+
+def mean_shortfall(measured: Measurement, target: float) -> Tensor:
+    """Mean of max(0, 1 - s/target)^2 over the ``relative_deaths`` s.
+
+    The default term is this alone; in closed form it takes a third of the kernels.
     """
-    starts = points.index_select(0, edges[:, 0])
-    lengths = manifold.dist(starts, points.index_select(0, edges[:, 1]))
-    loops = len(filled)
-    h0, births, deaths = lengths.split([len(edges) - 2 * loops, loops, loops])
-    return PersistenceDiagram(h0, births, torch.where(filled, deaths, deaths.detach()))
-
-
-def spread(points: Tensor, manifold: Manifold) -> Tensor:
-    """Root mean square distance of points (n, A) to their centroid; 0 for fewer than two."""
-    if len(points) < 2:
-        return points[:0].sum()
-    centroid = manifold.from_ambient(manifold.to_ambient(points).mean(0))
-    return safe_sqrt(manifold.squared_dist(points, centroid).mean())
+    cloud = measured.cloud
+    tree = measured.lengths[: len(cloud.shares)]
+    return _mean_shortfall(tree, measured.radii, cloud.weights, cloud.shares, target)
 
 
 def relative_deaths(diagram: PersistenceDiagram, scale: Tensor) -> Tensor:
-    """H0 deaths (n-1,) over ``scale``, a scalar; 0 in a collapsed cloud.
+    """H0 deaths (t,) over ``scale``, a scalar; 0 in a collapsed cloud.
 
     The scale carries gradient: were it constant, inflating the cloud would lengthen all deaths.
     """
@@ -69,8 +146,8 @@ def relative_deaths(diagram: PersistenceDiagram, scale: Tensor) -> Tensor:
 
 
 def mean_death(diagram: PersistenceDiagram, scale: Tensor) -> Tensor:
-    """Mean of all n-1 ``relative_deaths``, zero deaths included (HC-VQ's eps, scale-free)."""
-    return relative_deaths(diagram, scale).sum() / max(len(diagram.h0), 1)
+    """Mean of all ``relative_deaths``, zero deaths included (HC-VQ's eps, scale-free)."""
+    return diagram.shares @ relative_deaths(diagram, scale)
 
 
 def soft_count(lifetimes: Tensor, width: Tensor | float) -> Tensor:
@@ -97,9 +174,15 @@ def persistent_entropy(lifetimes: Tensor) -> Tensor:
     return -xlogx(lifetimes / lifetimes.sum().clamp(min=SMALLEST)).sum()
 
 
-def normalized_entropy(lifetimes: Tensor) -> Tensor:
-    """Persistent entropy over its maximum log m: 1 for equal lifetimes, 0 for fewer than two."""
-    return persistent_entropy(lifetimes) / math.log(max(len(lifetimes), 2))
+def normalized_entropy(lifetimes: Tensor, shares: Tensor | None = None) -> Tensor:
+    """Persistent entropy over its maximum log m: 1 for equal lifetimes, 0 for fewer than two.
+
+    The m lifetimes are all, or those with a share above 0; the others must be 0.
+    """
+    entropy = persistent_entropy(lifetimes)
+    if shares is None:
+        return entropy / math.log(max(len(lifetimes), 2))
+    return entropy / (shares > 0).sum().clamp(min=2).to(entropy.dtype).log()
 
 
 def loops_alive(diagram: PersistenceDiagram, scale: Tensor, at: float) -> Tensor:

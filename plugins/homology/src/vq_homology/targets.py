@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from vq_homology import statistics
-from vq_homology.statistics import PersistenceDiagram
+from vq_homology.statistics import Cloud, Measurement
 from vqcore.interfaces.manifold import Manifold
 
 
@@ -21,25 +21,23 @@ class Target:
 
 
 @dataclass(frozen=True)
-class CloudMeasurement:
-    """The quantities that statistics are computed from."""
+class Scales:
+    """What statistics of loops are relative to."""
 
-    diagram: PersistenceDiagram  # of n points
-    spread: Tensor  # their RMS distance to the centroid
-    points: int  # n
-    width: float  # of the soft count of loops
-    at: float  # distance, relative to the spread, at which loops are counted alive
+    points: int  # of the cloud
+    width: float = 0.0  # of the soft count of loops
+    at: float = 0.5  # distance, relative to the spread, at which loops are counted alive
 
 
 #: Statistics by name, each a scalar; names of loop statistics begin with h1. Sums over loops are
 #: taken per point.
-STATISTICS: dict[str, Callable[[CloudMeasurement], Tensor]] = {
-    "h0": lambda m: statistics.mean_death(m.diagram, m.spread),
-    "h0_entropy": lambda m: statistics.normalized_entropy(m.diagram.h0),
-    "h1": lambda m: statistics.soft_count(m.diagram.lifetimes, m.width) / m.points,
-    "h1_total": lambda m: statistics.total_persistence(m.diagram.lifetimes, m.spread) / m.points,
-    "h1_entropy": lambda m: statistics.normalized_entropy(m.diagram.lifetimes),
-    "h1_alive": lambda m: statistics.loops_alive(m.diagram, m.spread, m.at) / m.points,
+STATISTICS: dict[str, Callable[[Measurement, Scales], Tensor]] = {
+    "h0": lambda m, _: statistics.mean_death(m.diagram, m.spread),
+    "h0_entropy": lambda m, _: statistics.normalized_entropy(m.diagram.h0, m.diagram.shares),
+    "h1": lambda m, s: statistics.soft_count(m.diagram.lifetimes, s.width) / s.points,
+    "h1_total": lambda m, s: statistics.total_persistence(m.diagram.lifetimes, m.spread) / s.points,
+    "h1_entropy": lambda m, _: statistics.normalized_entropy(m.diagram.lifetimes),
+    "h1_alive": lambda m, s: statistics.loops_alive(m.diagram, m.spread, s.at) / s.points,
 }
 #: Cost of a statistic s with target t. Deaths and entropies have a floor: only values below it
 #: cost. Entropies come so close to their maximum that the square of the gap would vanish.
@@ -74,23 +72,22 @@ class TargetCost:
         """Whether any target is a statistic of loops, so that loops must be searched."""
         return any(name.startswith("h1") for name in self.targets)
 
-    def __call__(
-        self, points: Tensor, manifold: Manifold, edges: Tensor, filled: Tensor, width: float
-    ) -> Tensor:
-        """The cost of points (n, A) with the pairs ``edges`` and ``filled``, a scalar.
+    def __call__(self, cloud: Cloud, manifold: Manifold, width: float) -> Tensor:
+        """The cost of a cloud of n points, a scalar; ``width`` is that of the soft count of loops.
 
-        0 for fewer than two points. See ``statistics`` for ``diagram_from_edges`` and ``width``.
+        0 for fewer than two points.
         """
-        cost = points[:0].sum()  # 0, attached to the graph
-        if len(points) < 2:
-            return cost
-        diagram = statistics.diagram_from_edges(points, manifold, edges, filled)
-        spread = statistics.spread(points, manifold)
-        measured = CloudMeasurement(diagram, spread, len(points), width, self.alive_scale)
-        for name, target in self.targets.items():
-            if name == "h0" and self.h0_form == "each":
-                value = statistics.relative_deaths(diagram, spread)
-            else:
-                value = STATISTICS[name](measured)
-            cost = cost + target.weight * COSTS[name](value, target.value).mean()
-        return cost
+        if len(cloud.points) < 2:
+            return cloud.points.sum() * 0
+        measured = Measurement(cloud, manifold)
+        scales = Scales(len(cloud.points), width, self.alive_scale)
+        costs = [
+            target.weight * self._cost(name, target.value, measured, scales)
+            for name, target in self.targets.items()
+        ]
+        return sum(costs[1:], costs[0]) if costs else measured.spread * 0
+
+    def _cost(self, name: str, target: float, measured: Measurement, scales: Scales) -> Tensor:
+        if name == "h0" and self.h0_form == "each":
+            return statistics.mean_shortfall(measured, target)
+        return COSTS[name](STATISTICS[name](measured, scales), target)
