@@ -137,6 +137,7 @@ class TestEstimators(Chosen, EstimatorConformance):
 
 class TestRegularizers(Chosen, RegularizerConformance):
     choices = REGISTRY.names("regularizer")
+    computes_on_host = property(lambda self: self.choice == "homology")
 
     def make(self, **options):
         return build("regularizer", {"name": self.choice, **options})

@@ -114,6 +114,10 @@ MANIFOLDS = {
         {"dist": lambda self, x, y: half_gradient(safe_sqrt(self.squared_dist(x, y)))},
     ),
     "gradient-of-maps": (Euclidean, {"expmap0": lambda self, u: half_gradient(u)}),
+    "squared-distances-apart": (
+        Euclidean,
+        {"squared_dist_apart": lambda self, x, y: torch.stack([self.squared_dist(x, y)] * 2)},
+    ),
     "gradient-of-parameters": (
         Stretched,
         {
@@ -143,6 +147,10 @@ MANIFOLDS = {
         Euclidean,
         {"nearest": lambda self, x, c: (c.square().sum(-1) - 2 * (x @ c.T).float()).argmin(1)},
     ),
+    "pairwise-order-rises-with-distances": (
+        Euclidean,
+        {"pairwise_order": lambda self, x: 1 / (1 + self.pairwise_squared_dist(x, x))},
+    ),
     "projection-gives-points": (Sphere, {"project": lambda self, x: x}),
     "projection-keeps-points": (Euclidean, {"project": lambda self, x: 0.99 * x}),
     "bad-points-are-explained": (Euclidean, {"check_points": lambda self, x: None}),
@@ -168,6 +176,7 @@ MANIFOLDS = {
         {"_save_to_state_dict": lambda self, destination, prefix, keep_vars: None},
     ),
     "copies-are-independent": (Stretched, {"__deepcopy__": lambda self, memo: self}),
+    "nothing-waits": (Euclidean, {"project": lambda self, x: x / 2 if x.isnan().any() else x}),
 }
 
 
@@ -238,6 +247,11 @@ ESTIMATORS = {
     },
     "state-is-complete": {"forward": Counting.forward, "exact": False},
     "activation-checkpointing": {"forward": more_each_time},
+    "no-step-waits": {
+        "forward": lambda self, z, z_q: StraightThrough.forward(
+            self, z, z_q * (z[0, 0].item() > -9)
+        )
+    },
     "works-in-the-layer": {
         "estimate": lambda self, z, result, quantizer: self(z, result.z_q) + 1e-6
     },
@@ -306,6 +320,9 @@ REGULARIZERS = {
     "state-is-complete": {"forward": remember},
     "degenerate-batches-in-the-layer": {
         "forward": lambda self, batch: (batch.z - batch.z_q).norm(dim=-1).sum() ** -1
+    },
+    "no-step-waits": {
+        "forward": lambda self, batch: batch.z_q.new_tensor(2.0) * ShortCodes.forward(self, batch)
     },
     "works-in-the-layer": {"__name__": "Commitment"},
 }

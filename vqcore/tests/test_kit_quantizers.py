@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.builtin.manifolds.sphere import Sphere
 from vqcore.builtin.quantizers.codebook import GradientCodebook
-from vqcore.codebook.table import CodebookQuantizer, squared_error
+from vqcore.codebook.losses import squared_error
+from vqcore.codebook.table import CodebookQuantizer
 from vqcore.numerics.stable import masked_mean
 from vqcore.testing import ConformanceError, QuantizerConformance, rules, violations
 
@@ -211,6 +212,9 @@ BROKEN = {
     ),
     "forward-enters-no-collective": with_forward(
         lambda self, z, result: at_work(self, z, result, True)
+    ),
+    "no-step-waits": with_losses(
+        lambda x, chosen, mask: {"commitment": (x - chosen)[mask].square().sum() / mask.sum()}
     ),
     "only-update-moves-codes": with_forward(drifting),
     "update-needs-no-forward": {"update": shrink},

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vqcore import VectorQuantizer
 from vqcore.codebook.usage import code_counts, codes_used, perplexity
 
 
@@ -23,3 +24,19 @@ def test_empty_counts_have_a_perplexity_of_one():
 
 def test_codes_used():
     assert codes_used(torch.tensor([[1, 0, 3], [0, 0, 1]])).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("default", [torch.bfloat16, torch.float32])
+def test_running_usage_has_the_precision_of_its_own_type(default):
+    quantizer = {"name": "codebook", "usage_decay": 0.9}
+    table = VectorQuantizer(dim=2, codebook_size=4, quantizer=quantizer).double().quantizer
+    torch.set_default_dtype(default)
+    try:
+        table._track_usage([table], torch.tensor([[3, 2, 0, 2]]))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    expected = [0.9 + 0.1 * 4 * count / 7 for count in (3, 2, 0, 2)]
+    for _ in range(2):
+        assert table.usage.tolist() == pytest.approx(expected, rel=1e-15)
+        assert table.unused_steps.tolist() == [0, 0, 1, 0]
+        table._track_usage([table], torch.zeros(1, 4, dtype=torch.int64))  # changes nothing

@@ -23,6 +23,7 @@ from vqcore.testing.samples import (
     state_of,
     untouched,
 )
+from vqcore.testing.waits import device, no_waits
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 #: Pairs of a latent and its code at which formulas break: zero, equal, opposite, tiny, huge.
@@ -187,6 +188,16 @@ class EstimatorConformance:
             found = gradients(recomputed.square().sum(), [z])
         same(found[0], expected[0], "the gradient of z")
 
+    @rule
+    def test_no_step_waits(self, manifold: Manifold) -> None:
+        """In the layer, with each quantizer, a training step does not wait for the device."""
+        for quantizer in self.quantizers():
+            layer = self._layer(manifold, quantizer).to(device())
+            z = normal(32, 8).to(device()).requires_grad_()
+            _step(layer, z)  # which starts the codes
+            with no_waits(f"a training step with {quantizer}"):
+                _step(layer, z)
+
     def _layer(self, manifold: Manifold, quantizer: Choice) -> VectorQuantizer:
         with seeded(0):
             estimator = self.make(manifold)
@@ -200,6 +211,12 @@ class EstimatorConformance:
             for shape in ((50, 7), (2, 3, 4), (0, 5)):
                 z, z_q = (each.to(dtype) for each in _pair(manifold, *shape))
                 yield self.make(manifold), z, z_q
+
+
+def _step(layer: VectorQuantizer, z: Tensor) -> None:
+    out = layer(z)
+    (out.quantized.square().sum() + out.loss).backward()
+    layer.update()
 
 
 def _pair(manifold: Manifold, *shape: int) -> tuple[Tensor, Tensor]:

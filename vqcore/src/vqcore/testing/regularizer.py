@@ -26,6 +26,7 @@ from vqcore.testing.samples import (
     state_of,
     untouched,
 )
+from vqcore.testing.waits import device, no_waits
 
 #: Dimension, codes and tokens of a batch; positions of a sample for terms of scope ``model``.
 DIM, CODES, TOKENS, POSITIONS = 6, 8, 64, 4
@@ -36,7 +37,13 @@ class RegularizerConformance:
 
     A term of scope ``codebook`` receives one codebook and its tokens (N, d); one of scope ``model``
     receives latents (B, 4, D) with inputs, decoder and reconstruction.
+
+    Attributes:
+        computes_on_host: whether the term, where latents are on the CPU, is computed by the host,
+            in NumPy for example: then only a GPU can tell whether a step waits for it.
     """
+
+    computes_on_host: bool = False
 
     def make(self, **options: Any) -> Regularizer:
         """A new regularizer with ``options``, any of weight, every and start."""
@@ -239,6 +246,26 @@ class RegularizerConformance:
                 for gradient in gradients(out.loss, [z, *layer.parameters()]):
                     finite(gradient, f"a gradient with {quantizer}")
                 layer.update()
+
+    @rule
+    def test_no_step_waits(self, manifold: Manifold) -> None:
+        """In the layer, with each quantizer, a training step does not wait for the device."""
+        if self.computes_on_host and device().type == "cpu":
+            return
+        for quantizer in self.quantizers():
+            layer, _ = _layer(self.make(weight=1.0), manifold, quantizer)
+            layer.to(device())
+            extras = {name: each.to(device()) for name, each in _extras(16).items()}
+            z = normal(16, POSITIONS, DIM).to(device()).requires_grad_()
+            for _ in range(2):  # the first starts the codes, and may start work in the background
+                _step(layer, z, extras)
+            with no_waits(f"a training step with {quantizer}"):
+                _step(layer, z, extras)
+
+
+def _step(layer: VectorQuantizer, z: Tensor, extras: dict[str, Any]) -> None:
+    layer(z, **extras).loss.backward()
+    layer.update()
 
 
 def _layer(

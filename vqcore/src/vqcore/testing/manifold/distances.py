@@ -112,6 +112,21 @@ class DistanceRules(ManifoldBench):
         _check_gradient(lambda a: manifold.logmap0(manifold.expmap0(a) * 1.0), u)
 
     @rule
+    def test_squared_distances_apart(self, manifold: Manifold) -> None:
+        """squared_dist_apart is squared_dist, once as if y were constant and once as if x were."""
+        x, y = (each.requires_grad_() for each in self._two_clouds(manifold))
+        apart = manifold.squared_dist_apart(x, y)
+        expect(apart.shape == (2, len(x)), f"shape {tuple(apart.shape)} for {len(x)} pairs")
+        alone = manifold.squared_dist(x, y.detach()), manifold.squared_dist(x.detach(), y)
+        near(apart, torch.stack(alone), "squared_dist_apart", 1e-9, 1e-12)
+        inputs = [x, y, *manifold.parameters()]
+        for row, expected in enumerate(alone):
+            found = gradients(manifold.squared_dist_apart(x, y)[row].sum(), inputs)
+            for ours, theirs in zip(found, gradients(expected.sum(), inputs), strict=True):
+                ours, theirs = (torch.zeros(()) if g is None else g for g in (ours, theirs))
+                near(ours - theirs, torch.zeros_like(ours - theirs), f"row {row}", 0, 1e-9)
+
+    @rule
     def test_gradient_of_parameters(self, manifold: Manifold) -> None:
         """Parameters of the space have the gradient of finite differences, finite at the edges."""
         u, v = self._to_differentiate(manifold)

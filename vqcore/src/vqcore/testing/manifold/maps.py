@@ -75,6 +75,16 @@ class MapRules(ManifoldBench):
             near(pairwise(x, y), single, f"pairwise_{name} of 6 and 4 points", 1e-9, 1e-9)
 
     @rule
+    def test_pairwise_order_rises_with_distances(self, manifold: Manifold) -> None:
+        """``pairwise_order`` is at least 0 and sorts pairs of points by their distance."""
+        points = manifold.expmap0(self.tangents(manifold)[:12]).detach()
+        order = manifold.pairwise_order(points).detach().flatten()
+        distances = manifold.pairwise_dist(points, points).detach().flatten()[order.argsort()]
+        expect(bool(order.min() >= 0), f"pairwise_order has {float(order.min()):.3g}, below 0")
+        fall = float((distances[:-1] - distances[1:]).max())
+        expect(fall <= 1e-5 * float(distances.max()), f"a distance falls by {fall:.1e}")
+
+    @rule
     def test_input_is_untouched(self) -> None:
         """No method writes to its arguments."""
         manifold = self.make()

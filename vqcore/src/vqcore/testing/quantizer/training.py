@@ -16,6 +16,7 @@ from vqcore.testing.quantizer.bench import TOKENS, QuantizerBench, Step, train_s
 from vqcore.testing.quantizer.tokens import near_states
 from vqcore.testing.rules import expect, finite, near, rule, same, valid
 from vqcore.testing.samples import same_state, seeded, state_of
+from vqcore.testing.waits import device, no_waits
 
 #: Steps before a state is loaded, and steps compared from there: past a tenth step, on which dead
 #: codes are replaced.
@@ -60,6 +61,22 @@ class TrainingRules(QuantizerBench):
         layer = self.started(manifold)
         with refused("a training forward"):
             layer(self.latents(layer))
+
+    @rule
+    def test_no_step_waits(self, manifold: Manifold) -> None:
+        """Once started, no training step waits for the device, nor do encode, decode and lookup."""
+        layer = self.started(manifold).to(device())
+        z, *batches = (
+            self.latents(layer, seed=seed).to(device()) for seed in range(DONE + FOLLOWED)
+        )
+        train_step(layer, z)  # a kernel that is compiled for the first time is waited for
+        with no_waits("a training step"):
+            for z in batches:
+                train_step(layer, z)
+        with no_waits("encode, decode or lookup"):
+            indices = layer.eval().encode(z)
+            layer.decode(indices)
+            layer.lookup(indices)
 
     @rule
     def test_only_update_moves_codes(self, manifold: Manifold) -> None:
