@@ -11,7 +11,7 @@ from vqcore.errors import UsageError, did_you_mean, shown_key
 
 _SETTINGS = (
     "dataset backbone bottleneck manifold quantizer estimator optimizer dim codebook_size epochs "
-    "max_steps batch_size seed device precision compile"
+    "max_steps batch_size seed device precision compile cuda_graph"
 )
 #: Options of ``vq train`` that set one setting each, by its key path.
 FLAGS: Mapping[str, str] = {

@@ -76,10 +76,12 @@ class RunConfig(ComponentConfig):
     """Seed of every random draw."""
     device: Annotated[str, BeforeValidator(_device_name)] = "auto"
     """auto, cpu, cuda, or one GPU as in cuda:1; auto takes a GPU if there is one."""
-    precision: Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(_yaml_no)] = "no"
-    """Mixed precision of encoder and decoder; no: float32. The code search is always in float32."""
+    precision: Annotated[Literal["no", "tf32", "bf16", "fp16"], BeforeValidator(_yaml_no)] = "no"
+    """Of encoder and decoder; no: float32; tf32 acts on a GPU. The code search is in float32."""
     compile: bool = False
-    """Compile encoder and decoder with torch.compile."""
+    """Compile the training step's forward and backward pass with torch.compile."""
+    cuda_graph: bool = False
+    """Record a training step on a GPU as one CUDA graph and replay it; see docs/training.md."""
     log_every: Steps = 50
     """Steps between lines of metrics.jsonl."""
     eval_every: Steps = 200

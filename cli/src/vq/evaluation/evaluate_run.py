@@ -64,7 +64,7 @@ def evaluate(
     bits = Bits(samples.shape)
     seen = [*quality, bits] if model.has_codes else quality
     began = time.perf_counter()
-    with model.register_forward_hook(_updating(seen)):
+    with model.register_forward_hook(_updating(seen)), trained.float32_products():
         basic = held_out.evaluate(
             model, split, samples.value_range, trained.config.settings.batch_size, trained.device
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from vq.checkpoints import checkpoint
 from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_device
 from vq.files import read_json, read_text
+from vq.float32 import float32_products
 from vq.models.autoencoder import VQModel, build_model, build_source, place
 from vq.objects import resolve_with_objects, split_objects
 from vq.runs.folder import RunFolder, run_path
@@ -82,6 +84,10 @@ class TrainedRun:
         source = build_source(self.config, self.registry)
         source.restore(read_json(self.folder.data) or {})
         return source
+
+    def float32_products(self) -> AbstractContextManager[None]:
+        """Inside, float32 on a GPU means what it meant in training, see ``vq.float32``."""
+        return float32_products(self.device, self.config.settings.precision)
 
 
 #: What functions on a run take: the path of its folder, or the run itself.

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vq.config.merging import flatten
-from vq.files import NOT_LINKED, read_bytes, write_text
+from vq.files import NOT_LINKED, read_bytes, state_folder, write_text
 from vqcore.errors import shown
 
 SIGNATURE = "signature"
@@ -112,19 +112,12 @@ def _digest(key: bytes, values: Any) -> str:
 def _key(*, create: bool) -> bytes | None:
     """This user's key; None if there is none, or others could know it."""
     try:
-        path = _state_folder() / "signing-key"
+        path = state_folder() / "signing-key"
         if create and not path.exists():
             _create(path)
         return _read(path)
     except (OSError, RuntimeError):  # no home, or none that can be written or read
         return None
-
-
-def _state_folder() -> Path:
-    """Where programs keep what belongs to a user and a machine. No relative path may decide it."""
-    given = os.environ.get("XDG_STATE_HOME", "")
-    base = Path(given) if os.path.isabs(given) else Path.home() / ".local" / "state"
-    return base / "vq"
 
 
 def _create(path: Path) -> None:

@@ -35,7 +35,8 @@ def encode_split(run: TrainedRun, split: SplitName, rows: Tensor | None = None) 
         RunError: if a latent is NaN, inf or huge and therefore has no code.
     """
     batches = split_batches(run, split, rows)
-    indices = torch.cat([run.model.encode(batch).cpu() for batch in batches])
+    with run.float32_products():
+        indices = torch.cat([run.model.encode(batch).cpu() for batch in batches])
     invalid = int((indices < 0).flatten(1).any(1).sum())
     if invalid:
         count = f"{invalid} of {len(indices)} samples of {split}"

@@ -64,11 +64,12 @@ def decode(
     if chosen == "png" and not are_images:
         expected = f"npy for samples of shape {shape}, which are not images"
         raise SettingError("--format", chosen, expected)
-    if chosen == "npy":
-        with new_file(path) as temporary:
-            return _write_array(temporary, trained, indices, batch_size, report)
-    with new_folder(path) as temporary:
-        return _write_images(temporary, trained, indices, batch_size, report)
+    with trained.float32_products():
+        if chosen == "npy":
+            with new_file(path) as temporary:
+                return _write_array(temporary, trained, indices, batch_size, report)
+        with new_folder(path) as temporary:
+            return _write_images(temporary, trained, indices, batch_size, report)
 
 
 def _decoded(run: TrainedRun, tokens: Tokens, batch_size: int) -> Iterator[Tensor]:

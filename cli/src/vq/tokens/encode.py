@@ -30,7 +30,7 @@ def encode(
     file_format: Literal["npz", "safetensors"] = "npz",
     shard_size: int = 10_000,
     batch_size: int = 256,
-    workers: int = 2,
+    workers: int | None = None,
     key: str | None = None,
     layout: Layout = "auto",
     device: str | None = None,
@@ -51,7 +51,7 @@ def encode(
         file_format: of the shards.
         shard_size: samples in a shard.
         batch_size: samples encoded at a time.
-        workers: processes that read images ahead.
+        workers: processes that read images ahead; None: by the number of cores.
         key: of the array in a .npz file; ``x`` or the only one by default.
         layout: where the channels of arrays are.
         device: instead of the config's.
@@ -79,14 +79,15 @@ def encode(
     done = total - sum(manifest.shards[number].samples for number in missing)
     report(done, total)
     labels = reading.inputs.split.labels
-    for number, indices in _encoded(trained, reading, manifest, missing, batch_size, stopped):
-        arrays = {INDICES: indices.astype(manifest.dtype)}
-        if labels is not None:
-            arrays[LABELS] = labels.cpu().numpy()[_rows(manifest, number)]
-        shard = manifest.shards[number]
-        shard.sha256 = write_shard(folder / shard.file, arrays)
-        done += len(indices)
-        report(done, total)
+    with trained.float32_products():
+        for number, indices in _encoded(trained, reading, manifest, missing, batch_size, stopped):
+            arrays = {INDICES: indices.astype(manifest.dtype)}
+            if labels is not None:
+                arrays[LABELS] = labels.cpu().numpy()[_rows(manifest, number)]
+            shard = manifest.shards[number]
+            shard.sha256 = write_shard(folder / shard.file, arrays)
+            done += len(indices)
+            report(done, total)
     manifest.complete = done == total
     manifest.write(folder)
     return manifest

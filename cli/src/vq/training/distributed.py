@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vq.device import choose_device
-from vq.models.autoencoder import ModelOutput, VQModel
+from vq.models.autoencoder import ModelOutput
 from vq.training.peers import announced_wait, patience, several
 from vqcore.errors import MainProcessError, SettingError, UsageError
 
@@ -54,9 +54,10 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
         raise SettingError("device", device, expected)
     if precision == "fp16" and chosen.type == "cpu":  # Accelerate would train in float32
         raise SettingError("precision", precision, "no or bf16 on a CPU")
+    mixed = "no" if precision == "tf32" else precision  # that is no mixed precision
     # the state of an earlier run in this process would refuse another precision
     AcceleratorState._reset_state(True)
-    if chosen.type == "cuda" and not several():
+    if chosen.index is not None:  # of a CPU and of "cuda" there is only the current one
         torch.cuda.set_device(chosen)
     # without a plugin, an environment variable of the launcher divides the loss
     accumulation = GradientAccumulationPlugin(num_steps=1)
@@ -64,7 +65,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     with announced_wait():
         return Accelerator(
             cpu=chosen.type == "cpu",
-            mixed_precision=precision,
+            mixed_precision=mixed,
             gradient_accumulation_plugin=accumulation,
             kwargs_handlers=[timeout],
         )
@@ -77,7 +78,7 @@ class _WithEveryParameter(nn.Module):
     a layer that a backbone never uses, would leave parameters without a gradient.
     """
 
-    def __init__(self, model: VQModel) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
@@ -101,7 +102,7 @@ class _Holding(torch.autograd.Function):
         return gradient, *map(torch.zeros_like, ctx.saved_tensors)
 
 
-def data_parallel(model: VQModel, accelerator: Accelerator) -> nn.Module:
+def data_parallel(model: nn.Module, accelerator: Accelerator) -> nn.Module:
     """The model, with its gradients averaged over the processes where there are several.
 
     Buffers are not exchanged: ``update`` keeps those of codebooks equal.

@@ -23,6 +23,7 @@ from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_threads
 from vq.evaluation.metrics_table import metrics_text
 from vq.files import read_json, write_json, write_yaml
+from vq.float32 import float32_products
 from vq.interrupt import Interrupt
 from vq.memory import memory_in_words
 from vq.models.autoencoder import VQModel
@@ -96,7 +97,8 @@ def launch(
     with memory_in_words(), lost_peers_in_words():
         accelerator = make_accelerator(config.settings.device, config.settings.precision)
         hooks = _hooks(registry, callbacks, main=accelerator.is_main_process)
-        finished = _launch(config, registry, accelerator, hooks, run_dir, resume)
+        with float32_products(accelerator.device, config.settings.precision):
+            finished = _launch(config, registry, accelerator, hooks, run_dir, resume)
     if dist.is_initialized():  # after an error, the others may still wait in a collective
         dist.destroy_process_group()
     return finished

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vq.config.resolved_config import ResolvedConfig
 from vq.models.autoencoder import ModelOutput, build_model, channels_last, place
 from vq.runs.folder import RunFolder
 from vq.training.batches import BatchSampler, MicroBatch
+from vq.training.compiled import compiled, compiling
 from vq.training.distributed import data_parallel, unsynchronised
-from vq.training.metric_accumulator import MetricAccumulator
+from vq.training.metric_accumulator import ForwardValues, MetricAccumulator, StepValues
 from vq.training.open_data import open_data
+from vq.training.recorded_step import RecordedStep, why_not_recorded
 from vq.training.schedule import eased, easing_steps, rate_factor
 from vqcore.numerics import counter_rng
 from vqcore.plugin.registry import Registry
@@ -65,22 +68,23 @@ class Trainer:
         self.source, self.train_split, self.test_split = data
         self.sampler = BatchSampler(len(self.train_split), settings.batch_size, settings.seed)
         self.model = place(build_model(config, registry, self.source), self.device)
-        if settings.compile:
-            backbone = self.model.backbone
-            backbone.encode = torch.compile(backbone.encode)  # type: ignore[method-assign]
-            backbone.decode = torch.compile(backbone.decode)  # type: ignore[method-assign]
-        self._parallel = data_parallel(self.model, accelerator)
+        network = compiled(self.model) if settings.compile else self.model
+        self._parallel = data_parallel(network, accelerator)
         # an optimizer refuses an empty list
         parameters = list(self.model.parameters()) or [nn.Parameter(torch.zeros(0))]
         self.optimizer = registry.build(config.components["optimizer"], params=parameters)
-        # only the optimizer: a prepared model would evaluate in mixed precision too
-        self._stepper = accelerator.prepare(self.optimizer)
         self.step = 0
         self.seconds = 0.0
         self.stop_signal = 0
         self._rate_change: tuple[float, float, int] | None = None
-        self.accumulator = MetricAccumulator(scaled=accelerator.scaler is not None)
+        self.accumulator = MetricAccumulator(self.device, scaled=accelerator.scaler is not None)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._unrecorded = why_not_recorded(
+            self.device, accelerator.num_processes, settings.precision, self.optimizer
+        )
+        self._recorded: RecordedStep | None = None
+        if settings.cuda_graph and not self._unrecorded:
+            self._recorded = RecordedStep(self._compute, self.model.bottleneck, self.optimizer)
         self.set_learning_rate()
         # up to here all processes draw the same numbers, from here on each draws its own
         torch.manual_seed(settings.seed + accelerator.process_index)
@@ -136,6 +140,12 @@ class Trainer:
                 f"epochs = {settings.epochs} ends the run at step {self.total_steps}, before "
                 f"max_steps = {settings.max_steps}; leave one of them out"
             )
+        if settings.precision == "tf32" and self.device.type == "cpu":
+            yield "precision = tf32 acts on a GPU alone: this run is in float32"
+        if settings.compile:
+            yield "compile = true: the second step waits for the compiler, up to a minute"
+        if settings.cuda_graph and self._unrecorded:
+            yield f"cuda_graph = true has no effect here: {self._unrecorded}"
         if self._rate_change is not None:
             before, now, steps = self._rate_change
             yield (
@@ -157,34 +167,77 @@ class Trainer:
 
     def train_step(self, parts: list[tuple[MicroBatch, Tensor]]) -> dict[str, Tensor]:
         """One step of the optimizer; returns this process's loss terms, detached."""
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         self.batch = parts[0][1]
-        losses: dict[str, Tensor] = {}
         key = counter_rng.key_of(self.settings.seed, self.step)
-        for number, (part, samples) in enumerate(parts, 1):
-            last = number == len(parts)
-            with contextlib.nullcontext() if last else unsynchronised(self._parallel):
-                batch = self.source.augment(samples, key, part.positions)
-                out = self._forward_backward(batch, part.share)
-            self.accumulator.add(out, part.share)
-            for name, value in out.losses.items():
-                losses[name] = losses.get(name, 0) + value.detach() * part.share
-        norm = self.accelerator.clip_grad_norm_(
-            self.model.parameters(), self.settings.grad_clip or math.inf
-        )
-        self._stepper.step()
-        self._stepper.zero_grad()
-        self.model.bottleneck.update(self.optimizer)
+        samples = [self.source.augment(each, key, part.positions) for part, each in parts]
+        shares = [part.share for part, _ in parts]
+        compute = self._recorded if self._recorded and self._whole else self._compute
+        values = compute(samples, shares)
         self.step += 1
         self.set_learning_rate()
-        self.accumulator.end_step(self.step, self.sampler.size(self.step - 1), norm)
-        return losses
+        return self.accumulator.add(values, shares, self.step, self.sampler.size(self.step - 1))
 
-    def _forward_backward(self, batch: Tensor, share: float) -> ModelOutput:
+    def _compute(self, samples: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
+        """Forward and backward passes, the optimizer's step and that of the codes."""
+        forwards = []
+        with self._compiling():
+            for number, (batch, share) in enumerate(zip(samples, shares, strict=True), 1):
+                last = number == len(samples)
+                with contextlib.nullcontext() if last else unsynchronised(self._parallel):
+                    forwards.append(self._forward_backward(batch, share))
+        norm = self._optimize()
+        self.model.bottleneck.update(self.optimizer)
+        return StepValues(tuple(forwards), norm)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether the next step's batch is a whole one, as all but the last of an epoch."""
+        return self.sampler.size(self.step) == self.sampler.size(0)
+
+    def _compiling(self) -> contextlib.AbstractContextManager[None]:
+        """Compile steps of whole batches, from the second on: the first one starts the codes."""
+        if not self.settings.compile:
+            return contextlib.nullcontext()
+        return compiling(now=self._whole and self.step > 0)
+
+    def _forward_backward(self, batch: Tensor, share: float) -> ForwardValues:
         with self.accelerator.autocast():
             out: ModelOutput = self._parallel(channels_last(batch))
         # without a network, and with codes that are moving averages, nothing has a gradient
         if out.loss.requires_grad:
             # gradients are averaged over the processes, and this share is of the whole batch
-            self.accelerator.backward(out.loss * (share * self.accelerator.num_processes))
-        return out
+            loss = _times(out.loss, share * self.accelerator.num_processes)
+            scaler = self.accelerator.scaler
+            (loss if scaler is None else scaler.scale(loss)).backward()
+        return ForwardValues.of(out)
+
+    def _optimize(self) -> Tensor:
+        """Clip the gradients and apply them; returns their norm before clipping.
+
+        Accelerate's own methods do the same, at several times the cost on the host.
+        """
+        scaler, clip = self.accelerator.scaler, self.settings.grad_clip
+        groups = self.optimizer.param_groups
+        parameters = [each for group in groups for each in group["params"]]
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        gradients = [each.grad for each in parameters if each.grad is not None]
+        # the norm of no gradients would be on the CPU
+        norm = get_total_norm(gradients) if gradients else torch.zeros((), device=self.device)
+        if clip:
+            clip_grads_with_norm_(parameters, clip, norm)
+        if scaler is None:
+            self.optimizer.step()
+        else:
+            scaler.step(self.optimizer)
+            scaler.update()
+        for parameter in parameters:
+            parameter.grad = None
+        return norm
+
+
+def _times(value: Tensor, factor: float) -> Tensor:
+    """The product, without a kernel where the factor is 1."""
+    return value if factor == 1 else value * factor

@@ -25,7 +25,9 @@ def encode(
     ] = "npz",
     shard_size: Annotated[int, typer.Option(min=1, help="Samples in a shard.")] = 10_000,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples encoded at a time.")] = 256,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that read images ahead; by cores if unset.")
+    ] = None,
     key: Annotated[
         str | None, option("Which array of a .npz file; x or the only one by default.")
     ] = None,

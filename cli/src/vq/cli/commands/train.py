@@ -46,8 +46,9 @@ def train(
     lr: Annotated[float | None, option("Learning rate (optimizer.lr).")] = None,
     seed: Annotated[int | None, option("Seed of every random draw.")] = None,
     device: Annotated[str | None, option("auto, cpu, cuda, cuda:1.")] = None,
-    precision: Annotated[str | None, option("no, bf16 or fp16.")] = None,
-    compile: Annotated[bool | None, option("Compile encoder and decoder.")] = None,
+    precision: Annotated[str | None, option("no (float32), tf32, bf16 or fp16.")] = None,
+    compile: Annotated[bool | None, option("Compile the training step.")] = None,
+    cuda_graph: Annotated[bool | None, option("On a GPU, record the step and replay it.")] = None,
     run_dir: Annotated[
         Path | None, option("The run folder; runs/<time>-<names> by default.", metavar="DIR")
     ] = None,

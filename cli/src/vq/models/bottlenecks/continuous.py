@@ -41,6 +41,8 @@ class ContinuousBottleneck(nn.Module, ABC):
     parts = 1
     codebook_size = 0
     codebook: None = None
+    unrecordable: tuple[str, ...] = ()
+    phase = ()
 
     def __init__(
         self, *, width: int, dim: int, manifold: Manifold, channel_first: bool = False
@@ -67,16 +69,19 @@ class ContinuousBottleneck(nn.Module, ABC):
         values = 1 if inputs is None else math.prod(inputs.shape[1:])
         u, losses = self._vectors(z, values)
         quantized = self._write(u, z)
-        empty = torch.zeros(0, dtype=torch.int64, device=z.device)
+        none = torch.zeros((), dtype=torch.int64, device=z.device)
         return Output(
             quantized=quantized,
             indices=_no_indices(z),
             loss=torch.stack(list(losses.values())).sum() if losses else u.sum() * 0,
             losses=losses,
-            metrics={},
-            counts=empty.view(0, 0),
-            errors=empty.float(),
-            sizes=empty,
+            counts=none.new_zeros(0, 0),
+            error_sums=u.new_zeros(0),
+            error_sum=u.new_zeros(()),
+            tokens=none,
+            bad_tokens=none,
+            replaced_codes=none,
+            codebook_sizes=(),
             reconstruction=None if decode is None else decode(quantized),
         )
 
@@ -97,6 +102,9 @@ class ContinuousBottleneck(nn.Module, ABC):
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Does nothing: there are no codes."""
+
+    def replayed(self) -> None:
+        """See ``VectorQuantizer.replayed``."""
 
     def _vectors(self, z: Tensor, values: int) -> tuple[Tensor, dict[str, Tensor]]:
         z = z.movedim(1, -1) if self.channel_first else z

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -117,6 +117,21 @@ class HierarchicalBottleneck(nn.Module):
         assignments = (assignment for result in results for assignment in result.assignments)
         return Quantized(z_q, indices, {}, tuple(assignments))
 
+    @property
+    def unrecordable(self) -> tuple[str, ...]:
+        """See ``VectorQuantizer.unrecordable``."""
+        return tuple(name for level in self.levels for name in level.unrecordable)
+
+    @property
+    def phase(self) -> Hashable:
+        """See ``VectorQuantizer.phase``."""
+        return tuple(level.phase for level in self.levels)
+
+    def replayed(self) -> None:
+        """See ``VectorQuantizer.replayed``."""
+        for level in self.levels:
+            level.replayed()
+
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Update each level, after the optimizer's step."""
         for level in self.levels:
@@ -132,6 +147,10 @@ class HierarchicalBottleneck(nn.Module):
 
     def _combined(self, outputs: Sequence[Output]) -> Output:
         """The outputs of all levels as one."""
+
+        def total(name: str) -> Tensor:
+            return torch.stack([getattr(output, name) for output in outputs]).sum()
+
         losses = {
             f"level{number}_{name}": value
             for number, output in enumerate(outputs, 1)
@@ -142,10 +161,13 @@ class HierarchicalBottleneck(nn.Module):
             indices=self._sequence([output.indices for output in outputs]),
             loss=torch.stack([output.loss for output in outputs]).sum(),
             losses=losses,
-            metrics=_metrics(outputs),
             counts=torch.cat([output.counts for output in outputs]),
-            errors=torch.cat([output.errors for output in outputs]),
-            sizes=torch.cat([output.sizes for output in outputs]),
+            error_sums=torch.cat([output.error_sums for output in outputs]),
+            error_sum=total("error_sum"),
+            tokens=total("tokens"),
+            bad_tokens=total("bad_tokens"),
+            replaced_codes=total("replaced_codes"),
+            codebook_sizes=sum((output.codebook_sizes for output in outputs), ()),
             reconstruction=outputs[-1].reconstruction,
         )
 
@@ -155,26 +177,6 @@ class HierarchicalBottleneck(nn.Module):
             return indices[0]
         pairs = zip(indices, self.shapes, strict=True)
         return torch.cat([each.flatten(1, len(shape)) for each, shape in pairs], 1)
-
-
-def _metrics(outputs: Sequence[Output]) -> dict[str, Tensor]:
-    """Means over levels, of the error weighted by tokens; sums of event counts."""
-    if not outputs[0].metrics:
-        return {}
-
-    def by_level(name: str) -> Tensor:
-        return torch.stack([output.metrics[name] for output in outputs])
-
-    errors = by_level("quantization_error")
-    tokens = torch.stack([output.counts[0].sum() for output in outputs]).to(errors.dtype)
-    share = tokens / tokens.sum().clamp(min=1)
-    return {
-        "perplexity": by_level("perplexity").mean(),
-        "codes_used": by_level("codes_used").mean(),
-        "quantization_error": (errors * share).sum(),
-        "bad_tokens": by_level("bad_tokens").sum(),
-        "replaced_codes": by_level("replaced_codes").sum(),
-    }
 
 
 def _decode_with(decode: Decode, coarser: tuple[Tensor, ...], finest: Tensor) -> Tensor:
