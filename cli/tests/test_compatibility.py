@@ -54,6 +54,8 @@ def test_a_checkpoint_is_resumed_to_the_weights_of_an_unbroken_run(vq, old_run):
     resumed = weights(old_run, 20)
     assert {name.split(".")[-1] for name in resumed.keys() - unbroken.keys()} == {"has_started"}
     for name, value in unbroken.items():
+        if "homology" in name:  # pairs of latents are not kept any more
+            continue
         if name.endswith("_extra_state"):  # a codebook's third number was that flag
             value = value[: len(resumed[name])]
         torch.testing.assert_close(resumed[name], value, **CLOSE, check_dtype=False, msg=name)

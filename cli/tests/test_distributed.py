@@ -1,6 +1,5 @@
 """What each process settles by itself before it joins the others, and what they agree on."""
 
-import math
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +7,6 @@ import torch
 from torch import nn
 
 from vq.training import distributed
-from vq.training.metric_accumulator import MetricAccumulator
 from vqcore.errors import SettingError
 
 
@@ -34,14 +32,6 @@ def test_half_precision_needs_a_gradient_to_scale():
     with pytest.raises(SettingError, match="precision = 'fp16': expected no or bf16"):
         distributed.data_parallel(nn.Identity(), accelerator)
     assert distributed.data_parallel(layer := nn.Linear(1, 1), accelerator) is layer
-
-
-def test_the_metrics_of_a_model_without_gradients_stay_on_its_device():
-    """The norm of no gradients is a number on the CPU, wherever the losses are."""
-    accumulator, loss = MetricAccumulator(), torch.zeros((), device="meta")
-    accumulator.add(SimpleNamespace(loss=loss, losses={}, bottleneck=SimpleNamespace(counts=())))
-    accumulator.end_step(1, 8, nn.utils.clip_grad_norm_([], math.inf))
-    assert accumulator.norms.device == accumulator.first_bad.device == loss.device
 
 
 @pytest.mark.parametrize(("rank", "local", "printed"), [(0, 0, True), (8, 0, True), (9, 1, False)])

@@ -1,6 +1,7 @@
 """Files are written whole or not at all and through no link, and only regular ones are read."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -109,6 +110,6 @@ def test_any_name_can_be_written(tmp_path, name):
 def test_a_path_without_a_name_is_refused(path):
     with (
         pytest.raises(SettingError, match="a path that ends in a name"),
-        files.new_folder(files.Path(path), replace=True),
+        files.new_folder(Path(path), replace=True),
     ):
         pass

@@ -1,82 +1,99 @@
 """Between log steps no training step reads from the device, which would wait for it."""
 
 import pytest
-import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from vq.training.trainer import Trainer
+from vqcore.plugin.registry import default_registry
+from vqcore.testing.waits import waits
 
-#: Operators whose result, or its shape, the host must know.
-READING = (
-    "_local_scalar_dense",
-    "nonzero",
-    "masked_select",
-    "unique",
-    "is_nonzero",
-    "equal",
-    "item",
-    "lift_fresh",  # a tensor made from Python numbers, which are copied to the device
-)
-
-
-class CountReads(TorchDispatchMode):
-    """Counts operators that an accelerator would have to be waited for."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        name = function._schema.name.removeprefix("aten::")
-        if name.lstrip("_") in {each.lstrip("_") for each in READING}:
-            self.found.append(name)
-        elif name in ("index", "index_put_") and any(_is_mask(each) for each in arguments[1]):
-            self.found.append(f"{name} by a mask")
-        return function(*arguments, **(options or {}))
-
-
-def _is_mask(index):
-    return index is not None and index.dtype in (torch.bool, torch.uint8)
+#: Of the data sets: those that need no files.
+DATASETS = ("digits", "hierarchy", "trees", "photos")
 
 
 @pytest.fixture
 def reads(monkeypatch):
-    """A list that gets the reads of each training step: step -> names."""
-    counted = {}
+    """The reads of each training step, by its number."""
+    found = {}
     step = Trainer.train_step
 
     def watched(run, parts):
-        with CountReads() as counter:
+        with waits() as names:
             losses = step(run, parts)
-        counted[run.step] = counter.found
+        found[run.step] = names
         return losses
 
     monkeypatch.setattr(Trainer, "train_step", watched)
-    return counted
+    return found
 
 
 @pytest.mark.parametrize(
     "choices",
     [
-        (),
+        ("--dataset.flip", "true", "--dataset.shift", 1, "--set", "grad_clip=0"),
         ("--quantizer", "ema", "--manifold", "poincare", "--estimator", "rotation"),
         ("--quantizer", "residual", "--regularizer", "entropy", "--set", "accumulate=2"),
-        (
-            "--quantizer",
-            "grouped",
-            "--manifold",
-            "lorentz",
-            "--estimator",
-            "transport",
-            "--regularizer",
-            "smoothness",
-        ),
+        ("--quantizer", "grouped", "--manifold", "lorentz", "--estimator", "transport"),
+        ("--regularizer", "smoothness", "--regularizer", "orthogonal"),
         ("--quantizer", "fsq", "--dim", 3),
+        ("--precision", "bf16", "--optimizer", "adam"),
     ],
 )
 def test_no_training_step_reads_from_the_device(train, reads, choices):
     train(*choices, "--max-steps", 24, "--set", "log_every=100")
     assert len(reads) == 24
-    assert {
-        step: names for step, names in reads.items() if names and step > 1
-    } == {}  # the first step starts the codes
+    # the first step starts the codes
+    assert {step: names for step, names in reads.items() if names and step > 1} == {}
+
+
+def names(kind):
+    return sorted(default_registry().names(kind))
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        *[("backbone", each) for each in names("backbone")],
+        *[("bottleneck", each) for each in ("none", "gaussian")],
+        *[("optimizer", each) for each in names("optimizer")],
+        *[("dataset", each) for each in DATASETS],
+    ],
+    ids=" ".join,
+)
+def test_whatever_the_network_the_data_and_the_optimizer_are(
+    vq, without_plots, tmp_path, reads, choices
+):
+    kind, name = choices
+    options = {
+        "patches": ("--quantizer", "ema"),
+        "trees": ("--backbone", "mlp"),
+        "hierarchy": ("--dataset.samples", 64),
+    }
+    small = ("--codebook-size", 16, "--batch-size", 16, "--max-steps", 4)
+    more = options.get(name, ())
+    result = vq("train", f"--{kind}", name, *more, *small, "--run-dir", tmp_path / "run")
+    assert result.code == 0, result
+    assert {step: found for step, found in reads.items() if found and step > 1} == {}
+
+
+def test_a_log_line_is_one_copy(train, monkeypatch):
+    """A vote on stopping and the hooks of a line read nothing more."""
+    from vq.training import loop
+    from vq.training.metric_accumulator import MetricAccumulator
+
+    found = []
+
+    def counting(method):
+        def call(*arguments):
+            with waits() as names:
+                result = method(*arguments)
+            found.append([each for each in names if "made of Python numbers" not in each])
+            return result
+
+        return call
+
+    monkeypatch.setattr(MetricAccumulator, "stop", counting(MetricAccumulator.stop))
+    monkeypatch.setattr(loop.LogMetrics, "vq_step_end", counting(loop.LogMetrics.vq_step_end))
+    lines = train("--quantizer", "residual", "--regularizer", "entropy", "--max-steps", 7).metrics
+    assert [line["step"] for line in lines] == [4, 7]
+    logged = [each for each in found if each]
+    assert len(logged[0]) == 1

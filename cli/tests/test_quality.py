@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ def images(count, side, seed=0, channels=3):
 
 def usage(counts, sizes):
     """An output of a layer of which only the use of codes is looked at."""
-    rest = dict.fromkeys(("quantized", "indices", "loss", "losses", "metrics", "errors"))
-    return Output(**rest, counts=torch.tensor(counts), sizes=torch.tensor(sizes))
+    rest = dict.fromkeys(field.name for field in fields(Output))
+    return Output(**rest | {"counts": torch.tensor(counts), "codebook_sizes": tuple(sizes)})
 
 
 def evaluated(vq, run, *arguments):

@@ -255,6 +255,11 @@ def test_a_run_that_has_begun_cannot_change(complete_run, resume, arguments, nam
     assert complete_run.contents() == before
 
 
+def test_how_a_step_is_done_may_change(copied_run, resume):
+    result = resume(copied_run, "--no-compile", "--cuda-graph").result
+    assert "is complete at step 12" in result.out
+
+
 def test_settings_that_a_run_has_already_are_no_change(copied_run, resume):
     result = resume(
         copied_run, "--seed", 0, "--manifold", "poincare", "--regularizer", "entropy"

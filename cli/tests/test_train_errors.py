@@ -86,10 +86,15 @@ ERRORS = {
         2,
         "optimizer.lr = 'fast': expected a valid number",
     ),
+    "no truth value": (
+        ("--set", "cuda_graph=maybe"),
+        2,
+        "cuda_graph = 'maybe': expected true or false (default False)",
+    ),
     "no choice": (
         ("--precision", "fp8"),
         2,
-        "precision = 'fp8': expected 'no', 'bf16' or 'fp16' (default 'no')",
+        "precision = 'fp8': expected 'no', 'tf32', 'bf16' or 'fp16' (default 'no')",
     ),
     "a number for a component": (("--set", "quantizer=5"), 2, "quantizer = 5: expected "),
     "a number over a component": (

@@ -23,8 +23,9 @@ _log = logging.getLogger(__name__)
 #: Settings that may change when a run is resumed: how long it is, how the learning rate goes on, on
 #: which device it is and how it is observed, not what it computes.
 RESUMABLE = frozenset((
-    "epochs", "max_steps", "schedule", "device", "accumulate", "log_every", "eval_every",
-    "sample_every", "trackers", "checkpoint_every", "keep_checkpoints", "plugin_files",
+    "epochs", "max_steps", "schedule", "device", "compile", "cuda_graph", "accumulate", "log_every",
+    "eval_every", "sample_every", "trackers", "checkpoint_every", "keep_checkpoints",
+    "plugin_files",
 ))  # fmt: skip
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from vq.data import image_folder
+from vq.data import checked_images
 from vq.data.find_images import find_images
 from vq.data.image_files import unreadable
 from vq.data.image_folder import ImageFolder
 from vq.data.image_modes import to_rgb
+from vq.files import state_folder
 from vqcore.errors import RunError, SettingError
 
 
@@ -111,11 +112,41 @@ BAD = ["cut.jpg", "cut.png", "empty.gif", "text.jpg"]
 def test_recorded_broken_images_are_not_decoded_again(damaged, monkeypatch):
     first = source(damaged)
     described = json.loads(json.dumps(first.describe()))
-    monkeypatch.setattr(image_folder, "unreadable", lambda paths: pytest.fail("decoded again"))
+    monkeypatch.setattr(checked_images, "unreadable", lambda paths: pytest.fail("decoded again"))
     again = source(damaged)
     again.restore(described)
     assert again.files == first.files
     assert again.describe() == first.describe()
+
+
+def test_the_check_of_a_large_folder_is_remembered_until_a_file_changes(damaged, monkeypatch):
+    monkeypatch.setattr(checked_images, "MANY", 2)
+    first, decoded = source(damaged), []
+    assert sorted(path.name for path in first.broken) == BAD
+    monkeypatch.setattr(
+        checked_images, "unreadable", lambda paths: decoded.append(paths) or unreadable(paths)
+    )
+    assert source(damaged).broken == first.broken
+    assert not decoded
+    (damaged / "text.jpg").write_text("still no image")
+    assert source(damaged).broken == first.broken
+    assert len(decoded) == 1
+    memory = next((state_folder() / "images").glob("*.json"))
+    elsewhere = json.dumps(json.loads(memory.read_text()) | {"broken": {"/etc/passwd": "x"}})
+    for edited in ("no json", "[]", '{"digest": 1}', elsewhere):
+        memory.write_text(edited)
+        assert source(damaged).broken == first.broken
+    assert len(decoded) == 5
+
+
+def test_a_file_that_keeps_its_size_and_its_time_is_checked_again(damaged, monkeypatch):
+    monkeypatch.setattr(checked_images, "MANY", 2)
+    assert len(source(damaged).broken) == len(BAD)
+    good = next(path for path in damaged.rglob("*.png") if path.name not in BAD)
+    about = good.stat()
+    good.write_bytes(bytes(about.st_size))
+    os.utime(good, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert good in source(damaged).broken
 
 
 def test_a_changed_number_of_images_is_decoded_again(damaged):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits, load_sample_images
 
+from vq.data import digits
 from vq.data.digits import Digits
 from vq.data.photos import Photos
 from vq.data.trees import Trees, tree_bits
@@ -27,6 +28,13 @@ def test_digits_are_those_of_scikit_learn_each_in_one_split(served):
     )
     assert both.min() == -1
     assert both.max() == 1
+
+
+def test_digits_are_read_whatever_scikit_learn_looks_like_on_the_disk(monkeypatch, tmp_path):
+    usual = digits._table()
+    elsewhere = SimpleNamespace(locate_file=tmp_path.joinpath)
+    monkeypatch.setattr(digits, "distribution", lambda _: elsewhere)
+    assert torch.equal(digits._table.__wrapped__(), usual)
 
 
 def test_digits_are_reproducible(served):

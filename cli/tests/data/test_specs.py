@@ -94,7 +94,9 @@ from vq.data import hierarchy
 from vq.data import photos
 from vq.data import trees
 assert "sklearn" not in sys.modules, "scikit-learn is imported before a split is asked for"
-for source in (digits.Digits(), photos.Photos(), trees.Trees(), hierarchy.Hierarchy(samples=8)):
+digits.Digits().split("test")
+assert "sklearn" not in sys.modules, "reading digits takes no import of scikit-learn"
+for source in (photos.Photos(), trees.Trees(), hierarchy.Hierarchy(samples=8)):
     source.split("test")
 assert "torchvision" not in sys.modules, "an offline data set imports torchvision"
 """

@@ -11,7 +11,7 @@ import pytest
 
 from vq_report.charts import svg
 from vq_report.charts.palette import COLORS
-from vq_report.charts.png import charts_png
+from vq_report.charts.png import GAP, TITLE, charts_png
 from vq_report.charts.scale import Scale, fit, short
 from vq_report.embedding import embed
 from vq_report.page import render as page
@@ -133,6 +133,44 @@ def test_every_kind_of_series_is_drawn_in_a_png_file():
     alone, several = (PIL.Image.open(io.BytesIO(charts_png(charts[:n], 2))) for n in (1, 5))
     assert np.ptp(np.asarray(alone.convert("L"))) > 100
     assert several.height > 2 * alone.height
+
+
+def pixels(*series, **options):
+    file = io.BytesIO(charts_png([Chart("", series, **options)], 1))
+    return np.asarray(PIL.Image.open(file).convert("RGB")).astype(int)
+
+
+def test_a_png_file_shows_each_point_where_the_page_does():
+    dots = Series("", [(0, 0), (4, 1), (1e300, 1)], "dots", color=0, sizes=[4, 4])
+    blue = pixels(dots, x_range=(0, 4), y_range=(0, 1))
+    blue = blue[..., 2] - blue[..., 0] > 60
+    columns = np.flatnonzero(blue.any(0)) * 3 / 5 - GAP
+    rows = np.flatnonzero(blue.any(1)) * 3 / 5 - GAP - TITLE
+    svg_dots = re.findall(
+        r'cx="([\d.]+)" cy="([\d.]+)"', drawn(dots, x_range=(0, 4), y_range=(0, 1))
+    )
+    (x0, y0), (x1, y1) = [map(float, place) for place in svg_dots[:2]]
+    assert (columns.min(), columns.max()) == pytest.approx((x0 - 4, x1 + 4), abs=1.5)
+    assert (rows.min(), rows.max()) == pytest.approx((y1 - 4, y0 + 4), abs=1.5)
+
+
+def test_a_dashed_line_has_gaps():
+    edges = []
+    for dashed in (False, True):
+        line = pixels(Series("", [(0, 0.5), (1, 0.5)], color=0, dashed=dashed), y_range=(0, 1))
+        blue = (line[..., 2] - line[..., 0] > 60).any(0)
+        edges.append(np.count_nonzero(np.diff(blue.astype(int))))
+    assert edges[0] == 2
+    assert edges[1] > 50
+
+
+def test_names_in_any_alphabet_and_many_of_them_are_drawn():
+    names = ["Привет", "漢字", "a\nb", "\udcff", *map(str, range(70))]
+    charts = [Chart("é", [Series(name, [(0, 1)]) for name in names])] * 2
+    shared, own = (PIL.Image.open(io.BytesIO(charts_png(charts[:n], 2))) for n in (2, 1))
+    assert own.height < shared.height
+    bottom = np.asarray(shared.convert("L"))[-50:-20, :200]
+    assert bottom.min() < 200
 
 
 @pytest.mark.parametrize("kind", KINDS)

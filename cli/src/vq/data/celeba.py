@@ -35,7 +35,7 @@ class CelebA(ImageSource):
         root: str = "data",
         download: bool = False,
         image_size: int = 64,
-        workers: int = 2,
+        workers: int | None = None,
         flip: bool = False,
         shift: int = 0,
     ) -> None:

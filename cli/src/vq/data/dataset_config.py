@@ -70,8 +70,8 @@ class CelebAConfig(DownloadConfig):
 
     image_size: ImageSize = 64
     """Side in pixels after centre cropping and resizing."""
-    workers: Workers = 2
-    """Processes that read images ahead; 0 reads them in the training process."""
+    workers: Workers | None = None
+    """Processes that read images ahead; 0: the training process; null: by the number of cores."""
 
 
 class ImageFolderConfig(ImageConfig):
@@ -83,8 +83,8 @@ class ImageFolderConfig(ImageConfig):
     """Side in pixels after centre cropping and resizing."""
     held_out: Share = 0.1
     """Share of the images that is held out if there are no train and test folders."""
-    workers: Workers = 2
-    """Processes that read images ahead; 0 reads them in the training process."""
+    workers: Workers | None = None
+    """Processes that read images ahead; 0: the training process; null: by the number of cores."""
     strict: bool = False
     """Refuse a folder with broken images instead of skipping them."""
 

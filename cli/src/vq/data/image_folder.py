@@ -12,8 +12,9 @@ from typing import Any, Literal
 
 import torch
 
+from vq.data.checked_images import broken_images
 from vq.data.find_images import KINDS, find_images
-from vq.data.image_files import ImageFiles, unreadable
+from vq.data.image_files import ImageFiles
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.image_source import ImageSource
 from vqcore.data.partition import train_test_indices
@@ -30,9 +31,9 @@ class ImageFolder(ImageSource):
 
     If the folder holds ``train`` and one of ``test``, ``val``, ``valid``, ``validation`` (the first
     that exists), these are the splits. Otherwise a fixed share is held out, by a seeded permutation
-    of the sorted relative paths. Each file is decoded once at the start. Broken files are logged
-    and skipped; other files stay in their split, unless a split would be empty: then the readable
-    files are partitioned again.
+    of the sorted relative paths. Each file is decoded once at the start, see ``broken_images``.
+    Broken files are logged and skipped; other files stay in their split, unless a split would be
+    empty: then the readable files are partitioned again.
 
     The class of an image is its topmost folder, if there are several and no image is outside them.
     For the options see ``ImageFolderConfig``.
@@ -44,7 +45,7 @@ class ImageFolder(ImageSource):
         root: str = "data/images",
         image_size: int = 64,
         held_out: float = 0.1,
-        workers: int = 2,
+        workers: int | None = None,
         strict: bool = False,
         flip: bool = False,
         shift: int = 0,
@@ -114,7 +115,8 @@ class ImageFolder(ImageSource):
         Raises:
             SettingError: if there are any and ``strict`` is set.
         """
-        broken = unreadable([path for paths in self._found.values() for path in paths])
+        found = [path for paths in self._found.values() for path in paths]
+        broken = broken_images(self.folder, found)
         if broken:
             count = f"{len(broken)} of {self._total} images cannot be read"
             names = {path: printable(self._relative(path)) for path in broken}

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from vq.data.array_files import Layout, as_samples, extremes, open_arrays
+from vq.data.checked_images import broken_images
 from vq.data.find_images import KINDS, find_images
-from vq.data.image_files import ImageFiles, unreadable
+from vq.data.image_files import ImageFiles
 from vq.files import plain_path
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.tensor_split import TensorSplit, rescale
@@ -45,7 +46,7 @@ def read_samples(
     *,
     key: str | None = None,
     layout: Layout = "auto",
-    workers: int = 2,
+    workers: int | None = None,
 ) -> Inputs:
     """Samples for a model, from a folder of images, an image, a .npy or a .npz file.
 
@@ -58,7 +59,7 @@ def read_samples(
         samples: what the model takes.
         key: of the array in a .npz file; None: ``x`` or the only one.
         layout: of images in arrays.
-        workers: processes that read images ahead.
+        workers: processes that read images ahead; None: by the number of cores.
 
     Raises:
         SettingError: if nothing can be read or it does not fit the model. A broken image in a
@@ -73,7 +74,7 @@ def read_samples(
     return _images(path, samples, workers)
 
 
-def _images(path: Path, samples: SampleSpec, workers: int) -> Inputs:
+def _images(path: Path, samples: SampleSpec, workers: int | None) -> Inputs:
     if len(samples.shape) != 3 or samples.shape[0] not in (1, 3):
         takes = f"since the model takes samples of shape {samples.shape}, not images"
         raise _error(path, f"a .npy or .npz file, {takes}")
@@ -85,7 +86,7 @@ def _images(path: Path, samples: SampleSpec, workers: int) -> Inputs:
             raise _error(path, f"a folder that can be listed ({error})") from error
         root, found, beside = path, listed.images, listed.beside()
     names, skipped = _named(found, root)
-    broken = unreadable([file for file in found if file in names])
+    broken = broken_images(root, [file for file in found if file in names])
     skipped |= {names[file]: reason for file, reason in broken.items()}
     good = {file: name for file, name in names.items() if file not in broken}
     if not good:

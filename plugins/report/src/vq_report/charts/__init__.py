@@ -1,1 +1,1 @@
-"""Two renderers of a ``Chart``: SVG for the page, matplotlib for PNG files."""
+"""Two renderers of a ``Chart``, with one layout: SVG for the page, and PNG files."""

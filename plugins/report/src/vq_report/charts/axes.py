@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vq_report.charts.scale import Scale, fit
-from vqcore.plugin.report_section import Chart, Point
+from vqcore.plugin.report_section import Chart, Point, Series
 
 #: Pixels of a chart on the page; a map is as high as it is wide.
 WIDTH, HEIGHT = 360, 216
@@ -30,6 +30,39 @@ class Axes:
     y: Scale
     right: Scale | None
     rows: bool
+
+    def places(self, series: Series) -> list[Point | None]:
+        """Where each point is drawn; None if the axes cannot show it."""
+        x, y = self.x, self.right if series.right and self.right else self.y
+        return [(x(a), y(b)) if x.shows(a) and y.shows(b) else None for a, b in series.points]
+
+    def strokes(self, series: Series) -> list[list[Point]]:
+        """The lines through the points, with a gap where one has no place."""
+        strokes: list[list[Point]] = [[]]
+        for place in self.places(series):
+            if place:
+                strokes[-1].append(place)
+            elif strokes[-1]:
+                strokes.append([])
+        return [stroke for stroke in strokes if stroke]
+
+    def bars(self, series: Series) -> list[tuple[Point, Point] | None]:
+        """The upper left and the lower right corner of each bar."""
+        pitch = (self.x.end - self.x.start) / max(len(series.points), 1)
+        floor, half = self.y(max(self.y.low, 0.0)), max(pitch * 0.82, pitch - 2) / 2
+        return [
+            ((place[0] - half, place[1]), (place[0] + half, floor)) if place else None
+            for place in self.places(series)
+        ]
+
+    def intervals(self, series: Series) -> list[tuple[Point, Point]]:
+        """The two ends of each interval that the axes can show, one below the other."""
+        x, y = self.x, self.y
+        return [
+            ((x(start), y(row)), (x(end), y(row)))
+            for row, (start, end) in enumerate(series.points)
+            if x.shows(start) and x.shows(end)
+        ]
 
 
 def chart_axes(chart: Chart) -> Axes:

@@ -10,7 +10,7 @@ from itertools import zip_longest
 from vq_report.charts.axes import HEIGHT, MAP_MARGINS, MARGINS, WIDTH, Axes, chart_axes
 from vq_report.charts.palette import palette_indices
 from vq_report.charts.scale import short
-from vqcore.plugin.report_section import Chart, Series
+from vqcore.plugin.report_section import Chart, Point, Series
 
 BASE = HEIGHT - MARGINS[3]
 #: Lines of more points than this have no tooltips: each takes about 100 bytes.
@@ -30,7 +30,7 @@ def draw(chart: Chart, identifier: str) -> str:
     ]
     if chart.diagonal:
         low, high = max(axes.x.low, axes.y.low), min(axes.x.high, axes.y.high)
-        start, end = (f"{_number(axes.x(v))} {_number(axes.y(v))}" for v in (low, high))
+        start, end = (_position((axes.x(value), axes.y(value))) for value in (low, high))
         parts.append(f'<path class="guide" d="M{start}L{end}"/>')
     for series, color in zip(chart.series, color_classes(chart.series), strict=True):
         shapes = "".join(_SHAPES[series.kind](chart, series, axes))
@@ -104,71 +104,48 @@ def _text(x: float, y: float | str, text: str, attributes: str = "") -> str:
 # -- series -----------------------------------------------------------------
 
 
-def _positions(series: Series, axes: Axes) -> list[str | None]:
-    """``x y`` of each point; None if the axes cannot show it."""
-    x, y = axes.x, axes.y
-    if series.right and axes.right:
-        y = axes.right
-    return [
-        f"{_number(x(a))} {_number(y(b))}" if x.shows(a) and y.shows(b) else None
-        for a, b in series.points
-    ]
-
-
 def _line(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
     yield from _paths(chart, series, axes)
-    positions = _positions(series, axes)
-    padded = [None, *positions, None]
-    for before, here, after in zip(padded, positions, padded[2:], strict=False):
-        if here and not (before or after):  # a path of one point would be invisible
-            yield _circle(here, 2.5)
-    if len(positions) <= TOOLTIPS:
+    for stroke in axes.strokes(series):
+        if len(stroke) == 1:  # a path of one point would be invisible
+            yield _circle(stroke[0], 2.5)
+    if len(series.points) <= TOOLTIPS:
         label = f"{series.name or chart.title}, {chart.x or 'x'}"
         notes = series.notes or [f"{label} {short(x)}: {short(y)}" for x, y in series.points]
-        for position, note in zip(positions, notes, strict=True):
-            if position:
-                yield _circle(position, 6, note, ' class="hit"')
+        for place, note in zip(axes.places(series), notes, strict=True):
+            if place:
+                yield _circle(place, 6, note, ' class="hit"')
 
 
 def _paths(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
-    """A path with a gap where a point has no position."""
-    path, pen = "", "M"
-    for position in _positions(series, axes):
-        path += pen + position if position else ""
-        pen = "L" if position else "M"
-    yield f'<path d="{path}"/>'
+    strokes = ("L".join(map(_position, stroke)) for stroke in axes.strokes(series))
+    yield f'<path d="{"".join(f"M{stroke}" for stroke in strokes)}"/>'
 
 
 def _dots(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
-    positions = _positions(series, axes)
-    for position, size, note in zip_longest(positions, series.sizes, series.notes):
-        if position:
-            yield _circle(position, size or 3, note)
+    for place, size, note in zip_longest(axes.places(series), series.sizes, series.notes):
+        if place:
+            yield _circle(place, size or 3, note)
 
 
 def _points(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
     """Strokes of length zero with round ends: a few bytes each."""
-    strokes = [f"M{position}h0" for position in _positions(series, axes) if position]
+    strokes = [f"M{_position(place)}h0" for place in axes.places(series) if place]
     yield f'<path d="{"".join(strokes)}"/>'
 
 
 def _bars(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
-    pitch = (axes.x.end - axes.x.start) / max(len(series.points), 1)
-    floor, width = axes.y(max(axes.y.low, 0.0)), max(pitch * 0.82, pitch - 2)
-    for (x, y), note in zip_longest(series.points, series.notes):
-        if axes.x.shows(x) and axes.y.shows(y):
-            left, top = _number(axes.x(x) - width / 2), _number(axes.y(y))
-            size = f'width="{_number(width)}" height="{_number(floor - axes.y(y))}"'
-            yield f'<rect x="{left}" y="{top}" {size}>{_tooltip(note)}</rect>'
+    for bar, note in zip_longest(axes.bars(series), series.notes):
+        if bar:
+            (left, top), (right, floor) = bar
+            place = f'x="{_number(left)}" y="{_number(top)}"'
+            size = f'width="{_number(right - left)}" height="{_number(floor - top)}"'
+            yield f"<rect {place} {size}>{_tooltip(note)}</rect>"
 
 
 def _intervals(chart: Chart, series: Series, axes: Axes) -> Iterator[str]:
-    x, y = axes.x, axes.y
-    lines = [
-        f"M{_number(x(start))} {_number(y(row))}H{_number(x(end))}"
-        for row, (start, end) in enumerate(series.points)
-        if x.shows(start) and x.shows(end)
-    ]
+    ends = axes.intervals(series)
+    lines = [f"M{_position(start)}H{_number(end)}" for start, (end, _) in ends]
     yield f'<path d="{"".join(lines)}"/>'
 
 
@@ -182,14 +159,18 @@ _SHAPES = {
 }
 
 
-def _circle(position: str, radius: float, note: str | None = "", attributes: str = "") -> str:
-    x, y = position.split()
+def _circle(place: Point, radius: float, note: str | None = "", attributes: str = "") -> str:
+    x, y = map(_number, place)
     circle = f'<circle{attributes} cx="{x}" cy="{y}" r="{_number(radius)}">'
     return f"{circle}{_tooltip(note)}</circle>"
 
 
 def _tooltip(note: str | None) -> str:
     return f"<title>{escape(note)}</title>" if note else ""
+
+
+def _position(place: Point) -> str:
+    return f"{_number(place[0])} {_number(place[1])}"
 
 
 def _number(value: float) -> str:

@@ -1,158 +1,30 @@
-"""Reads and writes files: each is written whole or not at all, and errors name it.
+"""Writes files whole or not at all, with errors that name them.
 
-A folder may come from anyone. So only regular files are read, since a pipe would never end, and
-nothing is written through a symbolic link: what is new has a name that nobody can guess, and is
-renamed to its own.
+A folder may come from anyone. So nothing is written through a symbolic link: what is new has a name
+that nobody can guess, and is renamed to its own.
 """
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import json
 import os
 import re
 import secrets
 import shutil
-import stat
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vqcore.errors import RunError, SettingError, UsageError, shown
+from vq.files.read import AT_ONCE
+from vqcore.errors import RunError, SettingError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-#: Pixels of an image that is decoded, at most: a small file may hold any number.
-MAX_PIXELS = 2**25
-#: Flags to open what anyone may have put there: no pipe is waited for,
-AT_ONCE = getattr(os, "O_NONBLOCK", 0)
-#: and no link is followed.
+#: Flags to open what anyone may have put there: no pipe is waited for, and no link is followed.
 NOT_LINKED = AT_ONCE | getattr(os, "O_NOFOLLOW", 0)
-#: What is in no plain name: separators of paths and control characters.
-_NO_NAME = re.compile(r"[/\\\x00-\x1f\x7f]")
-
-
-def as_path(setting: str, value: Any, fix: str = "") -> Path:
-    """A path that was given in Python.
-
-    Raises:
-        SettingError: naming the setting, if it is neither text nor a path.
-    """
-    if not isinstance(value, str | Path):
-        raise SettingError(setting, type(value).__name__, "a path", fix)
-    return Path(value)
-
-
-def plain_name(value: Any, source: str) -> str:
-    """A name that a received file gives for a file or folder beside it: one path component.
-
-    Args:
-        value: as it was read.
-        source: the file and the key that gave it, for the message.
-
-    Raises:
-        UsageError: if it is no text, or could point anywhere else.
-    """
-    plain = (
-        isinstance(value, str)
-        and value not in ("", ".", "..")
-        and not _NO_NAME.search(value)
-        and len(value.encode("utf-8", "surrogatepass")) <= 255
-    )
-    if not plain:
-        raise UsageError(f"{source} = {shown(value)}: expected a plain name, without a path")
-    return str(value)
-
-
-def plain_path(value: Any, source: str) -> str:
-    """A relative path that a received file gives for a file below it: see ``plain_name``."""
-    for name in value.split("/") if isinstance(value, str) else [value]:
-        plain_name(name, source)
-    return str(value)
-
-
-def at_once(path: str, flags: int) -> int:
-    """An opener that does not wait for the other end of a pipe."""
-    return os.open(path, flags | AT_ONCE)
-
-
-def check_regular(path: Path) -> None:
-    """Refuse what is no regular file: a FIFO would be waited for, a device is endless.
-
-    Raises:
-        OSError: if it is something else, or nothing.
-    """
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a regular file.
-
-    Raises:
-        OSError: if it cannot be read, or is a pipe, a device or a folder.
-    """
-    with open(path, "rb", opener=at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return file.read()
-
-
-def read_text(path: Path) -> str:
-    """The text of a regular file in UTF-8; see ``read_bytes``.
-
-    Raises:
-        OSError, UnicodeDecodeError: if it cannot be read, or is no text.
-    """
-    return read_bytes(path).decode("utf-8")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The mapping that a JSON file holds; None where the file is missing or damaged."""
-    values = read_any_json(path)
-    return values if isinstance(values, dict) else None
-
-
-def read_any_json(path: Path) -> Any:
-    """What a JSON file holds; None where the file is missing or damaged."""
-    try:
-        return json.loads(read_text(path))
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-@contextmanager
-def opened_image(content: bytes, formats: tuple[str, ...]) -> Iterator[Image]:
-    """An image of one of Pillow's ``formats`` that is small enough to be decoded.
-
-    Raises:
-        Exception: anything, for anything else: Pillow's decoders do.
-    """
-    import PIL.Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)  # refused below
-        opened = PIL.Image.open(io.BytesIO(content), formats=formats)
-    with opened:
-        if opened.width * opened.height > MAX_PIXELS:
-            raise ValueError(f"{opened.width} x {opened.height} pixels")
-        yield opened
-
-
-def read_image(path: Path) -> bytes | None:
-    """The content of a PNG file; None where it is missing, damaged, no PNG or too large."""
-    try:
-        content = read_bytes(path)
-        with opened_image(content, ("PNG",)) as image:
-            image.load()
-    except Exception:
-        return None
-    return content
+#: A name by ``_beside``, or one of version 0.1, which had no random part.
+_TEMPORARY = re.compile(r"\.(.+?)\.([0-9a-f]{16}\.)?(tmp|old)", re.DOTALL)
 
 
 @contextmanager
@@ -338,10 +210,6 @@ def new_file(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-#: A name by ``_beside``, or one of version 0.1, which had no random part.
-_TEMPORARY = re.compile(r"\.(.+?)\.([0-9a-f]{16}\.)?(tmp|old)", re.DOTALL)
 
 
 def _beside(path: Path, option: str = "--output") -> Path:
