@@ -3,15 +3,17 @@
     uv run python benchmarks/homology.py [--only SECTION ...] [--repeats 9]
 
 Times are medians of the CPU time of interleaved repeats (A B A B ...) after a warm-up round, on one
-CPU thread.
+CPU thread. The section ``device`` needs a GPU and measures wall time there.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from vq_homology import backends, pair_search, persistence
 from vq_homology.distance_matrix import distance_matrix
 from vq_homology.pair_search import SearchOptions, SearchResult
 from vq_homology.regularizer import Homology
-from vq_homology.statistics import PersistenceDiagram, diagram_from_edges
+from vq_homology.statistics import Measurement, PersistenceDiagram, whole_cloud
 from vqcore import VectorQuantizer
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.latent_batch import LatentBatch
@@ -40,25 +42,69 @@ GIOTTO, GUDHI = "giotto-ph", "gudhi"
 # -- a training step --------------------------------------------------------
 
 
-def conv_model(k: int, dim: int) -> VQModel:
-    """The default model with K codes, for 32x32 images."""
+def conv_model(shape: tuple[int, int, int], **settings: Any) -> VQModel:
+    """The default model with these settings, for images of a shape."""
     registry = default_registry()
-    config = resolve_config({"codebook_size": k, "dim": dim}, registry)
-    return build_model(config, registry, SampleSpec(SHAPE))
+    return build_model(resolve_config(settings, registry), registry, SampleSpec(shape))
 
 
-def training_step(model: VQModel) -> Callable[[], None]:
-    """Forward, backward, AdamW and update of a batch."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    x = torch.randn(BATCH, *SHAPE)
+def training_step(model: VQModel, x: Tensor, steps: int = 1) -> Callable[[], None]:
+    """Forward, backward, AdamW and update of a batch; in bfloat16 and synchronized on a GPU."""
+    on_gpu = x.device.type == "cuda"
+    model.to(x.device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
-    def step() -> None:
-        optimizer.zero_grad()
-        model(x).loss.backward()
-        optimizer.step()
-        model.bottleneck.update()
+    def run() -> None:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=on_gpu):
+                loss = model(x).loss
+            loss.backward()
+            optimizer.step()
+            model.bottleneck.update()
+        if on_gpu:
+            torch.cuda.synchronize()
 
-    return step
+    return run
+
+
+CASES: dict[str, list[Any]] = {
+    "off": [],
+    "latents (the default)": ["homology"],
+    "quantized": [{"name": "homology", "points": "quantized"}],
+    "codebook": [{"name": "homology", "points": "codebook"}],
+}
+
+
+def job(repeats: int) -> Iterator[Row]:
+    """A whole step of the default job (``vq train``, digits) with the term, against without."""
+    shape, steps = (1, 8, 8), REFRESH
+    for space in ("euclidean", "poincare"):
+        x = torch.rand(64, *shape)
+        runs = [
+            training_step(conv_model(shape, manifold=space, regularizers=chosen), x, steps)
+            for chosen in CASES.values()
+        ]
+        off, *times = medians(3 * repeats, *runs)
+        for name, seconds in zip(list(CASES)[1:], times, strict=True):
+            detail = both(seconds / steps, off / steps)
+            yield Row(f"{name}, {space}", "the step without", seconds / off, detail, at_most=1.15)
+
+
+def device(repeats: int) -> Iterator[Row]:
+    """The same at CIFAR size in bfloat16 on a GPU, in wall time; nothing without one."""
+    if not torch.cuda.is_available():
+        return
+    x, steps = torch.rand(512, *SHAPE, device="cuda"), 2 * REFRESH
+    size = {"backbone": {"name": "conv", "hidden": 128}, "codebook_size": 1024, "dim": 256}
+    runs = [
+        training_step(conv_model(SHAPE, **size, regularizers=chosen), x, steps)
+        for chosen in CASES.values()
+    ]
+    off, *times = medians(repeats, *runs, clock=time.perf_counter)
+    for name, seconds in zip(list(CASES)[1:], times, strict=True):
+        detail = both(seconds / steps, off / steps)
+        yield Row(f"{name}, CIFAR size", "the step without", seconds / off, detail, at_most=1.1)
 
 
 def term_steps(layer: Homology, z: Tensor, codes: Tensor, steps: int) -> Callable[[], None]:
@@ -77,7 +123,7 @@ def term_steps(layer: Homology, z: Tensor, codes: Tensor, steps: int) -> Callabl
 def step(repeats: int) -> Iterator[Row]:
     """The term per training step, averaged over the refresh period."""
     for k, dim in ((512, DIM), (512, 8)):
-        model = conv_model(k, dim)
+        model = conv_model(SHAPE, codebook_size=k, dim=dim)
         tokens = BATCH * math.prod(model.backbone.latent_shape)
         z, codes = torch.randn(tokens, dim), torch.randn(k, dim)
         cases = {
@@ -86,7 +132,7 @@ def step(repeats: int) -> Iterator[Row]:
             "codebook, H0 and H1": (Homology(points="codebook", h1_weight=1e-3), REFRESH),
         }
         runs = [term_steps(layer, z, codes, steps) for layer, steps in cases.values()]
-        whole, *terms = medians(repeats, training_step(model), *runs)
+        whole, *terms = medians(repeats, training_step(model, torch.randn(BATCH, *SHAPE)), *runs)
         for (name, (_, steps)), seconds in zip(cases.items(), terms, strict=True):
             what, term = f"{name}, K={k} D={dim}", seconds / steps
             yield Row(what, "5 ms", term / 5e-3, f"{1000 * term:.2f} ms a step", at_most=1)
@@ -152,7 +198,8 @@ def search(repeats: int) -> Iterator[Row]:
 
 def chosen(codes: Tensor, found: SearchResult) -> Tensor:
     """Total persistence from the lengths of the chosen edges."""
-    return total(diagram_from_edges(codes, manifold("euclidean"), found.edges, found.filled))
+    cloud = whole_cloud(codes, found.edges, found.filled)
+    return total(Measurement(cloud, manifold("euclidean")).diagram)
 
 
 def among_all(codes: Tensor, found: SearchResult) -> Tensor:
@@ -160,7 +207,7 @@ def among_all(codes: Tensor, found: SearchResult) -> Tensor:
     lengths, loops = torch.cdist(codes, codes)[tuple(found.edges.T)], len(found.filled)
     h0, births, deaths = lengths.split([len(lengths) - 2 * loops, loops, loops])
     deaths = torch.where(found.filled, deaths, deaths.detach())
-    return total(PersistenceDiagram(h0, births, deaths))
+    return total(PersistenceDiagram(h0, torch.ones_like(h0), births, deaths))
 
 
 def total(diagram: PersistenceDiagram) -> Tensor:
@@ -217,7 +264,14 @@ def degenerate(repeats: int) -> Iterator[Row]:
             yield Row(what, "0.5 s", seconds / 0.5, detail, at_most=1)
 
 
-SECTIONS = {"step": step, "search": search, "gradient": gradient, "degenerate": degenerate}
+SECTIONS = {
+    "job": job,
+    "device": device,
+    "step": step,
+    "search": search,
+    "gradient": gradient,
+    "degenerate": degenerate,
+}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ PEER = "vector-quantize-pytorch"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a measured ratio and its bound, ``at_least`` or ``at_most``."""
+    """One line of the table: a measured ratio and its bound, ``at_least``, ``at_most`` or none."""
 
     what: str
     against: str
@@ -49,21 +49,31 @@ class Row:
         return low and high
 
     def __str__(self) -> str:
-        bound = f">= {self.at_least:g}x" if self.at_least is not None else f"<= {self.at_most:g}x"
-        verdict = "ok" if self.passed else "NOT REACHED"
+        bound, verdict = "", "ok" if self.passed else "NOT REACHED"
+        if self.at_least is not None:
+            bound = f">= {self.at_least:g}x"
+        elif self.at_most is not None:
+            bound = f"<= {self.at_most:g}x"
+        else:
+            verdict = ""
         ratio = f"{self.ratio:8.3g}x {bound:>9}"
         return f"{self.what:42} {self.against:30} {ratio}  {verdict:11}  {self.detail}"
 
 
-def medians(repeats: int, *functions: Callable[[], object], warm_up: int = 1) -> list[float]:
+def medians(
+    repeats: int,
+    *functions: Callable[[], object],
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.process_time,
+) -> list[float]:
     """Median CPU seconds of each function, called in turn, without the warm-up rounds."""
     seconds: list[list[float]] = [[] for _ in functions]
     for repeat in range(-warm_up, repeats):
         for function, taken in zip(functions, seconds, strict=True):
-            start = time.process_time()
+            start = clock()
             function()
             if repeat >= 0:
-                taken.append(time.process_time() - start)
+                taken.append(clock() - start)
     return [statistics.median(taken) for taken in seconds]
 
 
@@ -244,6 +254,8 @@ def memory(repeats: int) -> Iterator[Row]:
 
 # -- the command ------------------------------------------------------------
 
+HEADER = f"{'what':42} {'against':30} {'ratio':>9} {'bound':>9}  {'verdict':11}  detail"
+
 SECTIONS = {
     "layer": layer,
     "encode": encode,
@@ -270,7 +282,7 @@ def command(
     parser.add_argument("--repeats", type=int, default=repeats)
     options = parser.parse_args()
     single_thread()
-    print(f"{'what':42} {'against':30} {'ratio':>9} {'bound':>9}  {'verdict':11}  detail")
+    print(HEADER)
     missed = 0
     for name in options.only:
         for row in sections[name](options.repeats):
