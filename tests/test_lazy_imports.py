@@ -91,6 +91,14 @@ def test_the_probe_sees_what_building_a_component_imports():
     assert {"torch", "numpy"} <= modules
 
 
+def test_a_run_imports_no_library_that_it_does_not_use(tmp_path):
+    code, modules, out = run(["train", "--max-steps", "1", "--run-dir", str(tmp_path / "run")])
+    assert code == 0, out
+    assert {"codebook.png", "curves.png"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    unused = {"torchvision", "sklearn", "scipy", "matplotlib", "geoopt", "gudhi", "gph"}
+    assert not modules & unused
+
+
 def test_the_public_names_and_interfaces_of_a_plugin_import_nothing_heavy():
     modules = ("component", "component_config", "hooks", "loader", "protocols", "registry")
     names = ", ".join(["vqcore", "vqcore.errors", *(f"vqcore.plugin.{name}" for name in modules)])

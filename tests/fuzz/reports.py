@@ -23,7 +23,7 @@ from vq_report.write import write_report
 
 #: One in so many cases keeps the checkpoint: loading a model takes longer than all the rest.
 WITH_MODEL = 12
-#: And so many draw a plot with matplotlib.
+#: And so many draw a plot.
 WITH_PLOT = 50
 NAMES = ("step-1x.png", "step-²0000000.png", "step-00000009.png", "step--0000001.png", "x\x1b.png")
 
