@@ -92,10 +92,11 @@ def test_nothing_waits_for_the_device(quantizer, manifold):
         for z in batches[1:]:
             training.step(z)
         training.layer.eval()
-        training.layer.decode(training.layer.encode(batches[0]))
+        codes = training.layer.decode(training.layer.encode(batches[0]))
         training.layer.lookup(training.layer.encode(batches[0]))
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert codes.shape == batches[0].shape
 
 
 def test_bad_tokens_are_those_of_the_cpu():
