@@ -28,7 +28,8 @@ def with_codes(codes, **options):
 
 
 def test_losses_by_hand():
-    layer = with_codes([[0.0, 0.0], [4.0, 4.0]], commitment_weight=0.5, codebook_weight=2.0)
+    weights = {"commitment_weight": 0.5, "codebook_weight": 2.0}
+    layer = with_codes([[0.0, 0.0], [4.0, 4.0]], lr_scale=1, **weights)
     z = torch.tensor([[1.0, 0.0], [3.0, 4.0]], requires_grad=True)
     out = layer(z)
     assert out.indices.tolist() == [0, 1]

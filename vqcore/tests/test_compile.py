@@ -41,7 +41,7 @@ def build(name, **options):
 def test_compiled_training_and_eval_equal_eager_without_graph_breaks(name):
     torch._dynamo.reset()
     counter = CompileCounter()  # traces as every backend does, then runs the graph as it is
-    layer = build(name)
+    layer = build(name, blend_steps=6)
     twin = copy.deepcopy(layer)
     compiled = torch.compile(layer, fullgraph=True, backend=counter)
     for z in torch.randn(12, 64, 8, generator=torch.Generator().manual_seed(1)):
@@ -56,9 +56,8 @@ def test_compiled_training_and_eval_equal_eager_without_graph_breaks(name):
         assert torch.equal(ours.output.indices, theirs.output.indices)
         torch.testing.assert_close(ours.grad, theirs.grad)
     frames = counter.frame_count
-    assert frames <= 4, (
-        "compiled anew from step to step"
-    )  # before and after codes start, by stages that have started
+    # before and after codes start, by stages that have started, and after the last blend
+    assert frames <= 5, "compiled anew from step to step"
     layer.eval(), twin.eval()
     for z in torch.randn(3, 32, 8, generator=torch.Generator().manual_seed(2)):
         assert torch.equal(compiled(z).quantized, twin(z).quantized)

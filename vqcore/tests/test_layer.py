@@ -259,3 +259,49 @@ def test_deepcopy_is_independent():
     twin.update()
     assert torch.equal(made.codebook, before)
     assert not torch.equal(twin.codebook, before)
+
+
+def test_the_output_goes_from_latents_to_codes_over_the_blend_steps():
+    torch.manual_seed(0)
+    made = VectorQuantizer(dim=4, codebook_size=8, blend_steps=3)
+    z = torch.randn(32, 4)
+    for step in range(5):
+        out = made(z)
+        share = min(1, (step + 1) / 4)
+        codes = made.decode(out.indices).detach()
+        torch.testing.assert_close(out.quantized.detach(), z + share * (codes - z))
+        made.update()
+    assert torch.equal(out.quantized, codes)
+
+
+def test_blending_stops_in_eval_and_goes_on_from_a_state():
+    made = VectorQuantizer(dim=4, codebook_size=8, blend_steps=4)
+    z = torch.randn(32, 4)
+    for _ in range(2):
+        made(z)
+        made.update()
+    again = VectorQuantizer(dim=4, codebook_size=8, blend_steps=4)
+    again.load_state_dict(made.state_dict())
+    assert torch.equal(again(z).quantized, made(z).quantized)
+    made.eval()
+    out = made(z)
+    assert torch.equal(out.quantized, made.decode(out.indices))
+
+
+def test_masked_tokens_stay_zero_while_the_output_blends():
+    made = VectorQuantizer(dim=4, codebook_size=8, blend_steps=4)
+    mask = torch.arange(32) < 20
+    assert not made(torch.randn(32, 4), mask=mask).quantized[20:].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("codes", [torch.bfloat16, torch.float32, torch.float64])
+def test_latents_and_codes_of_different_types_blend(dtype, codes):
+    made = VectorQuantizer(dim=4, codebook_size=8, blend_steps=4).to(codes)
+    assert made(torch.randn(32, 4, dtype=dtype)).quantized.dtype == dtype
+
+
+@pytest.mark.parametrize("steps", [-1, 2.5])
+def test_blend_steps_are_a_number_of_steps(steps):
+    with pytest.raises(SettingError, match="blend_steps"):
+        VectorQuantizer(dim=4, codebook_size=8, blend_steps=steps)

@@ -218,7 +218,7 @@ def test_half_precision_codes_are_searched_in_full():
     made.update()
     made = made.to(torch.bfloat16).eval()
     x = made.manifold.expmap0(made.manifold.tangent(z)).double()
-    codes = made.manifold.expmap0(made.quantizer.weight.double())
+    codes = made.manifold.expmap0(made.quantizer.stored().double())
     best = made.manifold.pairwise_squared_dist(x, codes).argmin(1)
     assert (made.encode(z) == best).float().mean() > 0.97
 

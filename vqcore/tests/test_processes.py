@@ -22,7 +22,7 @@ CASES = {
         "dead_code_patience": 1,
     },
     "ema-wrapped-normal": {"name": "ema", "decay": 0.8, "init": "wrapped-normal", **DEAD},
-    "gradient": {"name": "codebook", "init": "kmeans", **DEAD},
+    "gradient": {"name": "codebook", "init": "kmeans", "lr_scale": 1, **DEAD},
     "residual-dropout": {
         "name": "residual",
         "stages": 3,

@@ -774,8 +774,9 @@ def test_a_components_options_are_listed(boxes):
         "default": 2,
         "required": False,
         "description": "How many sides.",
+        "acts_with": [],
     }
-    assert rows["inner"]["type"] == "component"
+    assert rows["inner"]["type"] == "quantizer"
     assert rows["inner"]["default"] == {"name": "vqcore/codebook"}
     assert rows["colour"]["description"] == "Its colour."
     (inner,) = boxes.options("quantizer", "crate")

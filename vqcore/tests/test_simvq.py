@@ -17,7 +17,7 @@ def build(manifold="euclidean", dim=3, codebook_size=5, **options):
 
 
 def with_matrix(matrix, **options):
-    made = build(dim=len(matrix), **options)
+    made = build(dim=len(matrix), **{"lr_scale": 1, **options})
     with torch.no_grad():
         made.weight.copy_(torch.as_tensor(matrix))
     made.started = True

@@ -14,7 +14,7 @@ from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import SubsetSplit, TensorSplit, to_float
 from vqcore.errors import RunError
-from vqcore.interfaces.dataset import SampleSpec
+from vqcore.interfaces.dataset import SampleSpec, TrainingBatch
 
 CPU = torch.device("cpu")
 
@@ -215,3 +215,50 @@ def test_train_and_test_indices_are_fixed_disjoint_and_complete():
 def test_no_part_of_the_partition_is_empty(share, sizes):
     train, test = train_test_indices(5, share)
     assert (len(train), len(test)) == sizes
+
+
+class Cut(Numbered):
+    """Sample i with the numbers that were drawn for it."""
+
+    def __getitem__(self, key):
+        index, draws = key if isinstance(key, tuple) else (key, [0.0] * 4)
+        super().__getitem__(index)
+        return torch.tensor([index, *draws], dtype=torch.float64)
+
+
+def training(split, positions, key=7):
+    """The batches of a step's samples (3, 4, 5, 6), of which a process holds some positions."""
+    batch = TrainingBatch(positions + 3, key, positions)
+    return next(split.training_batches([batch], CPU))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_next_sample_stands_in_for_one_that_cannot_be_read(workers):
+    split = DatasetSplit(Numbered(), workers, skips=True)
+    batches = list(split.batches([torch.tensor([5, 4]), torch.tensor([5])], CPU))
+    assert torch.equal(batches[0][0], batches[1][0])
+    seen = [((batch[:, 0, 0, 0] + 1) * 127.5).round().tolist() for batch in batches]
+    assert seen == [[6, 4], [6]]
+    assert (split.skipped, split.replaced) == ({5: "sample 5 cannot be read"}, 2)
+
+
+def test_where_too_many_samples_cannot_be_read_the_run_ends():
+    class Broken(Numbered):
+        def __getitem__(self, index):
+            raise RunError(f"sample {index} cannot be read")
+
+    with pytest.raises(RunError, match="7 samples in a row cannot be read; sample 2 cannot"):
+        list(DatasetSplit(Broken(), skips=True).batches([torch.tensor([2])], CPU))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_draws_depend_on_the_key_and_the_position_alone(workers):
+    split = DatasetSplit(Cut(), workers, cuts=True, skips=True)
+    whole = training(split, torch.arange(4))
+    assert whole[:, 0].tolist() == [3, 4, 6, 6]  # 5 cannot be read
+    assert len(whole[:, 1:].unique()) == 16
+    parts = [training(split, part) for part in torch.arange(4).tensor_split(3)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert torch.equal(training(SubsetSplit(split, torch.arange(7)), torch.arange(4)), whole)
+    assert (training(split, torch.arange(4), key=8)[:, 1:] != whole[:, 1:]).all()
+    assert (next(split.batches([torch.arange(4)], CPU))[:, 1:] == 0).all()

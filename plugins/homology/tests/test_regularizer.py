@@ -585,6 +585,7 @@ def test_only_the_tree_could_make_a_step_wait(points, monkeypatch):
             torch.ones_like(kept).double().expand(2, -1) / len(kept),
         ),
     )
+    torch.manual_seed(0)
     chosen = {"name": "homology", "points": points}
     layer = VectorQuantizer(dim=4, codebook_size=16, regularizers=[chosen]).to(device())
     z = draw(64, 4).to(device()).requires_grad_()

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ComponentRef,
         CurvedConfig,
         DatasetRef,
+        DatasetRefs,
         EstimatorRef,
         ManifoldRef,
         OnDisk,
@@ -61,21 +62,22 @@ _MODULES = {
     "layer": "VectorQuantizer",
     "plugin.component": "ComponentSpec",
     "plugin.component_config": "ActsIf BackboneRef CodebookConfig ComponentConfig ComponentRef "
-    "CurvedConfig DatasetRef EstimatorRef ManifoldRef OnDisk OptimizerRef QuantizerRef "
-    "RegularizerConfig",
+    "CurvedConfig DatasetRef DatasetRefs EstimatorRef ManifoldRef OnDisk OptimizerRef "
+    "QuantizerRef RegularizerConfig",
     "plugin.hooks": "hookimpl",
     "plugin.registry": "Registry default_registry",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "ActsIf", "Backbone", "BackboneRef", "CodeAssignment", "CodebookConfig", "CodebookQuantizer",
-    "ComponentConfig", "ComponentError", "ComponentRef", "ComponentSpec", "CurvedConfig",
-    "DataSource", "DatasetRef", "DatasetSplit", "EstimatorRef", "GradientEstimator", "ImageSource",
-    "LatentBatch", "LevelBackbone", "Manifold", "ManifoldRef", "OnDisk", "OptimizerRef", "Output",
-    "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer", "RegularizerConfig",
-    "RunError", "SampleSpec", "SettingError", "Split", "SubsetSplit", "TensorSplit", "UsageError",
-    "VQError", "VectorQuantizer", "default_registry", "hookimpl", "train_test_indices",
+    "ActsIf", "Backbone", "BackboneRef", "CodeAssignment", "CodebookConfig",
+    "CodebookQuantizer", "ComponentConfig", "ComponentError", "ComponentRef", "ComponentSpec",
+    "CurvedConfig", "DataSource", "DatasetRef", "DatasetRefs", "DatasetSplit", "EstimatorRef",
+    "GradientEstimator", "ImageSource", "LatentBatch", "LevelBackbone", "Manifold",
+    "ManifoldRef", "OnDisk", "OptimizerRef", "Output", "Quantized", "Quantizer", "QuantizerRef",
+    "Registry", "Regularizer", "RegularizerConfig", "RunError", "SampleSpec", "SettingError",
+    "Split", "SubsetSplit", "TensorSplit", "UsageError", "VQError", "VectorQuantizer",
+    "default_registry", "hookimpl", "train_test_indices",
 ]  # fmt: skip
 
 

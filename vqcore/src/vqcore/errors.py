@@ -46,27 +46,29 @@ class ComponentError(VQError):
     """A requested component is missing, ambiguous or broken."""
 
 
-class MainProcessError(VQError):
-    """Raised on the other processes of a run when the main one failed, which reports the cause.
+class OtherProcessError(VQError):
+    """Raised on the other processes of a run when one failed, which reports the cause.
 
     Args:
         kind: the class above that the failure belongs to.
         cause: its message.
+        rank: the number of the process that failed; 0 is the main one.
     """
 
-    def __init__(self, kind: type[VQError], cause: str) -> None:
-        super().__init__(kind, cause)
-        self.kind, self.cause = kind, cause
+    def __init__(self, kind: type[VQError], cause: str, rank: int = 0) -> None:
+        super().__init__(kind, cause, rank)
+        self.kind, self.cause, self.rank = kind, cause, rank
 
     def __str__(self) -> str:
-        return f"the main process failed: {self.cause}"
+        process = f"process {self.rank}" if self.rank else "the main process"
+        return f"{process} failed: {self.cause}"
 
     @classmethod
-    def of(cls, error: BaseException) -> MainProcessError:
-        """What the other processes raise for this failure of the main one."""
+    def of(cls, error: BaseException, rank: int = 0) -> OtherProcessError:
+        """What the other processes raise for this failure of the one with this rank."""
         kinds = (SettingError, UsageError, ComponentError)
         kind = next((each for each in kinds if isinstance(error, each)), RunError)
-        return cls(kind, f"{type(error).__name__}: {error}")
+        return cls(kind, f"{type(error).__name__}: {error}", rank)
 
 
 def shown(value: object, longest: int = 200) -> str:
@@ -104,8 +106,12 @@ def shortened(text: str, longest: int = 200) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'poincare'?`` for a near miss, else an empty string."""
+    """``did you mean 'poincare'?`` for a near miss or another library's name, else empty."""
     import difflib  # not at the start of every command
 
-    close = difflib.get_close_matches(name[:100], list(known), n=1, cutoff=0.6)
+    from vqcore.plugin.other_names import our_names
+
+    known = list(known)
+    close = [ours for ours in our_names(name) if ours in known]
+    close += difflib.get_close_matches(name[:100], known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else ""

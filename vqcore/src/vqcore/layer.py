@@ -53,6 +53,9 @@ class VectorQuantizer(Projected):
         regularizers: any number of choices, each name once.
         channel_first: the input's dimension D is axis 1 instead of the last.
         code_dim: dimension of the codes; None takes D.
+        blend_steps: training steps over which the output goes from the latents to their codes. The
+            rest of the model learns faster from latents, and codes have time to follow. With 0 the
+            output is codes from the first step on.
         registry: where names are looked up; the installed plugins by default.
 
     Raises:
@@ -71,12 +74,16 @@ class VectorQuantizer(Projected):
         regularizers: Iterable[Choice | Regularizer] | Mapping[str, Any] = (),
         channel_first: bool = False,
         code_dim: int | None = None,
+        blend_steps: int = 0,
         registry: Registry | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("dim", dim), ("codebook_size", codebook_size), ("code_dim", code_dim)):
-            if value is not None:
-                check_size(value, name)
+        check_size(dim, "dim")
+        check_size(codebook_size)
+        if code_dim is not None:
+            check_size(code_dim, "code_dim")
+        if blend_steps != 0:
+            check_size(blend_steps, "blend_steps")
         self.dim = dim
         self.channel_first = channel_first
         self.manifold: Manifold = build(registry, "manifold", manifold)
@@ -92,12 +99,13 @@ class VectorQuantizer(Projected):
         self.estimator: GradientEstimator = build(
             registry, "estimator", estimator, manifold=self.manifold
         )
+        self._blend_steps = blend_steps
         self.regularizers = nn.ModuleDict()
         for name, choice in by_name(regularizers).items():
             self.regularizers[name] = build(registry, "regularizer", choice)
         self._steps = StepCounter()
         self._forwards = 0
-        self._choose_acting()
+        self._choose_by_step()
 
     # -- the layer -----------------------------------------------------------
 
@@ -134,9 +142,10 @@ class VectorQuantizer(Projected):
             if self.quantizer.synchronized > 0:
                 straight = result.z_q - result.z_q.detach()
                 estimated = estimated + self.quantizer.synchronized * straight
-            quantized = self._to_layout(
-                self._project_back(estimated, kept, clean=self.estimator.exact), z
-            )
+            if blends := self.training and self._blends:
+                estimated = self._blend(u, estimated)
+            clean = self.estimator.exact and not blends
+            quantized = self._to_layout(self._project_back(estimated, kept, clean=clean), z)
         reconstruction = decode(quantized) if decode is not None else None
         losses = dict(result.losses)
         if self.training:
@@ -191,12 +200,13 @@ class VectorQuantizer(Projected):
 
         Raises:
             SettingError: if an index is no whole number, or group or stage axes do not fit; on a
-                CPU also if it is out of range. On an accelerator, which is not waited for, tables
-                of codes then give NaN.
+                CPU also if it is out of range. On an accelerator, which is not waited for, it then
+                gives NaN, as in a compiled or exported graph.
         """
         whole = self._whole(indices)
         parts = len(self.quantizer.index_shape)
-        kept = (whole >= 0).flatten(whole.ndim - parts).any(-1) if parts else whole >= 0
+        kept = whole != -1
+        kept = kept.flatten(whole.ndim - parts).any(-1) if parts else kept
         with without_autocast(whole.device.type):
             codes = self._project_back(self.quantizer.decode(whole), kept, clean=True)
         return channel_first(codes) if self.channel_first else codes
@@ -220,7 +230,7 @@ class VectorQuantizer(Projected):
         self._steps.advance()
         self._forwards = 0
         if not is_capturing():
-            self._choose_acting()
+            self._choose_by_step()
 
     def freeze_codes(self) -> None:
         """Keep the codes as they are while the rest trains, see ``Quantizer.freeze_codes``."""
@@ -256,6 +266,16 @@ class VectorQuantizer(Projected):
         return self._steps.value
 
     @property
+    def blend_steps(self) -> int:
+        """Training steps over which the output goes from the latents to their codes."""
+        return self._blend_steps
+
+    @blend_steps.setter
+    def blend_steps(self, steps: int) -> None:
+        self._blend_steps = steps
+        self._choose_by_step()
+
+    @property
     def unrecordable(self) -> tuple[str, ...]:
         """Components whose steps cannot be replayed from a CUDA graph."""
         quantizer = () if self.quantizer.recordable else (type(self.quantizer).__name__,)
@@ -265,14 +285,14 @@ class VectorQuantizer(Projected):
     @property
     def phase(self) -> Hashable:
         """What a step does that others do not: steps of equal phase have the same CUDA graph."""
-        return self.quantizer.phase, self._acting
+        return self.quantizer.phase, self._acting, self._blends
 
     def replayed(self) -> None:
         """Count a step that a CUDA graph, recorded ``by_phase``, has just replayed."""
         for module in self.modules():
             if isinstance(module, StepCounter):
                 module.replayed()
-        self._choose_acting()
+        self._choose_by_step()
 
     @property
     def codebook(self) -> Tensor | None:
@@ -294,10 +314,16 @@ class VectorQuantizer(Projected):
         in_graph = torch.compiler.is_compiling() or is_capturing()
         return self._steps.on_device() if in_graph else None
 
-    def _choose_acting(self) -> None:
-        """Choose the next step's regularizers here, so that a compiled forward is free of steps."""
+    def _choose_by_step(self) -> None:
+        """Choose what the next step does here, so that a compiled forward is free of steps."""
         modules: Any = self.regularizers.items()
         self._acting = tuple(name for name, module in modules if module.acts_on(self.step))
+        self._blends = self._blend_steps > 0 and self.step < self._blend_steps
+
+    def _blend(self, z: Tensor, estimated: Tensor) -> Tensor:
+        """The output of this step, in the type of ``estimated``: a share of it, the rest z."""
+        share = ((self._steps.on_device() + 1) / (self._blend_steps + 1)).clamp(max=1)
+        return torch.lerp(z.to(estimated.dtype), estimated, share.to(estimated.dtype))
 
     def _regularize(self, batch: LatentBatch, result: Quantized) -> dict[str, Tensor]:
         terms = {}
@@ -331,4 +357,4 @@ class VectorQuantizer(Projected):
     def set_extra_state(self, state: Tensor) -> None:
         """Restore what ``get_extra_state`` returned."""
         self._steps.value = int(state[0])
-        self._choose_acting()
+        self._choose_by_step()

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vqcore.codebook.lookup import check_indices
+from vqcore.codebook.lookup import in_range
 from vqcore.codebook.usage import code_counts
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
@@ -98,10 +98,9 @@ class ImplicitQuantizer(Quantizer):
         return self._index(self.digits(z))
 
     def lookup(self, indices: Tensor) -> Tensor:
-        """See ``Quantizer.lookup``. A compiled graph does not check the range of indices."""
-        check_indices(indices, self.codebook_size)
+        """See ``Quantizer.lookup``."""
         digits = indices.clamp(min=0).unsqueeze(-1) // self.basis % self.levels
-        return torch.where((indices >= 0).unsqueeze(-1), self.values(digits), 0)
+        return in_range(self.values(digits), indices, self.codebook_size)
 
     def join(self, parts: Iterator[Tensor], shape: tuple[int, ...]) -> Tensor:
         """See ``Quantizer.join``."""

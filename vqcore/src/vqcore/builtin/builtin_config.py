@@ -30,6 +30,8 @@ class GradientCodebookConfig(CodebookConfig):
 
     codebook_weight: Weight = 1.0
     """Weight of the codebook term, which pulls codes towards their latents."""
+    lr_scale: Scale = 32.0
+    """Learning rate of codes stored as tangent vectors, relative to the optimizer's."""
     affine_lr: Weight = 0.0
     """Relative learning rate of a scale and shift that all codes share; 0 has none."""
     synchronized: Weight = 0.0
@@ -41,6 +43,8 @@ class SimVQConfig(CodebookConfig):
 
     codebook_weight: Weight = 1.0
     """Weight of the codebook term, which pulls codes towards their latents through the matrix."""
+    lr_scale: Scale = 32.0
+    """Learning rate of the matrix, relative to the optimizer's."""
     init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "normal"
 
 

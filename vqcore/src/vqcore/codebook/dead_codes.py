@@ -40,6 +40,7 @@ class UsageTracking(Quantizer):
     usage: Tensor  #: (K,), relative to an equal share: 1 is average use; decays by ``usage_decay``.
     unused_steps: Tensor  #: (K,), steps since the code last had a token.
     replaced: Tensor  #: How many codes have been replaced so far, a scalar.
+    renewed: Tensor  #: (K,), above 0 for codes that began anew; who averages codes clears it.
     _counts: Tensor | None  # (K,) since the last update
     _pool: list[tuple[Tensor, Tensor]]  # latents (N, D) and masks (N,) of recent training batches
 
@@ -64,6 +65,7 @@ class UsageTracking(Quantizer):
         self.register_buffer("usage", torch.ones(codebook_size, dtype=torch.float32))
         self.register_buffer("unused_steps", torch.zeros(codebook_size, dtype=torch.float32))
         self.register_buffer("replaced", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("renewed", torch.zeros(codebook_size), persistent=False)
         self.seed = int(torch.randint(2**31, (), device="cpu"))
         self._steps = StepCounter()
         self._clear_statistics()
@@ -76,6 +78,13 @@ class UsageTracking(Quantizer):
 
         Statistics and, with an optimizer, the moments of these codes start afresh.
         """
+
+    def renew(
+        self, rows: Tensor, points: Tensor, optimizer: torch.optim.Optimizer | None = None
+    ) -> None:
+        """``set_points``, noted in ``renewed``: these codes are others than before."""
+        self.set_points(rows, points, optimizer)
+        self.renewed.masked_fill_(rows, 1.0)
 
     # -- since the last update -----------------------------------------------
 
@@ -142,7 +151,7 @@ class UsageTracking(Quantizer):
         dead = dead & (total > 0)
         if is_capturing():
             dead = dead & (self._steps.on_device() % REPLACE_EVERY == 0)
-        self.set_points(dead, self.manifold.expmap0(rows), optimizer)
+        self.renew(dead, self.manifold.expmap0(rows), optimizer)
         self._reset_usage(dead)
         self.replaced.add_(dead.sum())
 

@@ -14,16 +14,25 @@ from vqcore.errors import SettingError
 def codes_at(codes: Tensor, indices: Tensor) -> Tensor:
     """The rows of ``codes`` (K, D) at indices (...), and zero at -1.
 
-    On an accelerator, where nothing waits for the device, an index out of range gives NaN.
+    An index out of range is answered as ``in_range`` says.
+    """
+    inside = indices.clamp(0, codes.shape[0] - 1)
+    return in_range(F.embedding(inside, codes), indices, codes.shape[0])
+
+
+def in_range(rows: Tensor, indices: Tensor, codebook_size: int) -> Tensor:
+    """The codes (..., D) of indices (...), with zero at -1.
+
+    Any other index out of range gives NaN on an accelerator, where nothing waits for the device,
+    and in compiled and exported graphs.
 
     Raises:
         SettingError: see ``check_indices``.
     """
-    check_indices(indices, codes.shape[0])
-    inside = indices.clamp(0, codes.shape[0] - 1)
-    rows = F.embedding(inside, codes)
+    check_indices(indices, codebook_size)
+    inside = (indices >= 0) & (indices < codebook_size)
     others = torch.where(indices == -1, 0.0, math.nan).to(rows.dtype)
-    return torch.where((indices == inside).unsqueeze(-1), rows, others.unsqueeze(-1))
+    return torch.where(inside.unsqueeze(-1), rows, others.unsqueeze(-1))
 
 
 def check_indices(indices: Tensor, codebook_size: int) -> None:

@@ -219,14 +219,14 @@ class CodebookQuantizer(UsageTracking):
         copied = resizing.most_used(self.usage, codebook_size - len(kept))
         rows = torch.cat([kept, copied])
         tangents = self.codes()[0].index_select(0, rows)
-        for name in (*self.code_tensors, "has_started", "usage", "unused_steps"):
+        for name in (*self.code_tensors, "has_started", "usage", "unused_steps", "renewed"):
             take_rows(self, name, rows, optimizer)
         self.codebook_size = codebook_size
         self._clear_statistics()
         if len(copied):
             added = torch.arange(codebook_size, device=rows.device) >= former
             fresh = initialization.blurred(tangents, self._key(2), self.dead_code_noise)
-            self.set_points(added, self.manifold.expmap0(fresh), optimizer)
+            self.renew(added, self.manifold.expmap0(fresh), optimizer)
             self._reset_usage(added)
             self.has_started.masked_fill_(added, 0)
             self._started = False
@@ -264,7 +264,7 @@ class CodebookQuantizer(UsageTracking):
         points, found = initialization.from_latents(
             self.init, self.codebook_size, z, mask, self.manifold, key, self.init_scale
         )
-        self.set_points(found & (self.has_started <= 0), points)
+        self.renew(found & (self.has_started <= 0), points)
         self.has_started.masked_fill_(found, 1.0)
 
     def _readable_codes(self) -> tuple[Tensor, Tensor]:
@@ -292,7 +292,7 @@ class CodebookQuantizer(UsageTracking):
         """
         mine = (name for name in state_dict if name.startswith(prefix))
         given = {name.removeprefix(prefix): state_dict[name] for name in mine}
-        codes = given.keys() & set(self.code_tensors[:1] or given.keys() - _BESIDE_CODES)
+        codes = given.keys() & set(self.code_tensors[:1] or given.keys() - BESIDE_CODES)
         if not codes:
             state_dict[f"{prefix}has_started"] = self.has_started
         elif "has_started" not in given:
@@ -307,4 +307,6 @@ class CodebookQuantizer(UsageTracking):
 
 
 #: What the state dict of every table has beside the codes.
-_BESIDE_CODES = {"has_started", "usage", "unused_steps", "replaced", "_extra_state"}
+BESIDE_CODES = {
+    "has_started", "usage", "unused_steps", "replaced", "weight_scale", "_extra_state"
+}  # fmt: skip

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from vqcore.data.augment import crop_draws
 from vqcore.data.tensor_split import to_float
-from vqcore.errors import VQError
-from vqcore.interfaces.dataset import Split
+from vqcore.errors import RunError, VQError
+from vqcore.interfaces.dataset import Split, TrainingBatch
+
+#: Samples one after the other that are tried before a run ends: all of them may be broken.
+_TRIES = 100
 
 
 class DatasetSplit(Split):
@@ -27,6 +31,10 @@ class DatasetSplit(Split):
             ``default_workers``.
         labels: (N,) int64, or None.
         convert: maps a stored batch on the device to the float batch that is served.
+        names: of each sample, or None.
+        cuts: in training, the data set is asked for ``(number, draws)`` instead of a number, with
+            the draws of ``crop_draws``.
+        skips: for a sample that raises a ``VQError``, the next one that can be read stands in.
     """
 
     def __init__(
@@ -35,11 +43,19 @@ class DatasetSplit(Split):
         workers: int | None = 0,
         labels: Tensor | None = None,
         convert: Callable[[Tensor], Tensor] = to_float,
+        *,
+        names: Sequence[str] | None = None,
+        cuts: bool = False,
+        skips: bool = False,
     ) -> None:
         self.dataset = dataset
         self.workers = default_workers() if workers is None else workers
         self.labels = labels
         self.convert = convert
+        self.names = names
+        self.cuts = cuts
+        self.skipped: dict[int, str] | None = {} if skips else None
+        self._readable = _Readable(dataset, skips)
         self._idle: dict[bool, tuple[_Order, DataLoader[Any]]] = {}  # by whether it pins memory
         self._empty: Tensor | None = None
 
@@ -48,6 +64,23 @@ class DatasetSplit(Split):
 
     def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """See ``Split.batches``."""
+        return self._read((samples.tolist() for samples in chosen), device)
+
+    def training_batches(
+        self, chosen: Iterable[TrainingBatch], device: torch.device
+    ) -> Iterator[Tensor]:
+        """See ``Split.training_batches``."""
+        if not self.cuts:
+            return super().training_batches(chosen, device)
+        return self._read((_with_draws(batch) for batch in chosen), device)
+
+    def end_at_unreadable(self) -> None:
+        """From now on, let a sample that cannot be read end the run, see ``skips``."""
+        self.skipped, self._readable.tries = None, 1
+        self._idle.clear()
+
+    def _read(self, chosen: Iterable[list[Any]], device: torch.device) -> Iterator[Tensor]:
+        """Batches of the samples with these keys of the data set."""
         pinned = device.type == "cuda"
         # A loader in use is not idle: a second reader at the same time gets its own.
         order, loader = self._idle.pop(pinned) if pinned in self._idle else self._loader(pinned)
@@ -57,7 +90,11 @@ class DatasetSplit(Split):
                 if isinstance(batch, VQError):
                     error = batch
                     break
-                yield self.convert(self._or_empty(batch).to(device, non_blocking=True))
+                samples, unreadable = batch
+                if self.skipped is not None:
+                    self.skipped |= unreadable
+                    self.replaced += len(unreadable)
+                yield self.convert(self._or_empty(samples).to(device, non_blocking=True))
         finally:
             if error is None:
                 self._idle[pinned] = order, loader
@@ -69,7 +106,7 @@ class DatasetSplit(Split):
     def _loader(self, pinned: bool) -> tuple[_Order, DataLoader[Any]]:
         order = _Order()
         loader: DataLoader[Any] = DataLoader(
-            _ErrorsAsSamples(self.dataset),
+            self._readable,
             batch_sampler=order,
             num_workers=self.workers,
             collate_fn=_collate,
@@ -84,7 +121,10 @@ class DatasetSplit(Split):
         if batch is not None:
             return batch
         if self._empty is None:
-            self._empty = self.dataset[0].unsqueeze(0)[:0]  # of the shape of a sample
+            first = self._readable[0]
+            if isinstance(first, VQError):
+                raise first
+            self._empty = first[0].unsqueeze(0)[:0]  # of the shape of a sample
         return self._empty
 
 
@@ -96,32 +136,51 @@ def default_workers() -> int:
 
 
 class _Order:
-    """The sample numbers of each batch, replaced before each pass of the loader."""
+    """The keys of each batch's samples, replaced before each pass of the loader."""
 
-    chosen: Iterable[Tensor] = ()
+    chosen: Iterable[list[Any]] = ()
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (index.tolist() for index in self.chosen)
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self.chosen)
 
 
-class _ErrorsAsSamples(Dataset[Any]):
-    """Returns a ``VQError`` instead of raising it: a worker would wrap it in a traceback."""
+class _Readable(Dataset[Any]):
+    """Samples, each with the reasons of those that it stands in for, by their numbers.
 
-    def __init__(self, dataset: Dataset[Tensor]) -> None:
+    It returns a ``VQError`` instead of raising it: a worker would wrap it in a traceback.
+    """
+
+    def __init__(self, dataset: Dataset[Tensor], skips: bool) -> None:
         self.dataset = dataset
+        self.tries = min(len(dataset), _TRIES) if skips else 1  # type: ignore[arg-type]
 
-    def __getitem__(self, index: int) -> Any:
-        try:
-            return self.dataset[index]
-        except VQError as error:
-            return error
+    def __getitem__(self, key: Any) -> Any:
+        number, draws = key if isinstance(key, tuple) else (key, None)
+        unreadable: dict[int, str] = {}
+        for offset in range(self.tries):
+            row = (number + offset) % len(self.dataset) if offset else number  # type: ignore[arg-type]
+            try:
+                return self.dataset[row if draws is None else (row, draws)], unreadable
+            except VQError as error:
+                failure = error
+                unreadable[row] = str(error)
+        if self.tries == 1:
+            return failure
+        return RunError(f"{self.tries} samples in a row cannot be read; {unreadable[number]}")
+
+
+def _with_draws(batch: TrainingBatch) -> list[Any]:
+    draws = crop_draws(batch.key, batch.positions).tolist()
+    return list(zip(batch.samples.tolist(), draws, strict=True))
 
 
 def _collate(samples: list[Any]) -> Any:
-    if not samples:
-        return None
+    """A batch, or None of no samples, with what could not be read; or an error instead."""
     errors = (sample for sample in samples if isinstance(sample, VQError))
-    return next(errors, None) or default_collate(samples)
+    if error := next(errors, None):
+        return error
+    unreadable = {row: reason for _, found in samples for row, reason in found.items()}
+    return default_collate([tensor for tensor, _ in samples]) if samples else None, unreadable
 
 
 def _ignore_signals(_worker: int) -> None:

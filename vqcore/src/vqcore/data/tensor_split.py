@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vqcore.data.transfer import to_device
-from vqcore.interfaces.dataset import Split
+from vqcore.interfaces.dataset import Split, TrainingBatch
 
 #: Share of a device's free memory that a split may take; a larger one is streamed from the host.
 DEVICE_SHARE = 0.25
@@ -100,6 +100,8 @@ class SubsetSplit(Split):
         self.whole = whole
         self.rows = rows
         self.labels = None if whole.labels is None else whole.labels[rows]
+        names = whole.names
+        self.names = None if names is None else [names[row] for row in rows.tolist()]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,6 +109,13 @@ class SubsetSplit(Split):
     def batches(self, chosen: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
         """See ``Split.batches``."""
         return self.whole.batches((self.rows.to(index.device)[index] for index in chosen), device)
+
+    def training_batches(
+        self, chosen: Iterable[TrainingBatch], device: torch.device
+    ) -> Iterator[Tensor]:
+        """See ``Split.training_batches``."""
+        of_whole = (batch._replace(samples=self.rows[batch.samples]) for batch in chosen)
+        return self.whole.training_batches(of_whole, device)
 
 
 def _free_memory(device: torch.device) -> float:

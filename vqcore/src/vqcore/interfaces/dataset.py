@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,14 +17,34 @@ from vqcore.errors import shown
 LARGEST = 2**31
 
 
+class TrainingBatch(NamedTuple):
+    """Which samples a training step takes, and what its random changes depend on.
+
+    Attributes:
+        samples: their numbers in the split, (B,) int64.
+        key, positions: see ``DataSource.augment``.
+    """
+
+    samples: Tensor
+    key: int
+    positions: Tensor
+
+
 class Split(ABC):
     """Samples in a fixed order, served in batches of any order.
 
     Attributes:
         labels: the class of each sample, (N,) int64, or None if the data set has no classes.
+        names: of each sample, such as the path of its file, or None where it has only a number.
+        skipped: of each sample that could not be read so far, by its number, the reason; another
+            one stood in for it. None for a split that ends the run instead.
+        replaced: how often one stood in.
     """
 
     labels: Tensor | None = None
+    names: Sequence[str] | None = None
+    skipped: Mapping[int, str] | None = None
+    replaced: int = 0
 
     @abstractmethod
     def __len__(self) -> int:
@@ -37,6 +57,15 @@ class Split(ABC):
         An empty tensor gives an empty batch. No random number is drawn.
         """
 
+    def training_batches(
+        self, chosen: Iterable[TrainingBatch], device: torch.device
+    ) -> Iterator[Tensor]:
+        """``batches`` for training steps, where a split may cut or choose at random.
+
+        It does so before ``DataSource.augment``, and by the same rules.
+        """
+        return self.batches((batch.samples for batch in chosen), device)
+
 
 @dataclass(frozen=True)
 class SampleSpec:
@@ -46,6 +75,8 @@ class SampleSpec:
     value_range: tuple[float, float] = (-1.0, 1.0)
     likelihood: str = "gaussian"
     stored_range: tuple[float, float] | None = None
+    sample_rate: int | None = None
+    frame_stride: int | None = None
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> SampleSpec:
@@ -64,6 +95,8 @@ class SampleSpec:
             _range(values["value_range"]),
             str(likelihood),
             _range(stored) if stored else None,
+            _whole(values, "sample_rate"),
+            _whole(values, "frame_stride"),
         )
 
 
@@ -71,13 +104,16 @@ class DataSource(ABC):
     """A data set, constructed from its options and read when a split is requested.
 
     Attributes:
-        shape: of a sample: (C, H, W) for images, (F,) for vectors.
+        shape: of a sample: (C, H, W) for images, (F,) for vectors, (C, T) for audio and other
+            signals, (C, T, H, W) for video.
         value_range: smallest and largest value, for PSNR and for display.
         likelihood: the reconstruction loss that fits: ``gaussian`` (mean squared error) or
             ``bernoulli`` (cross-entropy between logits and values in [0, 1]).
         classes: names of the classes that ``Split.labels`` numbers, or None without classes.
         stored_range: the value range of the data set's own float files if it differs from
             ``value_range``, else None.
+        sample_rate: of audio (C, T), in Hz; None for other data.
+        frame_stride: of video (C, T, H, W): 2 if every second frame was taken; None for other data.
         credits: the attribution that the data's licence requires, or None.
     """
 
@@ -86,6 +122,8 @@ class DataSource(ABC):
     likelihood: Literal["gaussian", "bernoulli"] = "gaussian"
     classes: Sequence[str] | None = None
     stored_range: tuple[float, float] | None = None
+    sample_rate: int | None = None
+    frame_stride: int | None = None
     credits: ClassVar[str | None] = None
 
     @abstractmethod
@@ -120,6 +158,9 @@ class DataSource(ABC):
         }
         if self.stored_range:
             values["stored_range"] = list(self.stored_range)
+        for name in ("sample_rate", "frame_stride"):
+            if getattr(self, name) is not None:
+                values[name] = getattr(self, name)
         if self.classes is not None:
             values["classes"] = list(self.classes)
         return values
@@ -138,3 +179,10 @@ def _range(values: Any) -> tuple[float, float]:
     if not ends or len(values) != 2 or not -1e300 < values[0] <= values[1] < 1e300:
         raise ValueError(f"range {shown(values)}: expected its lower and its upper end")
     return float(values[0]), float(values[1])
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int | None:
+    value = values.get(name)
+    if value is not None and (type(value) is not int or not 0 < value <= LARGEST):
+        raise ValueError(f"{name} {shown(value)}: expected a whole number from 1")
+    return value

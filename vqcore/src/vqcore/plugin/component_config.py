@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from vqcore.plugin.bounds import Decay, Rate, Scale, Steps, StepsOrZero, Weight
+from vqcore.plugin.declared import described_fields
 
 
 class ComponentConfig(BaseModel):
@@ -44,12 +44,7 @@ def descriptions(model: type[BaseModel]) -> dict[str, str]:
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         if owner not in (BaseModel, ComponentConfig) and issubclass(owner, BaseModel):
-            for pair in pairwise(_body(owner)):
-                match pair:
-                    case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
-                        value=ast.Constant(value=str(text))
-                    ):
-                        found[name] = inspect.cleandoc(text)
+            found |= {name: text for name, _, text in described_fields(_body(owner))}
     return found
 
 
@@ -70,9 +65,13 @@ def _body(owner: type[BaseModel]) -> list[ast.stmt]:
 
 @dataclass(frozen=True)
 class OfKind:
-    """Marks a ComponentRef field with the kind of component it chooses."""
+    """Marks a field with the kind of component it chooses.
+
+    It is a ComponentRef; where it has ``many``, a mapping from names to such.
+    """
 
     kind: str
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +101,13 @@ class ActsIf:
             return value in self.values
         return bool(value) if self.above is None else (value or 0) > self.above
 
+    def __str__(self) -> str:
+        if self.above is not None:
+            return f"{self.option} > {self.above:g}"
+        return (
+            f"{self.option} = {' or '.join(map(str, self.values))}" if self.values else self.option
+        )
+
 
 def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
@@ -116,6 +122,8 @@ EstimatorRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("estima
 OptimizerRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("optimizer")]
 DatasetRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("dataset")]
 BackboneRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("backbone")]
+#: Of a field that chooses several, by names of the user's. The class receives as many factories.
+DatasetRefs = Annotated[dict[str, ComponentRef], OfKind("dataset", many=True)]
 
 
 class CurvedConfig(ComponentConfig):

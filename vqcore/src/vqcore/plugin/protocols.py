@@ -59,7 +59,11 @@ class TrainingRun(Protocol):
 
     @property
     def model(self) -> nn.Module:
-        """The autoencoder: ``model.backbone`` around ``model.bottleneck``."""
+        """The autoencoder in training: ``model.backbone`` around ``model.bottleneck``."""
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The model that results: ``model``, or with ``weight_ema`` the average of its weights."""
 
     @property
     def device(self) -> torch.device:
@@ -84,6 +88,13 @@ class TrainingRun(Protocol):
     @property
     def total_steps(self) -> int:
         """Training steps of the whole run."""
+
+    def is_due(self, every: int | None) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens now.
+
+        ``eval_every``, ``sample_every`` and ``checkpoint_every`` may be None, which is a period
+        that follows from the run's length.
+        """
 
 
 class ReportedRun(Protocol):

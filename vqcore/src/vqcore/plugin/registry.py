@@ -8,7 +8,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -25,14 +25,7 @@ from vqcore.errors import (
 )
 from vqcore.plugin.component import INTERFACES, KINDS, ComponentSpec
 from vqcore.plugin.loader import Loader, Plugin, describe_error, disabled_names, owner_of
-from vqcore.plugin.validation import (
-    idle_options,
-    inner_kinds,
-    named,
-    split_choice,
-    type_in_words,
-    validate,
-)
+from vqcore.plugin.validation import idle_options, inner_kinds, named, split_choice, validate
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig, ComponentRef
@@ -52,7 +45,8 @@ class Component:
         package: the package that provides it.
         path: key path of the choice in the config.
         options: an instance of the component's options model, or None if it has none.
-        children: inner components by the option that chooses them.
+        children: inner components by the option that chooses them; of an option that chooses
+            several, by ``option.name``.
     """
 
     kind: str
@@ -79,7 +73,7 @@ class Component:
     def dump(self) -> dict[str, Any]:
         """Qualified name and every option as plain values, as in config.yaml."""
         options = self.options.model_dump(mode="json") if self.options is not None else {}
-        options |= {name: child.dump() for name, child in self.children.items()}
+        options |= by_option({name: child.dump() for name, child in self.children.items()})
         return {"name": self.qualified, **options}
 
 
@@ -209,7 +203,10 @@ class Registry:
     def _missing(self, kind: str, name: str, owner: str, path: str) -> str:
         known = self.names(kind)
         there = not owner or any(plugin.is_called(owner) for plugin in self.plugins)
-        guess = did_you_mean(name.rpartition("/")[2], known) if there else ""
+        short = name.rpartition("/")[2]
+        others = [each for each in KINDS if short in self.names(each) and each != kind]
+        guess = did_you_mean(short, known) if there else ""
+        guess = f"it is a name of another kind: {', '.join(others)}" if others else guess
         text = f"{path} = {shown(name)}: no plugin provides it; {guess + '; ' if guess else ''}"
         text += f"known: {', '.join(known) or 'none'}"
         for plugin in self.plugins:
@@ -258,30 +255,37 @@ class Registry:
             if child is None:
                 raise UsageError(f"{path}.{key}: this setting is required")
             children[key] = self._resolve(child_kind, child, f"{path}.{key}", depth + 1)
-        options |= {key: child.dump() for key, child in children.items()}
-        validated = validate(model, options, path)
+        for key, child_kind in inner_kinds(model, many=True).items():
+            several = options.get(key)
+            for name_of, child in several.items() if isinstance(several, Mapping) else ():
+                within = f"{key}.{name_of}"
+                inner = f"{path}.{shown_key(within)}"
+                children[within] = self._resolve(child_kind, child, inner, depth + 1)
+        options |= by_option({key: child.dump() for key, child in children.items()})
+        validated = validate(model, options, path, partial(self._option_hint, kind, model))
         return Component(kind, name, spec, plugin.package, path, validated, children)
 
+    def _option_hint(self, kind: str, model: type[ComponentConfig], option: str) -> str:
+        """A hint for an option that a component lacks: other components of its kind may have it."""
+        guess, owners = did_you_mean(option, model.model_fields), self.owners(kind, option)
+        owned = f"an option of {', '.join(owners)}" if owners else ""
+        return f"{guess} ({owned})" if guess and owned else guess or owned
+
     def options(self, kind: str, name: str) -> list[dict[str, Any]]:
-        """A component's options as plain values: name, type, default, required, description."""
-        from vqcore.plugin.component_config import descriptions
+        """A component's options as plain values, see ``option_rows``."""
+        from vqcore.plugin.option_rows import option_rows
 
         _, spec = self.find(kind, name)
-        if spec.config is None:
-            return []
-        model = _options_model(kind, spec.name, spec.config)
-        schema = model.model_json_schema()["properties"]
-        described = descriptions(model)
-        return [
-            {
-                "name": field,
-                "type": type_in_words(schema[field]),
-                "default": schema[field].get("default"),
-                "required": info.is_required(),
-                "description": described.get(field) or schema[field].get("description", ""),
-            }
-            for field, info in model.model_fields.items()
-        ]
+        return option_rows(_options_model(kind, spec.name, spec.config)) if spec.config else []
+
+    def owners(self, kind: str, option: str) -> list[str]:
+        """The components of a kind that have an option; broken and ambiguous ones are left out."""
+        found = []
+        for name in self.names(kind):
+            with suppress(VQError):
+                if any(row["name"] == option for row in self.options(kind, name)):
+                    found.append(name)
+        return found
 
     # -- building ------------------------------------------------------------
 
@@ -302,7 +306,8 @@ class Registry:
         target = _load(spec.target, component.kind, spec.name)
         fields = type(options).model_fields if options is not None else {}
         kwargs = {name: getattr(options, name) for name in fields}
-        kwargs |= {name: partial(self.build, child) for name, child in component.children.items()}
+        factories = {name: partial(self.build, each) for name, each in component.children.items()}
+        kwargs |= by_option(factories)
         try:
             made = target(**kwargs, **injected)
         except SettingError as error:
@@ -320,6 +325,18 @@ class Registry:
             text = f"{spec.target} makes a {found}: expected a {name}"
             raise ComponentError(f"{label} of {component.package} is broken: {text}")
         return made
+
+
+def by_option(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``Component.children`` names, by option: a value, or a mapping of several."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        option, several, name = key.partition(".")
+        if several:
+            found.setdefault(option, {})[name] = value
+        else:
+            found[option] = value
+    return found
 
 
 @cache

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
@@ -22,8 +23,12 @@ _MOST_PROBLEMS = 10
 _LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-def validate(model: Any, values: Mapping[str, Any], path: str) -> Any:
+def validate(
+    model: Any, values: Mapping[str, Any], path: str, hint: Callable[[str], str] | None = None
+) -> Any:
     """Validate plain values against a pydantic model.
+
+    ``hint`` answers an unknown key; by default with the most similar option.
 
     Raises:
         UsageError: one line for each problem: whole key path, value, what was expected.
@@ -34,7 +39,7 @@ def validate(model: Any, values: Mapping[str, Any], path: str) -> Any:
         options = model.model_validate(dict(values))
     except ValidationError as error:
         problems = error.errors(include_url=False)
-        lines = [_explain(model, problem, path) for problem in problems[:_MOST_PROBLEMS]]
+        lines = [_explain(model, problem, path, hint) for problem in problems[:_MOST_PROBLEMS]]
         if len(problems) > _MOST_PROBLEMS:
             lines.append(f"... and {len(problems) - _MOST_PROBLEMS} more")
         raise UsageError("\n".join(lines)) from error
@@ -60,13 +65,16 @@ def _types(annotation: Any) -> set[Any]:
     return {annotation}
 
 
-def _explain(model: type[BaseModel], problem: Mapping[str, Any], path: str) -> str:
+def _explain(
+    model: type[BaseModel], problem: Mapping[str, Any], path: str, hint: Callable[[str], str] | None
+) -> str:
     """One of pydantic's problems as a line that a user can act on."""
     location = problem["loc"]
     key = shown_key(".".join(str(part) for part in ([path] if path else []) + list(location)))
     if problem["type"] == "extra_forbidden":
         known = list(model.model_fields)
-        guess = did_you_mean(str(location[-1]), known) if len(location) == 1 else ""
+        hint = hint or partial(did_you_mean, known=known)
+        guess = hint(str(location[-1])) if len(location) == 1 else ""
         return f"{key}: unknown setting; {guess or 'expected one of ' + ', '.join(known)}"
     if problem["type"] == "invalid_key":
         owner = key.rpartition(".")[0]
@@ -120,15 +128,18 @@ def _chosen(value: Any) -> Any:
     return value.name.rpartition("/")[2] if isinstance(value, ComponentRef) else value
 
 
-def inner_kinds(model: type[BaseModel]) -> dict[str, str]:
-    """The fields of an options model that choose another component, with the kind of each."""
+def inner_kinds(model: type[BaseModel], *, many: bool = False) -> dict[str, str]:
+    """The fields of an options model that choose another component, with the kind of each.
+
+    With ``many``, those that choose several.
+    """
     from vqcore.plugin.component_config import OfKind
 
     return {
         name: mark.kind
         for name, info in model.model_fields.items()
         for mark in info.metadata
-        if isinstance(mark, OfKind)
+        if isinstance(mark, OfKind) and mark.many == many
     }
 
 
@@ -174,6 +185,8 @@ def type_in_words(schema: Mapping[str, Any]) -> str:
     name = str(schema.get("type", schema.get("const", "any")))
     if name == "array":
         return f"list of {type_in_words(schema['items'])}" if "items" in schema else "list"
+    if name == "object":
+        return "mapping"
     limits = [f"{sign} {_short(schema[key])}" for key, sign in _LIMITS.items() if key in schema]
     return f"{name} {', '.join(limits)}".strip()
 

@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from vqcore.codebook.own_rate import OwnRateCodebook
 from vqcore.codebook.rows import reset_rows
-from vqcore.codebook.table import CodebookQuantizer
 from vqcore.errors import SettingError
-from vqcore.numerics.stable import in_full_precision
 
 
-class GradientCodebook(CodebookQuantizer):
+class GradientCodebook(OwnRateCodebook):
     """Codes are parameters: loss = codebook_weight d(sg x, e)^2 + commitment_weight d(x, sg e)^2.
 
-    d is the manifold's distance.
+    d is the manifold's distance. Codes stored as tangent coordinates learn ``lr_scale`` times as
+    fast as the rest, see ``OwnRateCodebook``; those stored as points, at the rate of the rest.
 
     Cost: the manifold's search and O(N D + K D); K D parameters with their gradient and the
     optimizer's moments.
@@ -41,9 +41,10 @@ class GradientCodebook(CodebookQuantizer):
         super().__init__(**options)
         self.affine_lr = affine_lr
         self.synchronized = synchronized
-        self.weight = self.manifold.parameter(self._starting_points())
-        self._kind = type(self.weight)
+        weight = self.manifold.parameter(self._starting_points())
+        self._kind = type(weight)
         self.apart = self._kind is not nn.Parameter  # each such parameter knows its manifold
+        self._learn(weight, 1.0 if self.apart else self.lr_scale)
         if affine_lr > 0:
             if self.weight.shape[1] != self.dim or type(self.weight) is not nn.Parameter:
                 expected, fix = "0 for codes stored as points", "set manifold.codes to tangent"
@@ -64,7 +65,7 @@ class GradientCodebook(CodebookQuantizer):
 
     def stored(self) -> Tensor:
         """See ``CodebookQuantizer.stored``."""
-        weight = in_full_precision(self.weight) if self.weight.dtype.itemsize < 4 else self.weight
+        weight = self.learned()
         if self.affine_lr > 0:
             weight = weight * (1 + self.affine_lr * self.scale) + self.affine_lr * self.shift
         return weight
@@ -81,5 +82,5 @@ class GradientCodebook(CodebookQuantizer):
         fresh = self.manifold.coordinates(points).to(self.weight)
         if self.affine_lr > 0:
             fresh = (fresh - self.affine_lr * self.shift) / (1 + self.affine_lr * self.scale)
-        self.weight.data.copy_(torch.where(rows.unsqueeze(1), fresh, self.weight))
+        self.weight.data.copy_(torch.where(rows.unsqueeze(1), fresh / self.lr_scale, self.weight))
         reset_rows(self.weight, rows, optimizer)

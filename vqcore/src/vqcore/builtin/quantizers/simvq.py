@@ -8,18 +8,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vqcore.codebook.table import CodebookQuantizer
+from vqcore.codebook.own_rate import OwnRateCodebook
 from vqcore.numerics.stable import in_full_precision
 
 #: Added to the diagonal of W^T W, relative to its mean, so that it is invertible.
 RIDGE = 1e-12
 
 
-class SimVQ(CodebookQuantizer):
+class SimVQ(OwnRateCodebook):
     """Codes e_k = W f_k in tangent coordinates: the rows f_k are frozen, W (D, D) is learned.
 
     The gradient of the codes in use moves W and with it all codes. W starts as the identity, f_k at
-    random at the scale of the latents. Unlike in the paper, dead codes are replaced by default;
+    random at the scale of the latents. W learns ``lr_scale`` times as fast as the rest, see
+    ``OwnRateCodebook``. Unlike in the paper, dead codes are replaced by default;
     ``dead_code_threshold=0`` turns that off. Options: see ``SimVQConfig``.
 
     Cost: the manifold's search and one (K, D) x (D, D) product; K D frozen numbers and D^2
@@ -32,11 +33,11 @@ class SimVQ(CodebookQuantizer):
     def __init__(self, *, init: str = "normal", **options: Any) -> None:
         super().__init__(init=init, **options)
         self.register_buffer("frozen", self.manifold.logmap0(self._starting_points()).detach())
-        self.weight = nn.Parameter(torch.eye(self.dim))
+        self._learn(nn.Parameter(torch.eye(self.dim)), self.lr_scale)
 
     def stored(self) -> Tensor:
         """See ``CodebookQuantizer.stored``."""
-        return F.linear(in_full_precision(self.frozen), in_full_precision(self.weight))
+        return F.linear(in_full_precision(self.frozen), self.learned())
 
     @torch.no_grad()
     def set_points(
@@ -46,7 +47,7 @@ class SimVQ(CodebookQuantizer):
 
         No moments are reset: the optimizer holds none for a single code.
         """
-        weight, wanted = self.weight.double(), self.manifold.logmap0(points).double()
+        weight, wanted = self.learned().double(), self.manifold.logmap0(points).double()
         square = weight.T @ weight
         ridge = (RIDGE * square.diagonal().mean()).clamp(min=torch.finfo(square.dtype).tiny)
         square = square + ridge * torch.eye(self.dim, dtype=square.dtype, device=square.device)
