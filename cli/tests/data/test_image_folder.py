@@ -2,19 +2,21 @@ import json
 import logging
 import os
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from vq.data import checked_images
+from vq.data import checked_images, image_folder
 from vq.data.find_images import find_images
 from vq.data.image_files import unreadable
 from vq.data.image_folder import ImageFolder
 from vq.data.image_modes import to_rgb
 from vq.files import state_folder
 from vqcore.errors import RunError, SettingError
+from vqcore.interfaces.dataset import TrainingBatch
 
 
 def fill(root, count=12, seed=0):
@@ -37,6 +39,10 @@ def source(root, **options):
     return ImageFolder(
         **{"root": str(root), "image_size": 8, "held_out": 0.25, "workers": 0} | options
     )
+
+
+def listed(folder):
+    return {part: list(names) for part, names in folder.files.items()}
 
 
 def test_every_image_is_in_one_split(tmp_path, served):
@@ -112,41 +118,47 @@ BAD = ["cut.jpg", "cut.png", "empty.gif", "text.jpg"]
 def test_recorded_broken_images_are_not_decoded_again(damaged, monkeypatch):
     first = source(damaged)
     described = json.loads(json.dumps(first.describe()))
-    monkeypatch.setattr(checked_images, "unreadable", lambda paths: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_folder, "unreadable", lambda *_: pytest.fail("decoded again"))
     again = source(damaged)
     again.restore(described)
-    assert again.files == first.files
+    assert listed(again) == listed(first)
     assert again.describe() == first.describe()
 
 
 def test_the_check_of_a_large_folder_is_remembered_until_a_file_changes(damaged, monkeypatch):
+    names, decoded = find_images(damaged).images, []
+
+    def broken():
+        return checked_images.broken_images(damaged, names)
+
     monkeypatch.setattr(checked_images, "MANY", 2)
-    first, decoded = source(damaged), []
-    assert sorted(path.name for path in first.broken) == BAD
+    first = broken()
+    assert sorted(first) == BAD
     monkeypatch.setattr(
-        checked_images, "unreadable", lambda paths: decoded.append(paths) or unreadable(paths)
+        checked_images, "unreadable", lambda *given: decoded.append(given) or unreadable(*given)
     )
-    assert source(damaged).broken == first.broken
+    assert broken() == first
     assert not decoded
     (damaged / "text.jpg").write_text("still no image")
-    assert source(damaged).broken == first.broken
+    assert broken() == first
     assert len(decoded) == 1
     memory = next((state_folder() / "images").glob("*.json"))
     elsewhere = json.dumps(json.loads(memory.read_text()) | {"broken": {"/etc/passwd": "x"}})
     for edited in ("no json", "[]", '{"digest": 1}', elsewhere):
         memory.write_text(edited)
-        assert source(damaged).broken == first.broken
+        assert broken() == first
     assert len(decoded) == 5
 
 
 def test_a_file_that_keeps_its_size_and_its_time_is_checked_again(damaged, monkeypatch):
+    names = find_images(damaged).images
     monkeypatch.setattr(checked_images, "MANY", 2)
-    assert len(source(damaged).broken) == len(BAD)
-    good = next(path for path in damaged.rglob("*.png") if path.name not in BAD)
-    about = good.stat()
-    good.write_bytes(bytes(about.st_size))
-    os.utime(good, ns=(about.st_atime_ns, about.st_mtime_ns))
-    assert good in source(damaged).broken
+    assert len(checked_images.broken_images(damaged, names)) == len(BAD)
+    good = next(name for name in names if name not in BAD)
+    about = (damaged / good).stat()
+    (damaged / good).write_bytes(bytes(about.st_size))
+    os.utime(damaged / good, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert good in checked_images.broken_images(damaged, names)
 
 
 def test_a_changed_number_of_images_is_decoded_again(damaged):
@@ -210,7 +222,7 @@ def test_names_that_are_no_utf_8_are_shown_escaped(tmp_path, served, caplog):
     assert r"odd\udcff/broken\udcff.png: not an image" in caplog.text
     again = source(tmp_path)
     again.restore(json.loads(json.dumps(folder.describe())))
-    assert again.files == folder.files
+    assert listed(again) == listed(folder)
 
 
 def test_what_is_skipped_is_recorded_with_the_reason(damaged):
@@ -234,8 +246,8 @@ def test_a_long_list_of_broken_images_is_cut_in_the_log_only(tmp_path, caplog):
 
 def test_a_held_out_part_of_broken_images_only_is_partitioned_again(tmp_path, served):
     fill(tmp_path, 4)
-    for path in source(tmp_path, held_out=0.01).files["test"]:
-        path.write_bytes(b"")
+    for name in source(tmp_path, held_out=0.01).files["test"]:
+        (tmp_path / name).write_bytes(b"")
     folder = source(tmp_path, held_out=0.01)
     assert [len(folder.split(name)) for name in ("train", "test")] == [2, 1]
     assert (
@@ -245,8 +257,8 @@ def test_a_held_out_part_of_broken_images_only_is_partitioned_again(tmp_path, se
 
 def test_one_readable_image_is_too_few(tmp_path):
     fill(tmp_path, 3)
-    for path in find_images(tmp_path).images[:2]:
-        path.write_bytes(b"")
+    for name in find_images(tmp_path).images[:2]:
+        (tmp_path / name).write_bytes(b"")
     with pytest.raises(SettingError, match="readable images to"):
         source(tmp_path).split("train")
 
@@ -297,8 +309,8 @@ def test_strict_accepts_a_folder_without_broken_images(tmp_path):
 
 def test_an_image_that_vanishes_ends_in_one_message(tmp_path, served):
     split = source(fill(tmp_path), workers=1).split("train")
-    for path in find_images(tmp_path).images:
-        path.unlink()
+    for name in find_images(tmp_path).images:
+        (tmp_path / name).unlink()
     with pytest.raises(RunError, match=r"^\S+\.png cannot be read: No such file or directory$"):
         served(split)
 
@@ -340,7 +352,12 @@ def test_linked_folders_are_followed_once(tmp_path):
     inside.mkdir()
     (inside / "link").symlink_to(tmp_path / "real", target_is_directory=True)
     (inside / "loop").symlink_to(inside, target_is_directory=True)
-    assert sorted(path.stem for path in find_images(inside).images) == ["00", "01", "02", "03"]
+    assert sorted(Path(name).stem for name in find_images(inside).images) == [
+        "00",
+        "01",
+        "02",
+        "03",
+    ]
 
 
 def test_images_are_centre_cropped(tmp_path, served):
@@ -405,3 +422,60 @@ def test_a_truncated_file_is_unreadable(tmp_path):
     image.save(good)
     bad.write_bytes(good.read_bytes()[:-100])
     assert list(unreadable([good, bad])) == [bad]
+
+
+def training_batch(folder, rows, key=0):
+    split = folder.split("train")
+    batch = TrainingBatch(torch.tensor(rows), key, torch.arange(len(rows)))
+    return next(split.training_batches([batch], torch.device("cpu")))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("crop", ["random", "resized", "pixels"])
+def test_training_images_are_cut_at_random_and_held_out_ones_in_the_middle(
+    tmp_path, served, crop, workers
+):
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8), (40, 200))
+    for number in range(4):
+        Image.fromarray(ramp).save(tmp_path / f"{number}.png")
+    folder = source(tmp_path, crop=crop, workers=workers, image_size=(10, 20))
+    first = training_batch(folder, [0, 0, 1])
+    assert first.shape == (3, 3, 10, 20)
+    means = first.mean((1, 2, 3))
+    assert len(means.unique()) == 3  # each position has draws of its own
+    assert torch.equal(first, training_batch(folder, [0, 0, 1]))
+    assert not torch.equal(first, training_batch(folder, [0, 0, 1], key=1))
+    held = served(folder.split("test"))
+    middle = (held.mean((1, 2, 3)) + 1) * 127.5
+    assert (middle - 99.5).abs().max() < 1
+    span = {"random": 80, "resized": None, "pixels": 20}[crop]
+    if span:
+        columns = (first[0, 0, 0] + 1) * 127.5
+        assert abs(columns[-1] - columns[0] - span) < 5
+    if crop == "pixels":
+        steps = columns.diff()
+        torch.testing.assert_close(steps, torch.ones(19), rtol=0, atol=1e-3)
+
+
+def test_an_image_smaller_than_its_crop_is_enlarged(tmp_path):
+    for number in range(4):
+        Image.new("L", (5, 30), 51).save(tmp_path / f"{number}.png")
+    folder = source(tmp_path, crop="pixels", image_size=(10, 20))
+    torch.testing.assert_close(training_batch(folder, [0]), torch.full((1, 3, 10, 20), -0.6))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_of_a_large_folder_no_image_is_decoded_before_it_is_met(
+    damaged, served, monkeypatch, workers
+):
+    monkeypatch.setattr(image_folder, "MANY", 16)
+    monkeypatch.setattr(image_folder, "unreadable", lambda *_: pytest.fail("decoded"))
+    folder = source(damaged, workers=workers)
+    assert folder.describe()["pictures"] == {"train": 12, "test": 4, "skipped": 0}
+    splits = [folder.split(name) for name in ("train", "test")]
+    assert all(len(numbers(served(split))) == len(split) for split in splits)
+    met = {split.names[row] for split in splits for row in split.skipped}
+    assert sorted(met) == BAD
+    strict = source(damaged, strict=True).split("train")
+    with pytest.raises(RunError, match="cannot be read"):
+        served(strict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vq.data.array_files import Layout, ReadArray, as_samples, extremes, open_arrays
 from vqcore.data.augment import augment
-from vqcore.data.image_source import check_shift
+from vqcore.data.crop import Crop, CropKind
+from vqcore.data.image_source import check_crop, check_shift
 from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import SubsetSplit, TensorSplit, rescale, to_float
 from vqcore.errors import SettingError
@@ -23,6 +24,8 @@ from vqcore.interfaces.dataset import DataSource, Split
 #: Names of the arrays of both splits; the first pair that is there is read.
 _PAIRS = (("train", "test"), ("x_train", "x_test"))
 _LABELS = ("y_train", "y_test")
+#: The array of labels that belongs to an array of samples.
+LABELS_OF = {name: label for pair in _PAIRS for name, label in zip(pair, _LABELS, strict=True)}
 #: Limit of the number of classes; larger integers are measurements, not labels.
 _CLASSES = 100_000
 _FORMS = "a .npz file, a .npy file, or a folder of .npy files"
@@ -47,11 +50,16 @@ class Arrays(DataSource):
         held_out: float = 0.1,
         flip: bool = False,
         shift: int = 0,
+        crop: CropKind = "center",
+        crop_scale: tuple[float, float] = Crop.scale,
+        crop_ratio: tuple[float, float] = Crop.ratio,
     ) -> None:
         if range is not None and not range[0] < range[1]:
             raise SettingError("range", list(range), "the smaller number first")
         self.root, self.layout, self.range, self.held_out = root, layout, range, held_out
         self.flip, self.shift = flip, shift
+        self.crop = Crop(crop, crop_scale, crop_ratio)
+        check_crop(crop)
 
     def split(self, name: Literal["train", "test"]) -> Split:
         """Rows in their order and stored dtype."""
@@ -63,16 +71,18 @@ class Arrays(DataSource):
 
     def augment(self, batch: Tensor, key: int, positions: Tensor) -> Tensor:
         """See ``DataSource.augment``."""
-        return augment(batch, key, positions, flip=self.flip, shift=self.shift)
+        crop = None if self.crop.kind == "center" else self.crop
+        return augment(batch, key, positions, flip=self.flip, shift=self.shift, crop=crop)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # known once the file is read
         """Of a row: (C, H, W) or (F,)."""
         shape = tuple(self._rows[0].shape[1:])
-        for option in ("flip", "shift"):
-            if len(shape) == 1 and getattr(self, option):
+        asked = {"flip": self.flip, "shift": self.shift, "crop": self.crop.kind}
+        for option, value in asked.items():
+            if len(shape) == 1 and value not in (False, 0, "center"):
                 expected = "unset, since rows are vectors, not images"
-                raise SettingError(f"dataset.{option}", getattr(self, option), expected)
+                raise SettingError(f"dataset.{option}", value, expected)
         if self.shift:
             check_shift(shape, self.shift, "dataset.shift")
         return shape
@@ -165,15 +175,7 @@ class Arrays(DataSource):
         keys = _LABELS if len(self._names) == 2 else ("y",)
         pairs = zip(keys, self._rows, strict=True)
         with self._errors_of_root():
-            return numbered([self._labels_of(key, len(rows)) for key, rows in pairs])
-
-    def _labels_of(self, key: str, count: int) -> np.ndarray | None:
-        if key not in self._files:
-            return None
-        labels = self._files[key]()
-        if labels.shape not in ((count,), (count, 1)):
-            raise ValueError(f"{key} of shape ({count},) expected, {labels.shape} found")
-        return labels.reshape(-1)
+            return numbered([labels_in(self._files, key, len(rows)) for key, rows in pairs])
 
     @contextmanager
     def _errors_of_root(self) -> Iterator[None]:
@@ -184,6 +186,20 @@ class Arrays(DataSource):
         except ValueError as error:
             expected = f"arrays that can be used: {error}"
             raise SettingError("dataset.root", self.root, expected) from error
+
+
+def labels_in(arrays: Mapping[str, ReadArray], key: str, count: int) -> np.ndarray | None:
+    """The labels (count,) that files hold under a name; None if there are none.
+
+    Raises:
+        ValueError: if they are of another shape.
+    """
+    if key not in arrays:
+        return None
+    labels = arrays[key]()
+    if labels.shape not in ((count,), (count, 1)):
+        raise ValueError(f"{key} of shape ({count},) expected, {labels.shape} found")
+    return labels.reshape(-1)
 
 
 def numbered(labels: Sequence[np.ndarray | None]) -> tuple[list[Tensor | None], list[str] | None]:

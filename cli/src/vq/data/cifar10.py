@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torchvision import datasets
 
 from vq.data.torchvision_files import read_files
-from vqcore.data.image_source import ImageSource
+from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.tensor_split import TensorSplit
 
 _CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
@@ -25,9 +25,9 @@ class Cifar10(ImageSource):
     classes = tuple(_CLASSES.split())
 
     def __init__(
-        self, *, root: str = "data", download: bool = False, flip: bool = False, shift: int = 0
+        self, *, root: str = "data", download: bool = False, **augmentation: Unpack[Augmentation]
     ) -> None:
-        super().__init__((3, 32, 32), flip, shift)
+        super().__init__((3, 32, 32), **augmentation)
         self.root, self.download = root, download
 
     def split(self, name: Literal["train", "test"]) -> TensorSplit:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from vqcore.plugin.bounds import Count, Number, Workers, check_total
-from vqcore.plugin.component_config import ComponentConfig, OnDisk
+from vqcore.plugin.component_config import ActsIf, ComponentConfig, DatasetRefs, OnDisk
 
-ImageSize = Annotated[int, Field(ge=4, le=1024)]
+
+def _in_one_message(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError as error:  # one for each of the two types
+        expected = "a number of pixels from 4 to 1024, or [height, width]"
+        raise ValueError(expected) from error
+
+
+Side = Annotated[int, Field(ge=4, le=1024)]
+ImageSize = Annotated[Side | tuple[Side, Side], WrapValidator(_in_one_message)]
+CropScale = Annotated[float, Field(ge=0.01, le=1)]
+CropRatio = Annotated[float, Field(ge=0.1, le=10)]
 Root = Annotated[str, Field(min_length=1), OnDisk()]
+MaybeRoot = Annotated[str | None, Field(min_length=1), OnDisk()]
+Extension = Annotated[str | None, Field(min_length=1, max_length=100, pattern=r"^[^./][^/]*$")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 NoiseLevel = Annotated[float, Field(ge=0, le=0.5)]
+_RESIZED = ActsIf("crop", ("resized",))
 
 
 class ImageConfig(ComponentConfig):
@@ -22,6 +43,12 @@ class ImageConfig(ComponentConfig):
     """Flip half of the training images horizontally, at random."""
     shift: Annotated[int, Field(ge=0, le=1024)] = 0
     """Shift training images at random by up to this many pixels; borders are reflected."""
+    crop: Literal["center", "random", "resized", "pixels"] = "center"
+    """Training images: largest part in the middle or anywhere; of random size; without resizing."""
+    crop_scale: Annotated[tuple[CropScale, CropScale], _RESIZED] = (0.5, 1.0)
+    """For resized: bounds of the part's share of the image's area."""
+    crop_ratio: Annotated[tuple[CropRatio, CropRatio], _RESIZED] = (3 / 4, 4 / 3)
+    """For resized: bounds of its width over its height, relative to that of the samples."""
 
 
 class PhotosConfig(ImageConfig):
@@ -69,7 +96,7 @@ class CelebAConfig(DownloadConfig):
     """Options of ``celeba``."""
 
     image_size: ImageSize = 64
-    """Side in pixels after centre cropping and resizing."""
+    """Side in pixels after cropping and resizing, or [height, width]."""
     workers: Workers | None = None
     """Processes that read images ahead; 0: the training process; null: by the number of cores."""
 
@@ -80,13 +107,102 @@ class ImageFolderConfig(ImageConfig):
     root: Root = "data/images"
     """Folder of images, nested in any way, or with the folders train and test (or val)."""
     image_size: ImageSize = 64
-    """Side in pixels after centre cropping and resizing."""
+    """Side in pixels after cropping and resizing, or [height, width]."""
     held_out: Share = 0.1
     """Share of the images that is held out if there are no train and test folders."""
     workers: Workers | None = None
     """Processes that read images ahead; 0: the training process; null: by the number of cores."""
     strict: bool = False
-    """Refuse a folder with broken images instead of skipping them."""
+    """Refuse broken images instead of skipping them."""
+
+
+class FramesConfig(ImageConfig):
+    """Options of ``frames``."""
+
+    root: Root = "data/frames"
+    """Folder of videos, each a folder of numbered images, or with the folders train and test."""
+    length: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Frames of a clip."""
+    stride: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Take every frame (1), every second one (2) and so on."""
+    image_size: ImageSize = 64
+    """Side in pixels after cropping and resizing, or [height, width]."""
+    held_out: Share = 0.1
+    """Share of the videos that is held out if there are no train and test folders."""
+    workers: Workers | None = None
+    """Processes that read frames ahead; 0: the training process; null: by the number of cores."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        size = self.image_size
+        pixels = size**2 if isinstance(size, int) else size[0] * size[1]
+        check_total("length and image_size", 3 * self.length * pixels)
+        return self
+
+
+class WebDatasetConfig(ImageConfig):
+    """Options of ``webdataset``."""
+
+    shards: Root = "data/shards/*.tar"
+    """Uncompressed tar files: several as shard-{000..012}.tar or shard-*.tar."""
+    test_shards: MaybeRoot = None
+    """Those of the held-out split; null: a share of the samples is held out."""
+    image: Extension = None
+    """Extension of the member that is the picture; null: the first that is an image's."""
+    label: Extension = None
+    """Extension of the member with the class, or json.FIELD; null: cls, if all samples have it."""
+    image_size: ImageSize = 64
+    """Side in pixels after cropping and resizing, or [height, width]."""
+    held_out: Share = 0.1
+    """Share of the samples that is held out if there are no test shards."""
+    workers: Workers | None = None
+    """Processes that read images ahead; 0: the training process; null: by the number of cores."""
+
+
+class HuggingFaceConfig(ImageConfig):
+    """Options of ``huggingface``."""
+
+    root: MaybeRoot = None
+    """Parquet or arrow file, folder of them or of images, or one that save_to_disk wrote."""
+    hub: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Name of a data set on the hub, such as uoft-cs/cifar10, instead of root."""
+    config: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Configuration (subset) of the data set, if it has several."""
+    revision: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Branch, tag or commit on the hub; null: main."""
+    download: bool = False
+    """Download the data set from the hub; without, it is taken from the hub's cache."""
+    train: Annotated[str, Field(min_length=1, max_length=200)] = "train"
+    """Split to train on."""
+    test: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Held-out split; null: test, validation, valid or val, else a share of the training split."""
+    image: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Column of the images; null: the only one of the type Image."""
+    label: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    """Column of the classes; null: the only ClassLabel, or one named label, if there is one."""
+    image_size: ImageSize = 64
+    """Side in pixels after cropping and resizing, or [height, width]."""
+    held_out: Share = 0.1
+    """Share of the images that is held out if there is no held-out split."""
+    workers: Workers | None = None
+    """Processes that read images ahead; 0: the training process; null: by the number of cores."""
+
+
+class AudioFolderConfig(ComponentConfig):
+    """Options of ``audio-folder``."""
+
+    root: Root = "data/audio"
+    """Folder of .wav, .flac, .aiff and .mp3 files, or with the folders train and test (or val)."""
+    length: Annotated[int, Field(ge=16, le=2**24)] = 16384
+    """Samples of a segment at the sample rate; files are cut into segments of this length."""
+    channels: Literal[1, 2] = 1
+    """1: the mean of a file's channels; 2: stereo, where a single channel is taken twice."""
+    sample_rate: Annotated[int, Field(ge=1, le=10**6)] | None = None
+    """Rate in Hz that files are resampled to; null: that of the files, which must agree."""
+    held_out: Share = 0.1
+    """Share of the files that is held out if there are no train and test folders."""
+    workers: Workers | None = None
+    """Processes that read files ahead; 0: the training process; null: by the number of cores."""
 
 
 class ArraysConfig(ImageConfig):
@@ -100,6 +216,23 @@ class ArraysConfig(ImageConfig):
     """Float values mapped to -1 and 1; null: the smallest and largest of the training array."""
     held_out: Share = 0.1
     """Share of the samples that is held out if there is one array only."""
+
+
+class MixtureConfig(ComponentConfig):
+    """Options of ``mixture``."""
+
+    sources: DatasetRefs = {}
+    """The data sets, each under a name of yours, as in {faces: {name: image-folder, root: a}}."""
+    weights: dict[str, Annotated[float, Field(gt=0, le=1e9)]] = {}
+    """Share of the training samples that a source gives, relative to the others; 1 if not named."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = ", ".join(map(repr, self.weights.keys() - self.sources.keys()))
+        if unknown:
+            known = ", ".join(map(repr, self.sources)) or "none"
+            raise ValueError(f"weights of sources, which are {known}; found {unknown}")
+        return self
 
 
 class HierarchyConfig(ImageConfig):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vqcore.data.image_source import ImageSource
+from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import TensorSplit
 
@@ -20,8 +20,8 @@ class Digits(ImageSource):
 
     classes = tuple("0123456789")
 
-    def __init__(self, *, flip: bool = False, shift: int = 0) -> None:
-        super().__init__((1, 8, 8), flip, shift)
+    def __init__(self, **augmentation: Unpack[Augmentation]) -> None:
+        super().__init__((1, 8, 8), **augmentation)
 
     def split(self, name: Literal["train", "test"]) -> TensorSplit:
         """uint8 (N, 1, 8, 8), with 0..16 scaled to 0..255 and rounded."""

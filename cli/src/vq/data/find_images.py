@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,11 +57,11 @@ class Found:
     """What is below a folder.
 
     Attributes:
-        images: files with the suffix of an image, sorted by relative path.
+        images: paths below the folder, with slashes, of files with the suffix of an image; sorted.
         others: the number of other files, by suffix in lower case.
     """
 
-    images: list[Path]
+    images: list[str]
     others: dict[str, int]
 
     def beside(self) -> str:
@@ -70,32 +72,50 @@ class Found:
 
 
 def find_images(root: Path) -> Found:
-    """All image files below a folder, without hidden files and folders; others are counted.
+    """All image files below a folder; see ``find_files``."""
+    return Found(*find_files(root, SUFFIXES))
 
-    Symbolic links are followed; each real folder is visited once.
+
+def find_files(root: Path, suffixes: Collection[str]) -> tuple[list[str], dict[str, int]]:
+    """The files below a folder with one of these suffixes, and the number of others by suffix.
+
+    Files are relative paths with slashes, sorted; suffixes are in lower case. Hidden files and
+    folders are left out. Each folder is listed once, and no file is touched. Symbolic links are
+    followed; each real folder is visited once.
 
     Raises:
         OSError: if a folder cannot be listed.
     """
-    images: list[Path] = []
+    found: list[str] = []
     others: Counter[str] = Counter()
     visited: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=_raise):
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        folder = os.path.join(root, below)
         real = os.path.realpath(folder)
         if real in visited:
-            folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(folder) / name for name in files if not name.startswith(".")):
-            suffix = path.suffix.lower()
-            if suffix in SUFFIXES:
-                images.append(path)
-            else:
-                others[suffix] += 1
-    images.sort(key=lambda path: path.relative_to(root).as_posix())
-    return Found(images, dict(others.most_common()))
+        folders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                suffix = os.path.splitext(name)[1].lower()
+                if _is_folder(entry):
+                    folders.append(f"{below}{name}/")
+                elif suffix in suffixes:
+                    found.append(below + name)
+                else:
+                    others[suffix] += 1
+        waiting += sorted(folders, reverse=True)
+    found.sort()
+    return found, dict(others.most_common())
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    with suppress(OSError):  # a link to itself
+        return entry.is_dir()
+    return False

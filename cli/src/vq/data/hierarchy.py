@@ -5,13 +5,13 @@ The Hyperbolic VQ-VAE paper names such data as future work.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
 from vq.data.heap_tree import tree_distance
-from vqcore.data.image_source import ImageSource
+from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.tensor_split import TensorSplit
 from vqcore.numerics.counter_rng import key_of, uniform
 
@@ -55,11 +55,10 @@ class Hierarchy(ImageSource):
         cell: int = 8,
         noise: float = 0.02,
         samples: int = 4096,
-        flip: bool = False,
-        shift: int = 0,
+        **augmentation: Unpack[Augmentation],
     ) -> None:
         side = cell * 2 ** (depth - 1)
-        super().__init__((3, side, side), flip, shift)
+        super().__init__((3, side, side), **augmentation)
         self.depth, self.branching, self.noise, self.samples = depth, branching, noise, samples
         self.classes = [f"object {number}" for number in range(branching)]
 

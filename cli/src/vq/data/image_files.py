@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,34 +16,69 @@ from torchvision.transforms.v2 import functional as transforms
 
 from vq.data.find_images import FORMATS
 from vq.data.image_modes import to_rgb
+from vq.data.packed_names import PackedNames
 from vq.files import check_regular
+from vq.progress import working
+from vqcore.data.crop import Crop
 from vqcore.errors import RunError, VQError
 from vqcore.plugin.loader import describe_error
 
+_CENTRE = Crop()
+
 
 class ImageFiles(Dataset[Tensor]):
-    """Image files decoded on access to uint8 ``shape`` (C, H, W), centre-cropped and resized.
+    """Image files decoded on access to uint8 ``shape`` (C, H, W), cropped and resized.
 
-    C is 3, or 1 for grey.
+    A key is a file's number, or a pair of it and the numbers drawn for a random crop.
+
+    Args:
+        names: of the files.
+        shape: C is 3, or 1 for grey.
+        root: the folder that the names are relative to.
+        crop: by default, the largest centre crop of these proportions.
     """
 
-    def __init__(self, paths: Sequence[Path], shape: tuple[int, ...]) -> None:
-        self.paths, self.shape = [str(path) for path in paths], shape
+    def __init__(
+        self,
+        names: Sequence[str] | Sequence[Path],
+        shape: tuple[int, ...],
+        root: str | Path = "",
+        crop: Crop = _CENTRE,
+    ) -> None:
+        self.names = names if isinstance(names, PackedNames) else PackedNames(names)
+        self.root, self.shape, self.crop = str(root) if root else "", shape, crop
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.names)
 
-    def __getitem__(self, index: int) -> Tensor:
-        path = self.paths[index]
-        channels, height, width = self.shape
+    def __getitem__(self, key: int | tuple[int, Sequence[float]]) -> Tensor:
+        index, draws = key if isinstance(key, tuple) else (key, None)
+        path = os.path.join(self.root, self.names[index])
         try:
             with _quiet(), _opened(Path(path)) as file:
                 image = to_rgb(file)
-                if channels == 1:
+                if self.shape[0] == 1:
                     image = image.convert("L")
-                return crop_and_resize(image, height, width)
+                return cut(image, self.shape[1:], self.crop, draws)
         except Exception as error:  # Pillow raises many kinds on bad files
             raise RunError(f"{path} cannot be read: {_reason(error)}") from error
+
+
+def sides_of(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width, of which one number stands for both."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def cut(
+    image: Image.Image, sides: tuple[int, ...], crop: Crop, draws: Sequence[float] | None
+) -> Tensor:
+    """A part of an image resized to (C, *sides), see ``Crop.box``."""
+    height, width = sides
+    if crop.kind == "center" or (draws is None and crop.kind != "pixels"):
+        return crop_and_resize(image, height, width)
+    top, left, tall, wide = crop.box(image.height, image.width, (height, width), draws)
+    box = (left, top, left + wide, top + tall)
+    return transforms.pil_to_tensor(image.resize((width, height), Image.Resampling.BILINEAR, box))
 
 
 def crop_and_resize(image: Image.Image, height: int, width: int) -> Tensor:
@@ -56,12 +92,18 @@ def crop_and_resize(image: Image.Image, height: int, width: int) -> Tensor:
     return transforms.pil_to_tensor(transforms.resize(crop, [height, width], antialias=True))
 
 
-def unreadable(paths: Sequence[Path]) -> dict[Path, str]:
+def unreadable(names: Sequence[str], root: str | Path = "") -> dict[str, str]:
     """The files that cannot be decoded to their end, with the reason, in the order given."""
     # Threads hide a slow disk. Decoding itself holds the interpreter's lock.
     with _quiet(), ThreadPoolExecutor(8) as pool:
-        reasons = pool.map(_problem, paths)
-        return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+        broken = {}
+        with working("checking", len(names), "images") as task:
+            paths = (Path(root, name) for name in names)
+            for name, reason in zip(names, pool.map(_problem, paths), strict=True):
+                task.advance()
+                if reason:
+                    broken[name] = reason
+        return broken
 
 
 def _opened(path: Path) -> Image.Image:

@@ -18,6 +18,7 @@ from vqcore.interfaces.dataset import DataSource, Split
 
 #: Numbers of channels of grey, RGB and RGBA images.
 CHANNELS = (1, 3, 4)
+_READ_AS = "%s = %s is read as %s; if that is wrong, %s"
 _log = logging.getLogger(__name__)
 
 
@@ -94,6 +95,10 @@ def _read(option: str, data: Any) -> tuple[Tensor, Tensor | None]:
         raise SettingError(option, _brief(samples), "floats, uint8 or bool", fix)
     if samples.ndim == 4 and samples.shape[-1] in CHANNELS and samples.shape[1] not in CHANNELS:
         _question_layout(option, samples)
+    if samples.ndim == 3 and samples.dtype == torch.uint8:
+        read = f"{samples.shape[1]} channels of {samples.shape[2]} values"
+        fix = f"give images a channel: {option}.unsqueeze(1)"
+        _log.warning(_READ_AS, option, _brief(samples), read, fix)
     if not bool(samples.isfinite().all()):
         raise SettingError(option, _brief(samples), "finite values, found NaN or inf")
     return samples.detach(), labels
@@ -106,7 +111,7 @@ def _question_layout(option: str, samples: Tensor) -> None:
         raise SettingError(option, _brief(samples), "images (N, C, H, W)", fix)
     _, channels, height, width = samples.shape
     read = f"{channels} channels of {height} x {width}"
-    _log.warning("%s = %s is read as %s; if that is wrong, %s", option, _brief(samples), read, fix)
+    _log.warning(_READ_AS, option, _brief(samples), read, fix)
 
 
 def _stacked(option: str, data: Any) -> tuple[Tensor, Tensor | None]:

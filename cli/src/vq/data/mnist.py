@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Unpack
 
 import torch.nn.functional as F
 from torchvision import datasets
 
 from vq.data.torchvision_files import read_files
-from vqcore.data.image_source import ImageSource
+from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.tensor_split import TensorSplit
 
 _SIDE = 28
@@ -33,10 +33,9 @@ class Mnist(ImageSource):
         root: str = "data",
         download: bool = False,
         pad: int = 0,
-        flip: bool = False,
-        shift: int = 0,
+        **augmentation: Unpack[Augmentation],
     ) -> None:
-        super().__init__((1, _SIDE + 2 * pad, _SIDE + 2 * pad), flip, shift)
+        super().__init__((1, _SIDE + 2 * pad, _SIDE + 2 * pad), **augmentation)
         self.root, self.download, self.pad = root, download, pad
 
     def split(self, name: Literal["train", "test"]) -> TensorSplit:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from torch import Tensor
 
-from vqcore.data.image_source import ImageSource
+from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import TensorSplit
 
@@ -31,9 +31,9 @@ class Photos(ImageSource):
     )
 
     def __init__(
-        self, *, patch: int = 32, stride: int = 8, flip: bool = False, shift: int = 0
+        self, *, patch: int = 32, stride: int = 8, **augmentation: Unpack[Augmentation]
     ) -> None:
-        super().__init__((3, patch, patch), flip, shift)
+        super().__init__((3, patch, patch), **augmentation)
         self.patch, self.stride = patch, stride
 
     def split(self, name: Literal["train", "test"]) -> TensorSplit:

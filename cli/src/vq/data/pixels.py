@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-#: Pixels between the images of a grid, and of the smallest side that an image has there.
-_PADDING = 2
+#: Pixels between the images of a grid.
+PADDING = 2
+#: Pixels of the smallest side that an image has in a grid.
 _LEAST_SIDE = 32
 
 
@@ -30,7 +31,7 @@ def grid_png(samples: Tensor, value_range: tuple[float, float], columns: int) ->
 
     factor = max(1, -(-_LEAST_SIDE // min(samples.shape[-2:])))
     large = samples.float().repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-    grid = make_grid(large, nrow=columns, padding=_PADDING, pad_value=value_range[1])
+    grid = make_grid(large, nrow=columns, padding=PADDING, pad_value=value_range[1])
     file = io.BytesIO()
     Image.fromarray(to_pixels(grid.unsqueeze(0), value_range)[0]).save(file, "PNG")
     return file.getvalue()

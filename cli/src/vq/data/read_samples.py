@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vq.data.array_files import Layout, as_samples, extremes, open_arrays
+from vq.data.array_files import Layout, ReadArray, as_samples, extremes, open_arrays
+from vq.data.arrays import LABELS_OF, labels_in, numbered
 from vq.data.checked_images import broken_images
 from vq.data.find_images import KINDS, find_images
+from vq.data.folder_classes import class_names, class_numbers
 from vq.data.image_files import ImageFiles
+from vq.data.recordings import segmenter_for
+from vq.data.segments import Segmenter, SegmentSplit, cut, name_of, segments_of
+from vq.data.skipping import without_skipping
 from vq.files import plain_path
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.tensor_split import TensorSplit, rescale
@@ -33,11 +38,13 @@ class Inputs:
         split: the samples, in the order of ``names`` and in the model's value range.
         names: of each sample: the file's path relative to the folder, or the row number.
         skipped: files left out by relative path, with the reason.
+        classes: names of the classes that the split's labels number, or None.
     """
 
     split: Split
     names: list[str]
     skipped: dict[str, str] = field(default_factory=dict)
+    classes: Sequence[str] | None = None
 
 
 def read_samples(
@@ -50,9 +57,11 @@ def read_samples(
 ) -> Inputs:
     """Samples for a model, from a folder of images, an image, a .npy or a .npz file.
 
+    A model of audio reads audio files, a model of video folders of frames, as in training.
     Images of any size and mode are centre-cropped to the model's proportions, resized, and
-    converted to grey or RGB. Rows of arrays must have the model's shape. uint8 and bool are mapped
-    to the model's value range; floats are read in the units in which its own data was stored.
+    converted to grey or RGB; their classes are the topmost folders. Rows of arrays must have the
+    model's shape. uint8 and bool are mapped to the model's value range; floats are read in the
+    units in which its own data was stored. ``y`` beside ``x`` has their classes.
 
     Args:
         path: of the file or folder.
@@ -71,6 +80,8 @@ def read_samples(
         raise _error(path, expected)
     if path.suffix.lower() in (".npy", ".npz") and path.is_file():
         return _rows(path, samples, key, layout)
+    if segmenter := segmenter_for(samples):
+        return _recordings(path, segmenter, workers)
     return _images(path, samples, workers)
 
 
@@ -78,17 +89,17 @@ def _images(path: Path, samples: SampleSpec, workers: int | None) -> Inputs:
     if len(samples.shape) != 3 or samples.shape[0] not in (1, 3):
         takes = f"since the model takes samples of shape {samples.shape}, not images"
         raise _error(path, f"a .npy or .npz file, {takes}")
-    root, found, beside = path.parent, [path], ""
+    root, found, beside = path.parent, [path.name], ""
     if path.is_dir():
         try:
             listed = find_images(path)
         except OSError as error:
             raise _error(path, f"a folder that can be listed ({error})") from error
         root, found, beside = path, listed.images, listed.beside()
-    names, skipped = _named(found, root)
-    broken = broken_images(root, [file for file in found if file in names])
-    skipped |= {names[file]: reason for file, reason in broken.items()}
-    good = {file: name for file, name in names.items() if file not in broken}
+    names, skipped = _named(found)
+    broken = broken_images(root, names)
+    skipped |= broken
+    good = [name for name in names if name not in broken]
     if not good:
         problem = f"there are none{beside}"
         if skipped:
@@ -96,36 +107,75 @@ def _images(path: Path, samples: SampleSpec, workers: int | None) -> Inputs:
         raise _error(path, f"images ({KINDS}), or a .npy or .npz file, but {problem}")
     if beside:
         _log.warning("%s: %d images%s", path, len(found), beside)
-    convert = _from(_BYTES, samples)
-    split = DatasetSplit(ImageFiles(list(good), samples.shape), workers, convert=convert)
-    return Inputs(split, list(good.values()), skipped)
+    classes = class_names(good)
+    labels, convert = class_numbers(good, classes), _from(_BYTES, samples)
+    split = DatasetSplit(ImageFiles(good, samples.shape, root), workers, labels, convert)
+    return Inputs(split, good, skipped, classes)
 
 
-def _named(found: list[Path], root: Path) -> tuple[dict[Path, str], dict[str, str]]:
-    """The name of each file, and those left out because theirs cannot be written down."""
-    names, skipped = {}, {}
-    for file in found:
-        name = file.relative_to(root).as_posix()
+def _recordings(path: Path, segmenter: Segmenter, workers: int | None) -> Inputs:
+    root, found = path.parent, [path]
+    if path.is_dir():
         try:
-            name.encode()  # fails for bytes that are no UTF-8
-            names[file] = plain_path(name, "name")
-        except (UnicodeEncodeError, UsageError):
-            skipped[printable(name)] = "a name with a backslash, a control character, or no UTF-8"
-    return names, skipped
+            found = segmenter.find(path)
+        except OSError as error:
+            raise _error(path, f"a folder that can be listed ({error})") from error
+        if path not in found:  # else it is a recording itself, a folder of frames
+            root = path
+    names, skipped = _named([file.relative_to(root).as_posix() for file in found])
+    done = cut(segmenter, root, [root / name for name in names])
+    skipped |= done.skipped
+    if not done.counts:
+        problem = next(iter(skipped.values()), "there are none")
+        raise _error(path, f"{segmenter.kinds}, or a .npy or .npz file, but {problem}")
+    classes = class_names(name_of(recording, root) for recording in done.counts)
+    split = SegmentSplit(segmenter, segments_of(done.counts), root, classes, workers)
+    return Inputs(without_skipping(split), list(split.names or ()), skipped, classes)
+
+
+def _named(found: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The names that can be written down, and the others with the reason."""
+    odd = "a name with a backslash, a control character, or no UTF-8"
+    names = [name for name in found if is_plain(name)]
+    return names, {printable(name): odd for name in sorted(set(found) - set(names))}
+
+
+def is_plain(name: str) -> bool:
+    """Whether a relative path can be written down as text, and read on any system."""
+    try:
+        name.encode()  # fails for bytes that are no UTF-8
+        plain_path(name, "name")
+    except (UnicodeEncodeError, UsageError):
+        return False
+    return True
 
 
 def _rows(path: Path, samples: SampleSpec, key: str | None, layout: Layout) -> Inputs:
     try:
         arrays = open_arrays(path)
-        rows = as_samples(arrays[_key(list(arrays), key)](), layout, samples.shape)
+        key = _key(list(arrays), key)
+        rows = as_samples(arrays[key](), layout, samples.shape)
         shape = tuple(rows.shape[1:])
         if shape != samples.shape:
             raise ValueError(f"rows of shape {samples.shape} expected, {shape} found")
         stored = _stored_range(rows, samples)
     except ValueError as error:
         raise _error(path, f"samples that the model takes: {error}") from error
-    split = TensorSplit(rows, convert=_from(stored, samples))
-    return Inputs(split, [str(row) for row in range(len(rows))])
+    labels, classes = _classes_of_rows(path, arrays, key, len(rows))
+    split = TensorSplit(rows, labels, _from(stored, samples))
+    return Inputs(split, [str(row) for row in range(len(rows))], classes=classes)
+
+
+def _classes_of_rows(
+    path: Path, arrays: dict[str, ReadArray], key: str, count: int
+) -> tuple[Tensor | None, Sequence[str] | None]:
+    """The class of each row and the names of the classes, where the file has usable ones."""
+    try:
+        (labels,), classes = numbered([labels_in(arrays, LABELS_OF.get(key, "y"), count)])
+    except ValueError as error:
+        _log.warning("%s: rows have no classes: %s", path, error)
+        return None, None
+    return labels, classes
 
 
 def _key(names: list[str], key: str | None) -> str:

@@ -19,6 +19,11 @@ _CIFAR10 = "60,000 colour images of 32x32"
 _CELEBA = "202,599 faces, centre-cropped and resized"
 _FOLDER = "the images below your own folder"
 _ARRAYS = "your own images or vectors in NumPy's .npy and .npz files"
+_MIXTURE = "several data sets with weights as one"
+_HF = "images of a data set of Hugging Face, local or from the hub (extra: datasets)"
+_TAR = "your own images in tar shards (WebDataset)"
+_AUDIO = "segments of your own audio files, .wav, .flac and others (extra: audio)"
+_FRAMES = "clips of your own videos, as folders of numbered frames"
 _HIERARCHY = "images of objects made of parts made of sub-parts, with their tree (generated)"
 
 DATASETS = [
@@ -31,5 +36,10 @@ DATASETS = [
     _spec("celeba", "celeba:CelebA", "CelebAConfig", _CELEBA),
     _spec("image-folder", "image_folder:ImageFolder", "ImageFolderConfig", _FOLDER),
     _spec("arrays", "arrays:Arrays", "ArraysConfig", _ARRAYS),
+    _spec("huggingface", "huggingface:HuggingFace", "HuggingFaceConfig", _HF),
+    _spec("webdataset", "webdataset:WebDataset", "WebDatasetConfig", _TAR),
+    _spec("audio-folder", "audio_folder:AudioFolder", "AudioFolderConfig", _AUDIO),
+    _spec("frames", "frames:Frames", "FramesConfig", _FRAMES),
+    _spec("mixture", "mixture:Mixture", "MixtureConfig", _MIXTURE),
     _spec("hierarchy", "hierarchy:Hierarchy", "HierarchyConfig", _HIERARCHY),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,15 +54,19 @@ def strides(backbone: Backbone, sides: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _check_sides(shape: tuple[int, ...], steps: tuple[int, ...]) -> None:
-    sides = shape[2:]
-    smaller = [side // step * step for side, step in zip(sides, steps, strict=True)]
-    larger = [max(-(-side // step), 1) * step for side, step in zip(sides, steps, strict=True)]
-    if smaller == larger:
+    if all(side and side % step == 0 for side, step in zip(shape[2:], steps, strict=True)):
         return
-    near = [_by(each) for each in (smaller, larger) if all(each)]
     factor = str(steps[0]) if len(set(steps)) == 1 else _by(steps)
     expected = f"sides divisible by {factor}, the strides of the network"
-    raise SettingError("samples", shape, expected, f"resize or pad them to {' or '.join(near)}")
+    fix = f"resize or pad them to {nearest_sides(shape[2:], steps)}"
+    raise SettingError("samples", shape, expected, fix)
+
+
+def nearest_sides(sides: Sequence[int], steps: Sequence[int]) -> str:
+    """The next smaller and larger sides that these steps divide, as in ``96 x 64 or 104 x 64``."""
+    smaller = [side // step * step for side, step in zip(sides, steps, strict=True)]
+    larger = [max(-(-side // step), 1) * step for side, step in zip(sides, steps, strict=True)]
+    return " or ".join(_by(each) for each in (smaller, larger) if all(each))
 
 
 def _check_type(x: Tensor, kind: torch.dtype) -> None:
@@ -75,5 +80,5 @@ def _check_type(x: Tensor, kind: torch.dtype) -> None:
     raise SettingError("samples", str(x.dtype), f"{kind}, as the model's parameters", fix)
 
 
-def _by(sizes: list[int] | tuple[int, ...]) -> str:
+def _by(sizes: Sequence[int]) -> str:
     return " x ".join(map(str, sizes))

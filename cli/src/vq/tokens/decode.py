@@ -1,4 +1,4 @@
-"""From indices back to samples: PNG files under the names of what was encoded, or one array."""
+"""From indices back to samples: files under the names of what was encoded, or one array."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from torch import Tensor
 
 from vq.data.pixels import to_pixels
 from vq.files import as_path, new_file, new_folder, writing
+from vq.progress import working
 from vq.runs.trained_run import RunLike, TrainedRun, load_run
 from vq.tokens.read import Tokens, read_tokens
+from vq.tokens.recordings import joined, write_audio, write_frames
 from vqcore.errors import SettingError
+from vqcore.interfaces.dataset import SampleSpec
 
 
 def decode(
@@ -24,7 +27,7 @@ def decode(
     tokens: str | Path,
     output: str | Path,
     *,
-    file_format: Literal["png", "npy"] | None = None,
+    file_format: Literal["png", "wav", "npy"] | None = None,
     batch_size: int = 256,
     force: bool = False,
     device: str | None = None,
@@ -36,8 +39,8 @@ def decode(
     Args:
         run: the run folder, or the run.
         tokens: a folder that ``encode`` wrote, or one .npz, .safetensors or .npy file.
-        output: a new folder of PNG files, or a new .npy file of float32 (N, *shape) with the values
-            as the decoder gives them.
+        output: a new folder of PNG files (of video, of folders of them) or of WAV files, or a new
+            .npy file of float32 (N, *shape) with the values as the decoder gives them.
         file_format: left out, it follows from the name of ``output`` and the samples.
         batch_size: samples decoded at a time.
         force: decode indices that another model's weights chose.
@@ -49,7 +52,7 @@ def decode(
         The number of samples.
 
     Raises:
-        SettingError: if the samples are not images and PNG is requested, ``output`` exists, or the
+        SettingError: if the samples are not what the format is for, ``output`` exists, or the
             indices do not belong to this model.
         RunError: if ``tokens`` is damaged or ``output`` cannot be written; nothing is left behind
             then.
@@ -58,30 +61,55 @@ def decode(
     fix = "decode tensors with vq.load(run).decode(indices)"
     indices = read_tokens(trained, as_path("tokens", tokens, fix), force=force)
     path = as_path("output", output)
-    shape = trained.samples.shape
-    are_images = len(shape) == 3 and shape[0] in (1, 3)
-    chosen = file_format or ("png" if are_images and path.suffix != ".npy" else "npy")
-    if chosen == "png" and not are_images:
-        expected = f"npy for samples of shape {shape}, which are not images"
+    own = _format_of(trained.samples)
+    chosen = file_format or (own if path.suffix != ".npy" else "npy")
+    if chosen not in (own, "npy"):
+        expected = (
+            f"{' or '.join(sorted({own, 'npy'}))} for samples of shape {trained.samples.shape}"
+        )
         raise SettingError("--format", chosen, expected)
     with trained.float32_products():
         if chosen == "npy":
             with new_file(path) as temporary:
                 return _write_array(temporary, trained, indices, batch_size, report)
         with new_folder(path) as temporary:
-            return _write_images(temporary, trained, indices, batch_size, report)
+            return _write_files(temporary, trained, indices, batch_size, report)
+
+
+def _format_of(samples: SampleSpec) -> str:
+    """The format of files that these samples are written to."""
+    axes, channels = len(samples.shape), samples.shape[0]
+    if axes == 2 and samples.sample_rate:
+        return "wav"
+    return "png" if axes in (3, 4) and channels in (1, 3) else "npy"
+
+
+def _write_files(
+    folder: Path, run: TrainedRun, tokens: Tokens, batch_size: int, report: Callable[[int], None]
+) -> int:
+    samples = run.samples
+    if len(samples.shape) == 3:
+        return _write_images(folder, run, tokens, batch_size, report)
+    batches = _decoded(run, tokens, batch_size)
+    if samples.sample_rate:
+        recordings = joined(batches, tokens.names, lambda names: _named(names, ".wav") or names)
+        return write_audio(folder, recordings, samples.sample_rate, report)
+    recordings = joined(batches, tokens.names, lambda names: names)
+    return write_frames(folder, recordings, samples.value_range, report)
 
 
 def _decoded(run: TrainedRun, tokens: Tokens, batch_size: int) -> Iterator[Tensor]:
-    for block in tokens.blocks():
-        for part in torch.from_numpy(block).split(batch_size):
-            yield run.model.decode(part.to(run.device))
+    total = None if tokens.names is None else len(tokens.names)
+    with working("decoding", total, "samples") as task:
+        for block in tokens.blocks():
+            for part in task.through(torch.from_numpy(block).split(batch_size)):
+                yield run.model.decode(part.to(run.device))
 
 
 def _write_images(
     folder: Path, run: TrainedRun, tokens: Tokens, batch_size: int, report: Callable[[int], None]
 ) -> int:
-    names = _png_names(tokens.names) if tokens.names is not None else None
+    names = _named(tokens.names, ".png") if tokens.names is not None else None
     done = 0
     for batch in _decoded(run, tokens, batch_size):
         for pixels in to_pixels(batch, run.samples.value_range):
@@ -95,16 +123,16 @@ def _write_images(
     return done
 
 
-def _png_names(names: list[str]) -> list[str] | None:
-    """Names with the suffix .png instead of their own, or appended where names would collide.
+def _named(names: list[str], suffix: str) -> list[str] | None:
+    """Names with this suffix instead of their own, or appended where names would collide.
 
     None where these collide too, such as ``a`` with ``a.png/b``.
     """
     folders = {posixpath.dirname(name) for name in names}
     folders |= {str(above) for folder in folders for above in PurePosixPath(folder).parents}
     for chosen in (
-        [f"{posixpath.splitext(name)[0]}.png" for name in names],
-        [f"{name}.png" for name in names],
+        [posixpath.splitext(name)[0] + suffix for name in names],
+        [name + suffix for name in names],
     ):
         if len(set(chosen)) == len(chosen) and not folders & set(chosen):
             return chosen

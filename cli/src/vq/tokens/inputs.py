@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from vq.config.merging import shown_names
-from vq.data.read_samples import Inputs, read_samples
+from vq.data.read_samples import Inputs, is_plain, read_samples
+from vq.data.skipping import without_skipping
 from vq.runs.provenance import sha256_of
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import SettingError, did_you_mean, printable
+from vqcore.interfaces.dataset import Split
 
 SPLITS = ("train", "test")
 
@@ -40,10 +42,10 @@ def read(run: TrainedRun, path: Path, **options: Any) -> Reading:
         SettingError: if nothing there can be read, or it does not fit the model.
     """
     if str(path) in SPLITS:
-        split = run.source.split(str(path))  # type: ignore[arg-type]
+        split = without_skipping(run.source.split(str(path)))  # type: ignore[arg-type]
         dataset = shown_names(run.config.components["dataset"].dump())
         identity = json.dumps([str(path), len(split), dataset], sort_keys=True)
-        inputs = Inputs(split, [str(row) for row in range(len(split))])
+        inputs = Inputs(split, _names_of(split), classes=run.source.classes)
         return Reading(inputs, str(path), _digest(identity))
     file = path.expanduser()
     if not file.exists():
@@ -55,6 +57,16 @@ def read(run: TrainedRun, path: Path, **options: Any) -> Reading:
     return Reading(inputs, printable(str(path)), identity)
 
 
+def _names_of(split: Split) -> list[str]:
+    """The names of a split's samples; the number of one that has none, or none to write down."""
+    if split.names is None:
+        return [str(row) for row in range(len(split))]
+    names: dict[str, None] = {}
+    for row, name in enumerate(split.names):
+        names[name if name not in names and is_plain(name) else str(row)] = None
+    return list(names)
+
+
 def _listing(folder: Path, inputs: Inputs) -> str:
     names = sorted([*inputs.names, *inputs.skipped])
     return _digest(json.dumps([[name, _size(folder / name)] for name in names]))
@@ -63,6 +75,8 @@ def _listing(folder: Path, inputs: Inputs) -> str:
 def _size(file: Path) -> int | None:
     try:
         return file.stat().st_size
+    except NotADirectoryError:  # a segment of a recording
+        return file.parent.stat().st_size
     except OSError:  # skipped: a link to nothing, or a name that had to be escaped
         return None
 

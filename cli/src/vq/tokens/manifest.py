@@ -1,19 +1,24 @@
-"""manifest.json: what a folder of indices holds, and which model chose them."""
+"""manifest.json: what a folder of indices holds, and which model chose them.
+
+The names of the samples are in a file beside it, one a line: there may be millions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vq.config.plain_values import repeated
-from vq.files import plain_name, plain_path, read_bytes, write_text
+from vq.files import plain_name, plain_path, read_bytes, write_bytes, write_text
 from vqcore.errors import RunError, UsageError, shown
 from vqcore.plugin.loader import describe_error
 
-NAME = "manifest.json"
+NAME, NAMES = "manifest.json", "names.txt"
 
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -51,12 +56,15 @@ class Shard(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The contents of manifest.json. Rows of the shards, in order, are the samples in ``names``."""
+    """The contents of manifest.json and names.txt.
+
+    Rows of the shards, in order, are the samples in ``names``.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
-    format: Literal[1] = 1
-    """Version of this layout."""
+    format: Literal[1, 2] = 2
+    """Version of this layout. Version 1 has the names in manifest.json, and no classes."""
     complete: bool = False
     """Whether every shard is written."""
     model: Annotated[dict[str, str], _with_keys("run", "checkpoint", "sha256")]
@@ -81,8 +89,12 @@ class Manifest(BaseModel):
     """Samples in each shard but the last."""
     shards: list[Shard]
     """All of them, including those not written yet."""
-    names: list[Annotated[str, _plain(plain_path)]]
+    names: list[Annotated[str, _plain(plain_path)]] = []
     """Of each sample: the file's path relative to the folder that was read, or the row's number."""
+    names_sha256: str | None = None
+    """Of names.txt."""
+    classes: Sequence[str] | None = None
+    """Names of the classes that ``labels`` in the shards number; null without classes."""
     skipped: dict[str, str]
     """Files that were left out, each with the reason."""
     versions: dict[str, str]
@@ -90,6 +102,8 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Manifest:
+        if self.format == 2 and not self.names:  # they are read next
+            return self
         for key, names in (("names", self.names), ("shards", [each.file for each in self.shards])):
             if (twice := repeated(names)) is not None:
                 raise ValueError(f"{key}: {shown(twice)} is there twice")
@@ -98,8 +112,13 @@ class Manifest(BaseModel):
         return self
 
     def write(self, folder: Path) -> None:
-        """Write it into its folder atomically."""
-        write_text(folder / NAME, self.model_dump_json(indent=1) + "\n")
+        """Write it into its folder, each of its two files atomically."""
+        names = "".join(f"{name}\n" for name in self.names).encode()
+        digest = hashlib.sha256(names).hexdigest()
+        if digest != self.names_sha256:
+            write_bytes(folder / NAMES, names)
+            self.names_sha256 = digest
+        write_text(folder / NAME, self.model_dump_json(indent=1, exclude={"names"}) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -110,7 +129,12 @@ class Manifest(BaseModel):
         """
         path = folder / NAME
         try:
-            return cls.model_validate_json(read_bytes(path))
+            manifest = cls.model_validate_json(read_bytes(path))
+            if manifest.format == 1:
+                return manifest
+            path = folder / NAMES
+            names = _names_in(read_bytes(path), manifest.names_sha256)
+            return cls.model_validate(manifest.model_dump() | {"names": names})
         except ValidationError as error:
             errors = error.errors(include_url=False)
             # of another format, the other keys are no mistake
@@ -120,8 +144,19 @@ class Manifest(BaseModel):
             if first["type"] not in ("value_error", "json_invalid", "missing"):
                 problem += f", found {shown(first['input'])}"
             raise RunError(f"{path}: not a manifest of indices: {problem}") from error
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, UnicodeDecodeError) as error:
             raise RunError(f"{path} cannot be read: {describe_error(error)}") from error
+
+
+def _names_in(content: bytes, digest: str | None) -> list[str]:
+    """The lines of names.txt.
+
+    Raises:
+        OSError: if they are not those of the manifest.
+    """
+    if hashlib.sha256(content).hexdigest() != digest or not content:
+        raise OSError(errno.EIO, f"its SHA-256 is not the one in {NAME}")
+    return content.decode().split("\n")[:-1]
 
 
 def chosen_by(manifest: Manifest) -> str:

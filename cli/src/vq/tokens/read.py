@@ -24,7 +24,7 @@ class Tokens:
 
     Attributes:
         files: the shards, in order, each with what a manifest says of it.
-        names: of each sample, where a folder is read.
+        names: of each sample, where a manifest has them.
         index_shape: of one sample.
         codebook_size: K.
     """
@@ -75,7 +75,8 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
     require_codes(run)
     shape, size = run.model.index_shape, run.model.codebook_size
     if path.is_file() and path.suffix in ENDINGS:
-        return Tokens([(path, _listed(path))], None, shape, size)
+        shard, names = _listed(path)
+        return Tokens([(path, shard)], names, shape, size)
     if not (path / NAME).is_file():
         endings = f"{', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
         expected = f"a folder that vq encode wrote, or one {endings} file"
@@ -94,10 +95,15 @@ def read_tokens(run: TrainedRun, path: Path, *, force: bool = False) -> Tokens:
     return Tokens(files, manifest.names, shape, size)
 
 
-def _listed(file: Path) -> Shard | None:
-    """What a manifest beside a file says of it."""
+def _listed(file: Path) -> tuple[Shard | None, list[str] | None]:
+    """What a manifest beside a file says of it, and the names of its samples."""
     try:
-        shards = Manifest.read(file.parent).shards
+        manifest = Manifest.read(file.parent)
     except VQError:  # none, or that of something else
-        return None
-    return next((shard for shard in shards if shard.file == file.name), None)
+        return None, None
+    start = 0
+    for shard in manifest.shards:
+        if shard.file == file.name:
+            return shard, manifest.names[start : start + shard.samples]
+        start += shard.samples
+    return None, None

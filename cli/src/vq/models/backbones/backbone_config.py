@@ -22,9 +22,11 @@ class ConvConfig(ComponentConfig):
     residual_hidden: Annotated[Size | None, ActsIf("residual_blocks")] = None
     """Channels inside a residual block; null: hidden."""
     downsamplings: Halvings | None = None
-    """Strided convolutions, each halving the sides; null: as many as leave 4 to 8 positions."""
+    """Strided convolutions, each halving the sides; null: to 4-8 positions, a signal to 33-64."""
     output: Literal["linear", "tanh"] = "linear"
     """Last layer of the decoder; tanh keeps images in [-1, 1]."""
+    init: Literal["he", "torch"] | None = None
+    """Initial weights, He's or torch's own; null: he if colour or four times halved, else torch."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

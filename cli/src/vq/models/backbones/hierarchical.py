@@ -39,13 +39,14 @@ class Hierarchical(LevelBackbone):
         residual_hidden: int | None = None,
         downsamplings: int | None = None,
         output: str = "linear",
+        init: str | None = None,
         levels: int = 2,
     ) -> None:
         super().__init__()
         channels, height, width = conv.image_shape("hierarchical", shape)
         halvings = conv.default_halvings(height, width) if downsamplings is None else downsamplings
         deepest = halvings + levels - 1
-        conv.check_sides("levels", levels, height, width, deepest)
+        conv.check_sides("levels", levels, (height, width), deepest)
         depths = range(deepest, halvings - 1, -1)
         self.latent_shapes = tuple((height >> depth, width >> depth) for depth in depths)
 
@@ -57,7 +58,9 @@ class Hierarchical(LevelBackbone):
         inputs = [channels, *[hidden] * (levels - 1)]
         strides = [halvings, *[1] * (levels - 1)]
         self.down = nn.ModuleList(
-            nn.Sequential(*conv.strided(nn.Conv2d, taken, hidden, count), *blocks(), nn.ReLU())
+            nn.Sequential(
+                *conv.strided(nn.Conv2d, taken, hidden, [count] * 2), *blocks(), nn.ReLU()
+            )
             for taken, count in zip(inputs, strides, strict=True)
         )
         # coarsest level first; channels of the state of the coarser levels
@@ -67,11 +70,13 @@ class Hierarchical(LevelBackbone):
             nn.Sequential(
                 nn.Conv2d(dim + state, hidden, 3, padding=1),
                 *blocks(),
-                *conv.strided(nn.ConvTranspose2d, hidden, hidden, count),
+                *conv.strided(nn.ConvTranspose2d, hidden, hidden, [count] * 2),
             )
             for state, count in zip(above, reversed(strides), strict=True)
         )
         self.head = nn.Sequential(*conv.last_layers(hidden, channels, output))
+        if conv.begins_with_he(init, channels, deepest):
+            conv.keep_variance(self, ends=(*self.into, self.head[1]))
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # of levels
         """(B, C, H, W) to features (B, hidden, h, w) of each level, coarsest first."""

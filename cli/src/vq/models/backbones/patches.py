@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vq.models.backbones.conv import image_shape
+from vq.models.samples import nearest_sides
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone
 
@@ -29,7 +30,9 @@ class Patches(Backbone):
         super().__init__()
         channels, height, width = image_shape("patches", shape)
         if height % size or width % size:
-            raise SettingError("size", size, f"a divisor of the sides, {height} x {width}")
+            near = nearest_sides((height, width), (size, size))
+            expected = f"a divisor of the sides, {height} x {width}"
+            raise SettingError("size", size, expected, f"change it, or resize images to {near}")
         self.size, self.scale = size, 1.0
         self.dim, self.latent_shape = channels * size**2, (height // size, width // size)
 
