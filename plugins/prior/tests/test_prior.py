@@ -1,5 +1,6 @@
 """The prior over codes: a causal distribution, trained, stopped early, stored and sampled from."""
 
+import io
 import json
 import math
 import os
@@ -15,14 +16,17 @@ import torch
 from PIL import Image
 
 import vq_prior
+from vq.data.pixels import PADDING, grid_png
 from vq.interrupt import Interrupt
 from vq.runs.trained_run import load_run
 from vq.tokens.codes import codebook_numbers, encode_split
-from vq_prior import metrics, training
+from vq_prior import metrics, trainer, training
+from vq_prior.class_labels import with_labels
 from vq_prior.prior_config import PriorConfig
 from vq_prior.prior_folder import build_prior, load_prior
 from vq_prior.sampling import draw, grid_columns, pick, truncate
 from vq_prior.sequences import CodeSequences, read_sequences
+from vq_prior.trainer import PriorTrainer
 from vq_prior.transformer import CodePrior, KeyValueCache
 from vqcore.data.tensor_split import TensorSplit
 from vqcore.errors import SettingError, UsageError
@@ -355,6 +359,14 @@ def test_contents_of_the_prior_folder(run_with_prior):
     )
 
 
+def test_help_names_the_defaults_of_few_and_of_many_codes(vq):
+    text = " ".join(vq("prior", "--help").out.split())
+    few, many = PriorConfig().filled(100, 10), PriorConfig().filled(10**6, 256)
+    for name in ("layers", "width", "heads", "dropout", "epochs", "lr"):
+        first, last = (f"{round(getattr(each, name), 3):g}" for each in (few, many))
+        assert f"[default: {first} to {last}, by the amount of codes]" in text, name
+
+
 def test_replacing_a_prior_needs_overwrite(run_with_prior, vq, tmp_path):
     path = shutil.copytree(run_with_prior.path, tmp_path / "run")
     result = vq("prior", path, *SMALL)
@@ -364,10 +376,10 @@ def test_replacing_a_prior_needs_overwrite(run_with_prior, vq, tmp_path):
     assert vq("prior", path, *SMALL, "--seed", 1, "--overwrite", "--classes", "--no-tied").code == 0
     assert (path / "prior" / "model.safetensors").read_bytes() != before
     assert vq("sample", path, "-n", 11).code == 0
-    assert Image.open(path / "prior" / "samples.png").size == (
-        10 * 34 + 2,
-        2 * 34 + 2,
-    )  # a column a class
+    picture = Image.open(path / "prior" / "samples.png")
+    assert picture.size == (10 * 34 + 2, 18 + 2 * 34 + 2)  # a column a class, with its name
+    names = np.asarray(picture.convert("L"))[:18]
+    assert all((names[:, 34 * column : 34 * column + 34] < 99).any() for column in range(10))
     assert [grid_columns(64, names) for names in ([], ["a", "b", "c"], ["a"] * 10, ["a"] * 30)] == [
         8,
         9,
@@ -377,6 +389,23 @@ def test_replacing_a_prior_needs_overwrite(run_with_prior, vq, tmp_path):
     assert vq("sample", path, "-n", 4, "--class", "7").code == 0
     wrong = vq("sample", path, "--class", "ten")
     assert (wrong.code, "--class = 'ten': expected one of 0, 1, 2" in wrong.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "size"),
+    [
+        (["a", "b", "a", "b", "a"], 2, (70, 18 + 3 * 34 + 2)),  # once above each column
+        (["a", "b", "c", "d"], 2, (70, 2 * (18 + 34) + 2)),  # above each image
+        (["a" * 90, "\x1b"], 2, (70, None)),  # upright, cut, escaped
+    ],
+)
+def test_a_grid_names_the_classes(names, columns, size):
+    values = torch.ones(len(names), 1, 32, 32)
+    grid = grid_png(values, (0, 1), columns)
+    picture = Image.open(io.BytesIO(with_labels(grid, names, columns, PADDING)))
+    assert picture.size == (size[0], size[1] or picture.height)
+    assert picture.height < 400
+    assert np.asarray(picture).min() < 99
 
 
 def test_a_prior_of_an_older_checkpoint_is_refused_and_replaced(
@@ -484,6 +513,96 @@ def test_ctrl_c_keeps_the_best_weights_so_far(copied_run, vq, monkeypatch):
     assert vq("sample", copied_run.path).code == 0
 
 
+RESUMED = ("--layers", 1, "--width", 16, "--heads", 2, "--dropout", 0.2, "--epochs", 3)
+
+
+@pytest.fixture(scope="module")
+def whole_prior(complete_run, tmp_path_factory):
+    """A prior that was never interrupted."""
+    path = shutil.copytree(complete_run.path, tmp_path_factory.mktemp("whole") / "run")
+    options = {"layers": 1, "width": 16, "heads": 2, "dropout": 0.2, "epochs": 3}
+    vq_prior.prior(path, **options)
+    return path / "prior"
+
+
+def lines_of(prior):
+    lines = map(json.loads, (prior / "metrics.jsonl").read_text().splitlines())
+    return [line | {"seconds": 0} for line in lines]
+
+
+@pytest.mark.parametrize("how", ["interrupted", "killed within an epoch", "killed at its end"])
+def test_a_prior_resumes_to_the_bit(how, whole_prior, copied_run, vq, monkeypatch):
+    """21 steps an epoch: after 30 of them, and killed after 35 or 42."""
+    step, run = PriorTrainer._train_step, copied_run.path
+
+    def ended(self, rows):
+        if how == "interrupted" and self.progress.step == 30:
+            os.kill(os.getpid(), signal.SIGINT)
+        elif self.progress.step == (42 if how == "killed at its end" else 35):
+            raise KeyboardInterrupt  # no handler runs when a process is killed
+        return step(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PriorTrainer, "_train_step", ended)
+        patch.setattr(trainer, "SAVE_EVERY", 1000 if how == "interrupted" else 30)
+        if how == "interrupted":
+            result = vq("prior", run, *RESUMED)
+            assert result.code == 130
+            assert f"interrupted; best after epoch 1, stored in {run / 'prior'}; " in result.out
+            assert f"vq prior {run} --resume continues" in result.out
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                vq_prior.prior(run, layers=1, width=16, heads=2, dropout=0.2, epochs=3)
+            assert not (run / "prior").exists()
+    refused = vq("prior", run, *RESUMED)
+    assert refused.code == 2
+    assert "go on with --resume, or begin again with --overwrite" in refused.err
+    assert vq("prior", run, "--resume").code == 0
+    assert not (run / "prior-training").exists()
+    assert lines_of(run / "prior") == lines_of(whole_prior)
+    name = "model.safetensors"
+    assert (run / "prior" / name).read_bytes() == (whole_prior / name).read_bytes()
+
+
+def interrupted(vq, run, monkeypatch):
+    step = PriorTrainer._train_step
+
+    def signalled(self, rows):
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(self, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PriorTrainer, "_train_step", signalled)
+        assert vq("prior", run, *SMALL).code == 130
+
+
+def test_what_cannot_be_resumed_is_refused(copied_run, vq, monkeypatch):
+    run = copied_run.path
+    result = vq("prior", run, "--resume")
+    assert result.code == 2
+    assert (
+        f"--resume: {run} has no unfinished prior for step-00000012; begin one with" in result.err
+    )
+    result = vq("prior", run, "--resume", "--lr", 1)
+    assert (result.code, "leave out all but --device" in result.err) == (2, True)
+    interrupted(vq, run, monkeypatch)
+    state = run / "prior-training" / "state.pt"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    result = vq("prior", run, "--resume")
+    assert (result.code, "state.pt: damaged" in result.err) == (1, True), result
+    about = json.loads((run / "prior-training" / "manifest.json").read_text())
+    about["training"]["layers"] = "many"
+    (run / "prior-training" / "manifest.json").write_text(json.dumps(about))
+    result = vq("prior", run, "--resume")
+    assert result.code == 1
+    assert "manifest.json: damaged: " in result.err
+    assert "--overwrite begins the prior again" in result.err
+    assert vq("prior", run, *SMALL, "--overwrite").code == 0
+    assert not state.exists()
+
+
 def test_a_prior_is_written_atomically(run_with_prior, vq, monkeypatch, tmp_path):
     path = shutil.copytree(run_with_prior.path, tmp_path / "run")
     before = {file.name: file.read_bytes() for file in (path / "prior").iterdir()}
@@ -584,7 +703,7 @@ def test_the_python_functions_return_results_and_print_nothing(copied_run, tmp_p
     assert (samples.values.shape, samples.codes.shape) == ((3, 1, 8, 8), (3, 4, 4))
     assert samples.classes == ["7"]
     samples.save(tmp_path / "new" / "sevens.png", indices=tmp_path / "sevens.npy")
-    assert Image.open(tmp_path / "new" / "sevens.png").size == (2 * 34 + 2, 2 * 34 + 2)
+    assert Image.open(tmp_path / "new" / "sevens.png").size == (2 * 34 + 2, 2 * 34 + 20)  # labelled
     assert np.array_equal(np.load(tmp_path / "sevens.npy"), samples.codes)
     of_path = vq_prior.sample(str(copied_run.path), 3, class_name="7", seed=1)
     assert torch.equal(of_path.codes, samples.codes)

@@ -9,45 +9,57 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vq.cli.arguments import RunArgument, TrustPlugins
-from vq.cli.console import print_json, say
+from vq.cli.console import loaded, print_json, say, talking
+from vq.processes.launched import require_one
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+
+def _by_amount(text: str, default: str) -> Any:
+    """An option whose default depends on the amount of codes: see ``PriorConfig.filled``."""
+    return typer.Option(help=f"{text}  [default: {default}, by the amount of codes]")
+
 
 Device = Annotated[str | None, typer.Option(help="Device; the run's own by default.")]
 
 
 def prior(
     run: RunArgument,
-    layers: Annotated[int | None, typer.Option(help="Transformer blocks.")] = None,
-    width: Annotated[int | None, typer.Option(help="Size of a position's vector.")] = None,
-    heads: Annotated[int | None, typer.Option(help="Attention heads; they divide width.")] = None,
-    dropout: Annotated[float | None, typer.Option(help="Dropout in training.")] = None,
-    tied: Annotated[bool, typer.Option(help="Share the tables of embeddings and logits.")] = True,
-    epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.")] = None,
-    patience: Annotated[
-        int | None, typer.Option(help="Epochs without progress to stop at.")
+    layers: Annotated[int | None, _by_amount("Transformer blocks.", "3 to 8")] = None,
+    width: Annotated[int | None, _by_amount("Size of a position's vector.", "64 to 512")] = None,
+    heads: Annotated[
+        int | None, _by_amount("Attention heads; they divide width.", "4 to 8")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    dropout: Annotated[float | None, _by_amount("Dropout in training.", "0.2 to 0")] = None,
+    tied: Annotated[bool, typer.Option(help="Share the tables of embeddings and logits.")] = True,
+    epochs: Annotated[int | None, _by_amount("Largest number of epochs.", "60 to 2")] = None,
+    patience: Annotated[
+        int | None, _by_amount("Epochs without progress to stop at.", "a sixth of the epochs")
+    ] = None,
+    lr: Annotated[float | None, _by_amount("Peak learning rate.", "0.003 to 0.001")] = None,
     weight_decay: Annotated[float, typer.Option(help="Weight decay.")] = 0.1,
     batch_size: Annotated[int, typer.Option(help="Sequences in a step.")] = 64,
     classes: Annotated[bool, typer.Option("--classes", help="Condition on the class.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of every random draw.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a prior.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with one that was interrupted.")
+    ] = False,
     device: Device = None,
     trust_plugins: TrustPlugins = False,
 ) -> None:
     """Train a prior over the codes of a run.
 
-    vq sample draws from it. Options left out depend on the amount of data. Training stops when the
-    validation loss no longer falls. Ctrl-C keeps the best weights so far.
+    vq sample draws from it. Training stops when the validation loss no longer falls. Ctrl-C keeps
+    the best weights so far.
     """
     options = {**locals()}
     del options["run"]
-    import vq_prior
     from vq.terminal import Terminal
 
-    trained = vq_prior.prior(run, log=say, **options)
+    with talking():
+        trained = loaded("prior")(run, log=say, **options)
     metrics = trained.metrics
     unit = "bits_per_pixel" if "bits_per_pixel" in metrics else "bits_per_value"
     table = _table("codes", "bits per token", unit.replace("_", " "))
@@ -61,8 +73,10 @@ def prior(
         table.add_row(name, f"{metrics[key]:.3f}", f"{per_unit:.3f}")
     Terminal().print(table)
     best = min(trained.history, key=lambda entry: entry["aside_bits"])["epoch"]
-    interrupted = "interrupted; " if trained.exit_code else ""
-    say(f"{interrupted}best after epoch {best}, stored in {trained.folder}")
+    interrupted, again = "", ""
+    if trained.exit_code:
+        interrupted, again = "interrupted; ", f"; vq prior {run} --resume continues"
+    say(f"{interrupted}best after epoch {best}, stored in {trained.folder}{again}")
     raise typer.Exit(trained.exit_code)
 
 
@@ -70,7 +84,9 @@ def sample(
     run: RunArgument,
     count: Annotated[int, typer.Option("-n", "--count", min=1, help="Samples.")] = 64,
     temperature: Annotated[float, typer.Option(help="Divides the logits; 0 is greedy.")] = 1.0,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the k most likely codes.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Draw from the k most likely codes; all by default.")
+    ] = None,
     top_p: Annotated[
         float | None, typer.Option(help="Draw from the most likely codes, of total probability p.")
     ] = None,
@@ -94,18 +110,19 @@ def sample(
 
     Writes a grid of images, or an array. A seed repeats its samples.
     """
-    import vq_prior
-    from vq.runs.trained_run import load_run
-    from vq_prior.prior_folder import prior_folder
+    require_one("vq sample")
+    with talking():
+        draw = loaded("sample")
+        from vq_prior.prior_folder import prior_folder
 
-    trained = load_run(run, device, trust_plugins=trust_plugins)
-    shape = trained.samples.shape
-    suffixes = (".png", ".npy") if len(shape) == 3 and shape[0] in (1, 3) else (".npy",)
-    _check_file("--output", output, suffixes, f" for samples of shape {shape}")
-    _check_file("--indices", indices, (".npy",))
-    samples = vq_prior.sample(trained, count, temperature, top_k, top_p, label, seed)
-    path = output or prior_folder(trained) / f"samples{suffixes[0]}"
-    samples.save(path, indices)
+        trained = loaded("load_run")(run, device, trust_plugins=trust_plugins)
+        shape = trained.samples.shape
+        suffixes = (".png", ".npy") if len(shape) == 3 and shape[0] in (1, 3) else (".npy",)
+        _check_file("--output", output, suffixes, f" for samples of shape {shape}")
+        _check_file("--indices", indices, (".npy",))
+        samples = draw(trained, count, temperature, top_k, top_p, label, seed)
+        path = output or prior_folder(trained) / f"samples{suffixes[0]}"
+        samples.save(path, indices)
     say(f"{count} samples: {path}")
 
 
@@ -121,24 +138,20 @@ def probe(
 
     For comparison, also by their pixels.
     """
-    import vq_prior
     from vq.terminal import Terminal
 
-    options: dict[str, Any] = {"device": device, "trust_plugins": trust_plugins}
+    with talking():
+        result = loaded("probe")(run, samples, seeds, device=device, trust_plugins=trust_plugins)
     if as_json:
-        result = vq_prior.probe(run, samples, seeds, **options)
         print_json(asdict(result))
         return
-    console = Terminal()
-    with console.status("reading the data set") as status:
-        result = vq_prior.probe(run, samples, seeds, **options, log=status.update)
     columns = ("features", "held-out accuracy", "sd over seeds", "standard error")
     table = _table("linear classifier on", *columns)
     for row in result.rows:
         spread = "" if row.spread is None else f"{row.spread:.4f}"
         size = str(row.size or "")
         table.add_row(row.features, size, f"{row.accuracy:.4f}", spread, f"{row.error:.4f}")
-    console.print(table)
+    Terminal().print(table)
     used = f"{result.train_samples} training and {result.test_samples} held-out samples"
     say(f"{result.classes} classes, {used}, {result.seeds} seeds")
 

@@ -23,9 +23,11 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from vq.processes.together import joined, on_main
+from vq.progress import working
 from vq.runs.provenance import require_codes
-from vq.runs.trained_run import RunLike, TrainedRun, load_run
-from vq.tokens.codes import SplitName, codebook_numbers, encode_split, split_batches
+from vq.runs.trained_run import RunLike, TrainedRun, load_together
+from vq.tokens.codes import SplitName, codebook_numbers, encode_together, split_batches
 from vq_prior.sequences import labels_of
 from vqcore.errors import SettingError
 
@@ -102,29 +104,48 @@ def probe(
     for name, value in (("samples", samples), ("seeds", seeds)):
         if value < 1:
             raise SettingError(name, value, "a whole number of at least 1")
-    run = load_run(run, device, trust_plugins=trust_plugins)
-    require_codes(run)
-    y, y_test = labels_of(run, "train").numpy(), labels_of(run, "test").numpy()
-    used = min(samples, len(y))
-    drawn = [np.random.default_rng(seed).permutation(len(y))[:used] for seed in range(seeds)]
-    read = np.unique(drawn)  # the others, perhaps millions, are never encoded
+    with joined():
+        run = load_together(run, device, trust_plugins=trust_plugins)
+        require_codes(run)
+        y, y_test = labels_of(run, "train").numpy(), labels_of(run, "test").numpy()
+        used = min(samples, len(y))
+        drawn = [np.random.default_rng(seed).permutation(len(y))[:used] for seed in range(seeds)]
+        read = torch.from_numpy(np.unique(drawn))  # the others, perhaps millions, are never encoded
+        codes = encode_together(run, "train", read), encode_together(run, "test")
+        return on_main(lambda: _probe(run, y, y_test, drawn, read, codes, log))
+
+
+def _probe(
+    run: TrainedRun,
+    y: np.ndarray,
+    y_test: np.ndarray,
+    drawn: list[np.ndarray],
+    read: Tensor,
+    codes: tuple[Tensor, Tensor],
+    log: Callable[[str], None],
+) -> ProbeResult:
+    """Accuracies, from the labels, the samples ``drawn`` for each seed, and the codes of all."""
     rows = []
-    for name, (train, test) in _features(run, torch.from_numpy(read)).items():
+    for name, (train, test) in _features(run, read, *codes).items():
         log(f"probing {name}: {train.shape[1]} features")
-        accuracies = [
-            _accuracy(train[np.searchsorted(read, chosen)], y[chosen], test, y_test, seed)
-            for seed, chosen in enumerate(drawn)
-        ]
+        accuracies = []
+        with working(f"probing {name}", len(drawn), "repetitions") as task:
+            for seed, chosen in enumerate(drawn):
+                part = train[np.searchsorted(read.numpy(), chosen)]
+                accuracies.append(_accuracy(part, y[chosen], test, y_test, seed))
+                task.advance()
         rows.append(_row(name, train.shape[1], accuracies, len(y_test)))
     majority = np.bincount(y).argmax()
     rows.append(_row("majority", 0, [float((y_test == majority).mean())], len(y_test)))
     classes = len(np.unique(np.concatenate([y, y_test])))
-    return ProbeResult(rows, classes, used, len(y_test), seeds, run.checkpoint.name)
+    used = len(drawn[0])
+    return ProbeResult(rows, classes, used, len(y_test), len(drawn), run.checkpoint.name)
 
 
-def _features(run: TrainedRun, read: Tensor) -> dict[str, tuple[Features, Features]]:
-    """Features by name, of the training samples ``read`` and of all held-out samples."""
-    train, test = encode_split(run, "train", read), encode_split(run, "test")
+def _features(
+    run: TrainedRun, read: Tensor, train: Tensor, test: Tensor
+) -> dict[str, tuple[Features, Features]]:
+    """Features by name, of the training samples ``read`` and of all held-out ones, and codes."""
     codebooks, size = codebook_numbers(run.model), run.model.codebook_size
     values = "pixels" if len(run.samples.shape) == 3 else "values"
     return {
@@ -154,8 +175,9 @@ def histograms(indices: Tensor, codebooks: list[int], codebook_size: int) -> spa
 
 
 def _samples(run: TrainedRun, split: SplitName, rows: Tensor | None) -> np.ndarray:
-    batches = split_batches(run, split, rows)
-    return torch.cat([batch.flatten(1).cpu() for batch in batches]).numpy()
+    with working(f"reading {split}"):
+        batches = split_batches(run, split, rows)
+        return torch.cat([batch.flatten(1).cpu() for batch in batches]).numpy()
 
 
 def _accuracy(x: Features, y: np.ndarray, test: Features, y_test: np.ndarray, seed: int) -> float:

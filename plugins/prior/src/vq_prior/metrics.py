@@ -7,8 +7,11 @@ from collections.abc import Sequence
 
 import torch
 
+from vq.processes.together import rank, world
+from vq.progress import working
 from vq_prior.sequences import CodeSequences
 from vq_prior.transformer import CodePrior
+from vqcore.distributed import sum_over_ranks
 
 #: Largest number of sequences, and of probabilities, in an evaluation batch.
 _BATCH = 256
@@ -19,13 +22,21 @@ _TRAIN_SAMPLES = 10_000
 
 @torch.no_grad()
 def mean_bits(prior: CodePrior, sequences: CodeSequences, limit: int | None = None) -> float:
-    """Mean bits per token in eval mode, over the first ``limit`` sequences or all of them."""
+    """Mean bits per token in eval mode, over the first ``limit`` sequences or all of them.
+
+    Each of several processes evaluates a share of them; all get the mean of all.
+    """
     prior.eval()
     count = min(len(sequences), limit or len(sequences))
     rows = torch.arange(count, device=sequences.tokens.device)
     batch = max(1, min(_BATCH, _PROBABILITIES // (prior.length * prior.codebook_size)))
-    sums = [prior.bits(*sequences.select(part)).double().sum() for part in rows.split(batch)]
-    return float(torch.stack(sums).sum()) / (count * prior.length)
+    own = rows.tensor_split(world())[rank()]
+    with working("evaluating", len(own), "sequences") as task:
+        parts = task.through(own.split(batch) if len(own) else ())
+        sums = [prior.bits(*sequences.select(part)).double().sum() for part in parts]
+    total = torch.stack(sums).sum() if sums else prior.position.new_zeros((), dtype=torch.float64)
+    sum_over_ranks(total)
+    return float(total) / (count * prior.length)
 
 
 def unigram_bits(

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vq.data.pixels import grid_png
+from vq.data.pixels import PADDING, grid_png
 from vq.files import write_bytes, writing
+from vq.progress import working
 from vq.runs.provenance import require_codes
 from vq.runs.trained_run import RunLike, load_run
+from vq_prior.class_labels import with_labels
 from vq_prior.prior_folder import load_prior
 from vq_prior.transformer import CodePrior, KeyValueCache
 from vqcore.errors import SettingError, did_you_mean
@@ -41,11 +43,17 @@ class Samples:
     value_range: tuple[float, float]
 
     def save(self, path: Path, indices: Path | None = None) -> None:
-        """Write samples as .png (a grid of images) or .npy, and codes as .npy; replaces files."""
+        """Write samples as .png (a grid of images, classes named) or .npy, and codes as .npy.
+
+        Files are replaced.
+        """
         files = {path: _npy(self.values)}
         if path.suffix == ".png":
             columns = grid_columns(len(self.values), self.classes)
             files[path] = grid_png(self.values, self.value_range, columns)
+            if self.classes:
+                names = [self.classes[i % len(self.classes)] for i in range(len(self.values))]
+                files[path] = with_labels(files[path], names, columns, PADDING)
         if indices is not None:
             files[indices] = _npy(self.codes)
         for file, content in files.items():
@@ -91,7 +99,8 @@ def sample(
         labels = numbers[torch.arange(count, device=run.device) % len(classes)]
     tokens = draw(prior, count, temperature, top_k, top_p, labels, seed)
     codes = tokens.unflatten(1, run.model.index_shape)
-    values = torch.cat([run.model.decode(part) for part in codes.split(_BATCH)])
+    with working("decoding", count, "samples") as task:
+        values = torch.cat([run.model.decode(part) for part in task.through(codes.split(_BATCH))])
     return Samples(values.cpu(), codes.cpu(), classes, run.samples.value_range)
 
 
@@ -133,14 +142,15 @@ def draw(
     device = prior.position.device
     parts = []
     uniform = counter_rng.uniform(key, count, prior.length, device=device)
-    for rows in torch.arange(count, device=device).split(_BATCH):
-        chosen = None if labels is None else labels[rows]
-        cache = KeyValueCache(prior, len(rows))
-        tokens: list[Tensor] = []
-        for number in uniform[rows].unbind(1):
-            logits = prior.step(tokens[-1] if tokens else None, chosen, cache)
-            tokens.append(pick(truncate(logits, temperature, top_k, top_p), number))
-        parts.append(torch.stack(tokens, 1))
+    with working("drawing", count * prior.length, "codes") as task:
+        for rows in torch.arange(count, device=device).split(_BATCH):
+            chosen = None if labels is None else labels[rows]
+            cache = KeyValueCache(prior, len(rows))
+            tokens: list[Tensor] = []
+            for number in task.through(uniform[rows].unbind(1)):
+                logits = prior.step(tokens[-1] if tokens else None, chosen, cache)
+                tokens.append(pick(truncate(logits, temperature, top_k, top_p), number))
+            parts.append(torch.stack(tokens, 1))
     return torch.cat(parts)
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vq.processes.together import main_first
 from vq.runs.trained_run import TrainedRun
-from vq.tokens.codes import SplitName, encode_split
+from vq.tokens.codes import SplitName, encode_together
 from vqcore.errors import SettingError
 from vqcore.numerics import counter_rng
 
@@ -48,7 +49,7 @@ class PriorData:
 def read_sequences(run: TrainedRun, with_labels: bool, seed: int) -> PriorData:
     """Encode a run's data set, onto the run's device; the seed decides what is for validation."""
     labels = [labels_of(run, "train"), labels_of(run, "test")] if with_labels else [None, None]
-    tokens = [encode_split(run, "train").flatten(1), encode_split(run, "test").flatten(1)]
+    tokens = [encode_together(run, "train").flatten(1), encode_together(run, "test").flatten(1)]
     if len(tokens[0]) < 2:
         name = run.config.components["dataset"].spec.name
         raise SettingError("dataset", name, "at least 2 training samples")
@@ -67,8 +68,11 @@ def read_sequences(run: TrainedRun, with_labels: bool, seed: int) -> PriorData:
 
 
 def labels_of(run: TrainedRun, split: SplitName) -> Tensor:
-    """The class of each sample, (N,) int64; a SettingError if the data set has no labels."""
-    labels = run.source.split(split).labels
+    """The class of each sample, (N,) int64; a SettingError if the data set has no labels.
+
+    Every process calls it.
+    """
+    labels = main_first(lambda: run.source.split(split)).labels
     if labels is None:
         name = run.config.components["dataset"].spec.name
         fix = "image-folder takes folder names as labels"

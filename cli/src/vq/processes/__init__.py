@@ -1,0 +1,1 @@
+"""Several processes that a launcher started for one command: they join, agree, and lose one."""
