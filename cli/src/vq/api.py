@@ -28,6 +28,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     run_dir: str | Path | None = None,
     resume: RunLike | None = None,
+    init_from: RunLike | None = None,
     callbacks: Sequence[object] = (),
     progress: bool = False,
     registry: Registry | None = None,
@@ -50,10 +51,12 @@ def train(
         run_dir: the folder of a new run; ``runs/<time>-<names>`` by default.
         resume: continue this run, by its folder or as an object. Only settings that do not change
             what is computed may be given with it.
+        init_from: start from the weights of this run, checkpoint, folder of ``vq.push`` or
+            repository of the hub, as far as names and shapes fit.
         callbacks: objects with methods named like life-cycle hooks: ``vq_run_start``,
             ``vq_metrics``, ``vq_step_end``, ``vq_log``, ``vq_run_end``. An exception in one ends
             the run.
-        progress: show a progress bar.
+        progress: show how far it is, live in a terminal or a notebook.
         registry: where components come from; the installed plugins by default.
         trust_plugins: with ``resume``, see ``load_run``.
         test_dataset: held-out samples of a ``dataset`` that is an object, see ``InMemoryDataset``.
@@ -76,6 +79,8 @@ def train(
             raise UsageError("resume: leave out config, preset and run_dir, which the run has")
         registry = registry or getattr(resume, "registry", None)
         trust_plugins = trust_plugins or getattr(resume, "trusted", False)
+    if init_from is not None:
+        choices["init_from"] = str(run_path(init_from))
     resolved, registry = compose(
         given_values(choices, settings),
         base=base_values(preset, config),
@@ -95,9 +100,12 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(_restored_torch_state())
         if progress:
-            from vq.progress import TrainingProgress
+            from vq.display import Display
+            from vq.terminal import Terminal
+            from vq.training.callbacks.show_progress import ShowProgress
 
-            callbacks = [*callbacks, stack.enter_context(TrainingProgress())]
+            display = stack.enter_context(Display(Terminal()))
+            callbacks = [*callbacks, ShowProgress(display)]
         finished = launch(resolved, registry, run_dir=folder, resume=resumed, callbacks=callbacks)
     return _trained(finished, resolved, registry)
 
@@ -123,7 +131,7 @@ def sweep(
     over: Mapping[str, Sequence[Any]] | None = None,
     *,
     seeds: Sequence[int] = (),
-    jobs: int = 1,
+    jobs: int | None = None,
     run_dir: str | Path | None = None,
     resume: str | Path | None = None,
     trust_plugins: bool = False,
@@ -140,7 +148,7 @@ def sweep(
     Args:
         over: the values to combine, by setting or key path, as in ``{"lr": [1e-3, 3e-3]}``.
         seeds: of each combination.
-        jobs: runs at a time.
+        jobs: runs at a time; by default one for each GPU, or one on a CPU.
         run_dir: the sweep's folder; ``sweeps/<time>-<names>`` by default.
         resume: continue the sweep in this folder, instead of all settings.
         trust_plugins: with ``resume``, see ``load_run``.

@@ -24,8 +24,8 @@ _log = logging.getLogger(__name__)
 #: which device it is and how it is observed, not what it computes.
 RESUMABLE = frozenset((
     "epochs", "max_steps", "schedule", "device", "compile", "cuda_graph", "accumulate", "log_every",
-    "eval_every", "sample_every", "trackers", "checkpoint_every", "keep_checkpoints",
-    "plugin_files",
+    "eval_every", "eval_samples", "eval_lpips", "eval_fid", "sample_every", "checkpoint_every",
+    "keep_checkpoints", "trackers", "plugin_files",
 ))  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from vq.processes.launched import local_rank, on_this_machine, several
 from vqcore.errors import SettingError
 
 
@@ -25,6 +26,24 @@ def choose_device(name: str) -> torch.device:
         gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
         raise SettingError("device", name, f"one of {', '.join(['auto', 'cpu', *gpus])}")
     return device
+
+
+def own_device(name: str) -> torch.device:
+    """``choose_device``; each of several processes has the GPU of its number on its machine.
+
+    Raises:
+        SettingError: if there is no such device here, or not a GPU for each process.
+    """
+    device = choose_device(name)
+    if device.type == "cpu" or not several():
+        return device
+    if device != torch.device("cuda"):  # one of them
+        expected = "auto, cpu or cuda: each of several processes uses its own GPU"
+        raise SettingError("device", name, expected)
+    needed, found = on_this_machine(), torch.cuda.device_count()
+    if needed > found:
+        raise SettingError("device", name, f"a GPU for each of {needed} processes, found {found}")
+    return torch.device("cuda", local_rank())
 
 
 #: Multiplications of a step, roughly, below which a second thread costs more than it saves.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -17,10 +19,15 @@ class Interrupt:
 
     A second one raises KeyboardInterrupt. Outside the main thread nothing changes. A SIGHUP that
     is ignored, as under ``nohup``, stays so.
+
+    Args:
+        first: called at the first one, in a thread of its own: what the signal interrupted may
+            hold any lock.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: Callable[[], object] = lambda: None) -> None:
         self.number: int | None = None
+        self._first = first
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -38,6 +45,7 @@ class Interrupt:
         if self.number is not None:
             raise KeyboardInterrupt
         self.number = number
+        _thread.start_new_thread(self._first, ())
 
 
 class Stop(Interrupt):

@@ -9,7 +9,7 @@ from vqcore.plugin.hooks import hookimpl
 VQ_API = 1
 
 _BACKBONES = {
-    "conv": ("Conv", "strided convolutions (kernel 4) and residual blocks, for images"),
+    "conv": ("Conv", "strided convolutions and residual blocks, for images, audio and video"),
     "hierarchical": ("Hierarchical", "convolutions with several levels of latents (VQ-VAE-2)"),
     "patches": ("Patches", "no network: patches of an image are the latents (classical VQ)"),
     "mlp": ("MLP", "fully connected layers, for vectors and small images"),

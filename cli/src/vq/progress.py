@@ -1,109 +1,115 @@
-"""Progress: a live bar on a terminal or in a notebook, lines of text elsewhere."""
+"""Work that takes a while: whoever does it says what it is and how far, and a display may show it.
+
+Nothing is shown without one: the library itself prints nothing.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from vq.terminal import Terminal
-
-if TYPE_CHECKING:
-    from vqcore.plugin.protocols import TrainingRun
-
-#: Seconds between two lines of ``SampleProgress``.
-PAUSE = 30.0
-
-_IN_LINE = ("loss", "reconstruction", "perplexity", "test_psnr")
-_ON_BAR = ("loss", "perplexity")  # what fits beside the bar on 80 columns
+Batch = TypeVar("Batch", bound=Sized)
 
 
-class _Bar:
-    """A bar that is live where the console can show one. Leaving the context stops it."""
+@dataclass(eq=False)
+class Task:
+    """A piece of work under way.
 
-    def __init__(self, console: Console | None, verb: str, *, transient: bool = False) -> None:
-        self.console = console or Terminal()
-        notebook = self.console.is_jupyter and find_spec("ipywidgets") is not None
-        terminal = self.console.is_terminal and not self.console.is_dumb_terminal
-        self.live = terminal or notebook
-        self.bar = Progress(
-            TextColumn(verb),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[metrics]}", markup=False),
-            console=self.console,
-            disable=not self.live,
-            transient=transient,
-        )
-        self.task = self.bar.add_task(verb, total=None, metrics="")
+    Attributes:
+        text: what is done, as in ``encoding``.
+        total: how much there is of it, in ``unit``; None where nobody knows.
+        done: how much of that is done.
+        parts: how much more, of units that are not whole yet.
+        live: whether it is of interest on a live console alone, as one of many at a time.
+        began: when, on the monotonic clock.
+    """
 
-    def __enter__(self) -> Self:
-        return self
+    text: str
+    total: int | None = None
+    unit: str = ""
+    done: int = 0
+    parts: float = 0.0
+    live: bool = False
+    began: float = field(default_factory=time.monotonic)
 
-    def __exit__(self, *error: object) -> None:
-        if self.live:
-            self.bar.stop()
+    def advance(self, count: int = 1) -> None:
+        """So much more is done."""
+        self.done += count
 
+    def through(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; what was taken counts as done once the next one is asked for."""
+        for batch in batches:
+            yield batch
+            self.done += len(batch)
 
-class SampleProgress(_Bar):
-    """Counts samples; ``verb`` names what is done to them, as in ``encoding``."""
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.monotonic() - self.began
 
-    def __init__(self, console: Console | None, verb: str) -> None:
-        super().__init__(console, verb, transient=True)
-        self.verb = verb
-        self.shown = time.monotonic()
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the rest takes at this speed; None where nobody knows."""
+        return self.seconds * (1 / self.share - 1) if self.share else None
 
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def report(self, done: int, total: int | None = None) -> None:
-        """Show that so many samples are done, of so many where that is known."""
-        self.bar.update(self.task, completed=done, total=total)
-        now = time.monotonic()
-        if not self.live and now - self.shown > PAUSE:
-            self.shown = now
-            of_all = f" of {total}" if total else ""
-            self.console.print(f"{self.verb}: {done}{of_all} samples")
+    @property
+    def share(self) -> float:
+        """How much of it is done, from 0 to 1; 0 where nobody knows."""
+        return min(1.0, (self.done + self.parts) / self.total) if self.total else 0.0
 
 
-class TrainingProgress(_Bar):
-    """A callback that shows how far a run is, and its latest metrics."""
+class Watcher(Protocol):
+    """What hears of work when it begins and when it is over."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console, "training")
+    def began(self, task: Task) -> None:
+        """A task begins."""
 
-    def vq_run_start(self, run: TrainingRun) -> None:
-        """Start the bar, at the step that a resumed run is at."""
-        self.bar.update(self.task, total=run.total_steps, completed=run.step)
-        self.bar.start()
-
-    def vq_step_end(self, step: int) -> None:
-        """Advance the bar."""
-        self.bar.update(self.task, completed=step)
-
-    def vq_log(self, run: TrainingRun, metrics: Mapping[str, Any]) -> None:
-        """Show the metrics."""
-        self.bar.update(self.task, metrics=_shown(metrics, _ON_BAR))
-        if not self.live:
-            line = progress_line(metrics, run.total_steps)
-            self.console.print(line, soft_wrap=True)
-
-    def vq_run_end(self) -> None:
-        """Stop the bar."""
-        self.__exit__()
+    def ended(self, task: Task) -> None:
+        """It is over, or was given up."""
 
 
-def progress_line(metrics: Mapping[str, Any], total_steps: int) -> str:
-    """A line of metrics.jsonl in short: step, losses, held-out PSNR, speed."""
-    speed = f"{metrics['images_per_second']:.0f} samples/s"
-    return f"step {metrics['step']}/{total_steps}  {_shown(metrics, _IN_LINE)}  {speed}"
+_watchers: list[Watcher] = []
 
 
-def _shown(metrics: Mapping[str, Any], names: tuple[str, ...]) -> str:
-    return "  ".join(f"{name} {metrics[name]:.4g}" for name in names if name in metrics)
+@contextmanager
+def watched_by(watcher: Watcher) -> Iterator[None]:
+    """Inside, the watcher is told of all work of this process."""
+    _watchers.append(watcher)
+    try:
+        yield
+    finally:
+        _watchers.remove(watcher)
+
+
+@contextmanager
+def working(
+    text: str, total: int | None = None, unit: str = "", *, live: bool = False
+) -> Iterator[Task]:
+    """Inside, this work is under way: ``with working("encoding", 512, "samples") as task``."""
+    task = Task(text, total, unit, live=live)
+    watchers = tuple(_watchers)
+    for each in watchers:
+        each.began(task)
+    try:
+        yield task
+    finally:
+        for each in watchers:
+            each.ended(task)
+
+
+def in_words(seconds: float) -> str:
+    """A duration in its two largest units: ``12 s``, ``3 min``, ``2 h 5 min``, ``1 d 4 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours} h"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -31,6 +33,18 @@ class Terminal(Console):
         """Escape whatever is printed: every text passes here, rich's own controls excepted."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text, lines=True), style, control)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether what it shows can change: on a terminal that moves its cursor, or a notebook."""
+        if self.is_jupyter:
+            return find_spec("ipywidgets") is not None
+        return self.is_terminal and not self.is_dumb_terminal
+
+    def print_line(self, text: str | Text) -> None:
+        """Print one line, not wrapped; with the time where it stays, as in a file."""
+        now = "" if self.is_live else time.strftime("%Y-%m-%d %H:%M:%S  ")
+        self.print(Text.assemble(now, text), soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         """Show no more: whoever closed the pipe wants to read no more, not to end the work."""

@@ -5,6 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
@@ -120,21 +121,25 @@ def test_a_run_without_a_line_has_empty_curves(tmp_path):
 def training(tmp_path):
     """A run in training, as the hooks receive it."""
     model, source = built()
-    return SimpleNamespace(
+    run = SimpleNamespace(
         config=SimpleNamespace(settings=SimpleNamespace(sample_every=4)),
         model=model,
+        evaluated=model,
         device=CPU,
         folder=SimpleNamespace(path=tmp_path),
         source=source,
         test_split=source.split("test"),
-        total_steps=10,
+        step=0,
     )
+    run.is_due = lambda every: run.step % every == 0 or run.step == 10
+    return run
 
 
 def test_samples_are_saved_when_due_and_disturb_nothing(training, tmp_path):
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
     state = torch.get_rng_state()
     for step in range(1, 11):
+        training.step = step
         plugin.vq_step_end(training, step)
     names = sorted(path.name for path in (tmp_path / "samples").iterdir())
     assert names == ["step-00000004.png", "step-00000008.png", "step-00000010.png"]
@@ -166,3 +171,39 @@ vq_report.compare
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Halving(torch.nn.Module):
+    """A model that reconstructs half of each value."""
+
+    def to_values(self, reconstruction):
+        return reconstruction
+
+    def forward(self, x):
+        return SimpleNamespace(reconstruction=x / 2)
+
+
+def saved(tmp_path, batch):
+    """The pixels of the plot of these samples in [-1, 1], (H, W, 3)."""
+    plots.save_reconstructions(tmp_path / "plot.png", Halving(), batch, (-1.0, 1.0))
+    with PIL.Image.open(tmp_path / "plot.png") as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("length", [1, 9, 600, 1024, 5000])
+def test_a_signal_is_a_curve_above_its_reconstruction(tmp_path, length):
+    pixels = saved(tmp_path, torch.linspace(-1, 1, length).expand(2, 1, length))
+    assert 500 <= pixels.shape[1] <= 1024
+    rows = pixels[..., 0].reshape(4, -1, pixels.shape[1])  # of the two inputs and reconstructions
+    inked = [np.flatnonzero((row < 255).any(1)) for row in rows]
+    if length > 1:
+        assert [len(each) for each in inked] == [48, 24, 48, 24]
+    assert all((row < 255).any(0).all() for row in rows)  # no gap in a curve
+
+
+def test_a_clip_is_shown_by_its_middle_frame(tmp_path):
+    clip = torch.full((1, 3, 5, 8, 8), -1.0)
+    clip[:, :, 2] = 1.0
+    alone = saved(tmp_path, clip[:, :, 2])
+    assert np.array_equal(saved(tmp_path, clip), alone)
+    assert alone.max() == 255

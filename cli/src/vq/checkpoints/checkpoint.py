@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load as from_safetensors
 from safetensors.torch import save as to_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from vq.checkpoints import manifest
 from vq.checkpoints.step_names import step_name, step_of
@@ -34,12 +34,23 @@ FORMAT = 2
 LATEST = "latest"
 WEIGHTS = "model.safetensors"
 TRAINER = "trainer.pt"
+#: The weights in training, where those of ``WEIGHTS`` are their average.
+TRAINED = "training.safetensors"
 #: Part of the names of weights that only training needs.
 REGULARIZERS = ".regularizers."
 
 
-def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], keep: int) -> Path:
+def save(
+    folder: Path,
+    step: int,
+    model: nn.Module,
+    trainer: dict[str, Any],
+    keep: int,
+    trained: nn.Module | None = None,
+) -> Path:
     """Write ``folder/step-<step>``, point ``folder/latest`` at it, and keep the newest ``keep``.
+
+    Where ``model`` is the average of a model in training, ``trained`` is that one.
 
     Raises:
         RunError: if it cannot be written; the previous checkpoint stays the latest.
@@ -51,10 +62,10 @@ def save(folder: Path, step: int, model: nn.Module, trainer: dict[str, Any], kee
             remove(abandoned)
     with writing(final):
         with new_folder(final, replace=True) as temporary:
-            files = {
-                WEIGHTS: _written(temporary / WEIGHTS, _packed_weights(model)),
-                TRAINER: _written(temporary / TRAINER, _packed(state)),
-            }
+            contents = {WEIGHTS: _packed_weights(model), TRAINER: _packed(state)}
+            if trained is not None:
+                contents[TRAINED] = _packed_weights(trained)
+            files = {name: _written(temporary / name, each) for name, each in contents.items()}
             manifest.write(temporary, files, step=step)
             _flush(temporary)
         _flush(folder)
@@ -105,24 +116,20 @@ def latest(folder: Path) -> Path:
     return chosen
 
 
-def load_weights(path: Path, model: nn.Module, files: Any = None) -> None:
+def load_weights(path: Path, model: nn.Module, files: Any = None, name: str = WEIGHTS) -> None:
     """Load weights strictly, but for those of regularizers that the model lacks.
 
     Args:
-        path: the folder of ``model.safetensors``.
+        path: the folder of the file.
         model: receives them.
         files: the recorded digests, where the folder has no manifest.
+        name: of the file.
 
     Raises:
         RunError: if the file is damaged, or holds the weights of another model.
     """
-    file = path / WEIGHTS
-    content = _read(file, files)
-    try:
-        weights = from_safetensors(content)
-    except Exception as error:  # unknown types and shapes have exceptions of several kinds
-        cause = describe_error(error)
-        raise RunError(f"{file}: damaged or not a checkpoint: {cause}") from error
+    file = path / name
+    weights = read_weights(file, files)
     wanted = model.state_dict().keys()
     kept = [name for name in weights if name in wanted or REGULARIZERS not in name]
     try:
@@ -130,6 +137,20 @@ def load_weights(path: Path, model: nn.Module, files: Any = None) -> None:
     except Exception as error:  # a component may check what it is given
         text = f"{file}: holds another model than the config describes: {describe_error(error)}"
         raise RunError(text) from error
+
+
+def read_weights(file: Path, files: Any = None) -> dict[str, Tensor]:
+    """The tensors of a file of weights, checked against its recorded digest.
+
+    Raises:
+        RunError: if the file is damaged.
+    """
+    content = _read(file, files)
+    try:
+        return from_safetensors(content)
+    except Exception as error:  # unknown types and shapes have exceptions of several kinds
+        cause = describe_error(error)
+        raise RunError(f"{file}: damaged or not a checkpoint: {cause}") from error
 
 
 def load_trainer(path: Path) -> dict[str, Any]:

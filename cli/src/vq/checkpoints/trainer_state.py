@@ -23,7 +23,7 @@ def trainer_state(run: Trainer, random_states: list[dict[str, Any]]) -> dict[str
     return {
         "optimizer": run.optimizer.state_dict(),
         "optimizer_class": type(run.optimizer).__name__,
-        "scheduler": {"last_epoch": run.step},
+        "scheduler": run.learning_rate.state(run.step),
         "scaler": scaler.state_dict() if scaler else None,
         "seconds": run.seconds,
         "rng": random_states,
@@ -36,7 +36,9 @@ def restore(run: Trainer, path: Path) -> None:
     Raises:
         RunError: if it is damaged or belongs to another run.
     """
-    checkpoint.load_weights(path, run.model)
+    if run.average:
+        checkpoint.load_weights(path, run.model, name=checkpoint.TRAINED)
+    checkpoint.load_weights(path, run.evaluated)
     state = checkpoint.load_trainer(path)
     try:
         _restore(run, path, state)
@@ -60,7 +62,7 @@ def _restore(run: Trainer, path: Path, state: dict[str, Any]) -> None:
         found = f"step {shown(step)} after {shown(seconds)} seconds"
         raise RunError(f"{found}, in the folder {path.name}")
     run.step, run.seconds = step, seconds
-    run.resume_learning_rate()
+    run.learning_rate.resume(step, state["scheduler"])
     if run.accelerator.scaler:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     rank = run.accelerator.process_index

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from vq.cli.console import ConsoleHandler, shown_by
+from vq.cli.help import MOST_COLUMNS, CommandList, SectionedCommand
+from vq.cli.version import show_version
 from vq.memory import memory_in_words
+from vq.processes.launched import local_rank, rank
+from vq.training.log_file import log_level
 from vqcore.errors import (
     ComponentError,
-    MainProcessError,
+    OtherProcessError,
     RunError,
     SettingError,
     UsageError,
@@ -55,8 +59,9 @@ def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # rich help would double the time of the start
+        context_settings={"max_content_width": MOST_COLUMNS},
     )
-    app.callback()(lambda: None)  # without it, an app of one command takes no command's name
+    app.callback()(_options)  # without it, an app of one command takes no command's name
     first = arguments[0] if arguments else None
     if first == "sweep":
         _add(app, TAKES_SETTINGS)  # it parses its arguments as those of train
@@ -70,7 +75,18 @@ def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
-class _Commands(typer.core.TyperGroup):
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show versions and exit.", callback=show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Options before the name of a command."""
+
+
+class _Commands(CommandList):
     """All commands; what their messages of wrong usage quote is escaped."""
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
@@ -97,7 +113,8 @@ def _add(app: typer.Typer, names: Iterable[str]) -> None:
     for name in names:
         identifier = name.replace("-", "_")
         function = getattr(import_module(f"vq.cli.commands.{identifier}"), identifier)
-        app.command(name, context_settings=SETTINGS if name in TAKES_SETTINGS else None)(function)
+        cls, settings = (SectionedCommand, SETTINGS) if name in TAKES_SETTINGS else (None, None)
+        app.command(name, cls=cls, context_settings=settings)(function)
 
 
 def _add_plugin_commands(app: typer.Typer, registry: Registry) -> None:
@@ -120,7 +137,7 @@ def main() -> None:
     # else pydantic searches every installed package for plugins of its own
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        with memory_in_words(), shown_by(ConsoleHandler()):
+        with memory_in_words(), shown_by(ConsoleHandler()), _quiet_elsewhere():
             # Typer reports wrong usage itself and exits with 2, or with 130 on Ctrl-C
             build_app(default_registry(), sys.argv[1:])()
     except VQError as error:
@@ -133,9 +150,19 @@ def main() -> None:
         sys.exit(1)
 
 
+@contextmanager
+def _quiet_elsewhere() -> Iterator[None]:
+    """Of several processes the main one prints and warns; the others print errors alone."""
+    if rank() == 0:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), log_level(logging.ERROR):
+        yield
+
+
 def exit_code(error: VQError) -> int:
     """The exit code for an error."""
-    kind = error.kind if isinstance(error, MainProcessError) else type(error)
+    kind = error.kind if isinstance(error, OtherProcessError) else type(error)
     return next((code for each, code in EXIT_CODES.items() if issubclass(kind, each)), 1)
 
 
@@ -145,12 +172,13 @@ def _report(error: VQError) -> None:
 
     from vq.terminal import Terminal
 
-    rank = int(os.environ.get("RANK", "0"))
-    first_here = os.environ.get("LOCAL_RANK", "0") == "0"
-    # all raise for a wrong setting, but one machine may lack what the others have
-    shared = exit_code(error) != 1 and not first_here
-    if shared or isinstance(error, MainProcessError):
+    mistake = exit_code(error) != 1
+    if isinstance(error, OtherProcessError):  # the main one tells of another's mistake
+        shown = mistake and error.rank > 0 and rank() == 0
+    else:  # all make the same one, but a machine may lack what the others have
+        shown = not mistake or local_rank() == 0
+    if not shown:
         return
-    prefix = f"process {rank}: " if rank else ""
+    prefix = f"process {rank()}: " if rank() else ""
     text = Text.assemble(("error: ", "bold red"), f"{prefix}{error}")
     Terminal(stderr=True).print(text, soft_wrap=True)

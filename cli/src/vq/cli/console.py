@@ -7,22 +7,24 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
+from vq.processes.launched import rank
 from vq.training.log_file import PROGRESS
 from vqcore.errors import printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from vq.display import Display
+    from vq.terminal import Terminal
 
 
 class ConsoleHandler(logging.Handler):
-    """Prints what the library logs above the console's progress bar; warnings alone, to stderr,
-    where no console is given.
+    """Prints what the library logs above what a display shows on this console; warnings alone, to
+    stderr, where no console is given.
     """
 
-    def __init__(self, console: Console | None = None) -> None:
+    def __init__(self, console: Terminal | None = None) -> None:
         super().__init__(logging.NOTSET if console else logging.WARNING)
         self.console = console
 
@@ -34,9 +36,12 @@ class ConsoleHandler(logging.Handler):
 
         if record.name == PROGRESS.name:
             return
-        console = self.console or Terminal(stderr=True)
         prefix = ("warning: " if record.levelno >= logging.WARNING else "", "yellow")
-        console.print(Text.assemble(prefix, self.format(record)), soft_wrap=True)
+        text = Text.assemble(prefix, self.format(record))
+        if self.console:
+            self.console.print_line(text)
+        else:
+            Terminal(stderr=True).print(text, soft_wrap=True)
 
 
 @contextmanager
@@ -49,6 +54,31 @@ def shown_by(handler: logging.Handler) -> Iterator[None]:
         yield
     finally:
         logger.handlers = before
+
+
+@contextmanager
+def talking(console: Terminal | None = None, *, at_once: bool = False) -> Iterator[Display]:
+    """Inside, work under way is shown, and what the library logs, on stderr by default.
+
+    Of the processes of a launcher, the first one alone shows anything.
+    """
+    from vq.display import Display
+    from vq.terminal import Terminal
+
+    first = rank() == 0
+    console = console or Terminal(stderr=True, quiet=not first)
+    display = Display(console, at_once=at_once)
+    with shown_by(ConsoleHandler(console)), display if first else nullcontext():
+        yield display
+
+
+def loaded(name: str) -> Any:
+    """A function of ``vq``, with what it needs: loading PyTorch takes seconds."""
+    import vq
+    from vq.progress import working
+
+    with working("loading PyTorch"):
+        return getattr(vq, name)
 
 
 def say(text: str, *, error: bool = False) -> None:

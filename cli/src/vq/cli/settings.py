@@ -1,25 +1,73 @@
-"""Reads settings from a command line, for every command that composes a pipeline."""
+"""Settings on a command line: an option for each, for every command that composes a pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
 import typer
 
-from vqcore.errors import UsageError, did_you_mean, shown_key
+from vq.cli.arguments import option
+from vq.cli.option_hints import option_hint
+from vq.config.run_settings import Setting, run_settings
+from vqcore.errors import UsageError, shown_key
 
-_SETTINGS = (
-    "dataset backbone bottleneck manifold quantizer estimator optimizer dim codebook_size epochs "
-    "max_steps batch_size seed device precision compile cuda_graph"
-)
-#: Options of ``vq train`` that set one setting each, by its key path.
-FLAGS: Mapping[str, str] = {
-    **{name: name for name in _SETTINGS.split()},
-    "lr": "optimizer.lr",
-    "download": "dataset.download",
-    "strict": "dataset.strict",
-}
+_Command = TypeVar("_Command", bound=Callable[..., None])
+#: What stands for a value in help, by what is in the type of a setting.
+_METAVARS = {
+    r"Ref\b": "NAME", r"^dict": "NAME", r"^list": "TEXT", r"\bstr\b": "TEXT", r"\bfloat\b": "X",
+    r"\b(Rate|Weight|Decay|Share)\b": "X", "": "N",
+}  # fmt: skip
+
+#: Shorter names of options.
+_ALIASES = {"max_steps": ("--steps",)}
+
+
+def _parameter(setting: Setting) -> str:
+    return setting.option.removeprefix("--").replace("-", "_")
+
+
+#: Options of ``vq train`` that set one setting each, by their parameter: its key path.
+FLAGS: Mapping[str, str] = {_parameter(setting): setting.key for setting in run_settings()}
+
+
+def takes_settings(command: _Command) -> _Command:
+    """A command whose ``**settings`` are an option for every setting of a run, before its own."""
+    own = inspect.signature(command, eval_str=True).parameters.values()
+    made = [_option(setting) for setting in run_settings()]
+    options = [*made, *(each for each in own if each.kind is each.KEYWORD_ONLY)]
+    given = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
+    command.__signature__ = inspect.Signature([*given, *options])  # type: ignore[attr-defined]
+    return command
+
+
+def _option(setting: Setting) -> inspect.Parameter:
+    """An option whose value is read and checked with the config; without one it is None."""
+    about, name = setting.declared, setting.option
+    is_flag = re.match(r"(Annotated\[)?bool\b", about.type)
+    if is_flag:
+        name = f"{name}/--no-{name.removeprefix('--')}"
+    default = f"  [default: {about.default}]" if about.default else ""
+    text = about.description + (" Repeatable." if setting.is_list else "") + default
+    names = [name, *_ALIASES.get(setting.key, ())]
+    info = option(text, *names, metavar=None if is_flag else _metavar(about.type))
+    info.rich_help_panel = setting.group
+    kind: Any = list[str] if setting.is_list else bool | None if is_flag else str | None
+    return inspect.Parameter(
+        _parameter(setting),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=[] if setting.is_list else None,
+        annotation=Annotated[kind, info],
+    )
+
+
+def _metavar(annotation: str) -> str:
+    choices = re.search(r"Literal\[(.*?)\]", annotation)
+    if choices:
+        return "|".join(re.findall(r"'(.*?)'", choices[1]))
+    return next(name for found, name in _METAVARS.items() if re.search(found, annotation))
 
 
 def given_settings(context: typer.Context) -> dict[str, Any]:
@@ -34,13 +82,14 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
     from vq.config.merging import assign
     from vq.config.plugin_files import absolute_files
 
-    params = context.params
-    flags = [(key, params[name]) for name, key in FLAGS.items() if params[name] is not None]
-    if params["regularizer"]:
-        flags.append(("regularizers", list(params["regularizer"])))
-    if params["plugin_file"]:
-        flags.append(("plugin_files", absolute_files(params["plugin_file"])))
-    pairs = [_pair(text) for text in params["settings"]] + _dotted(context)
+    given = {key: context.params[name] for name, key in FLAGS.items()}
+    given["plugin_files"] = absolute_files(given["plugin_files"])
+    flags = [
+        (key, parse_value(value) if isinstance(value, str) and value else value)
+        for key, value in given.items()
+        if value not in (None, [], ())  # click gives tuples, too
+    ]
+    pairs = [_pair(text) for text in context.params["assignments"]] + _dotted(context)
     return assign(flags + [(key, parse_value(value)) for key, value in pairs])
 
 
@@ -60,8 +109,8 @@ def _dotted(context: typer.Context) -> list[tuple[str, str]]:
         name, equals, value = word.partition("=")
         if not name.startswith("--") or "." not in name:
             options = [option for each in context.command.params for option in each.opts]
-            guess = did_you_mean(name, options) or "see vq train --help"
-            raise UsageError(f"{shown_key(word)}: no such option or argument; {guess}")
+            hint = option_hint(name, options)
+            raise UsageError(f"{shown_key(word)}: no such option or argument; {hint}")
         if not equals:
             found = next(rest, None)
             if found is None:

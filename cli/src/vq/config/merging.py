@@ -8,7 +8,8 @@ from typing import Any
 
 from vq.config.plain_values import DEEPEST, plain, repeated
 from vq.config.run_config import RunConfig
-from vqcore.errors import UsageError, did_you_mean, shown, shown_key
+from vq.config.setting_hints import unknown_setting
+from vqcore.errors import UsageError, shown, shown_key
 from vqcore.plugin.component import KINDS
 
 #: The settings that say how long a run is.
@@ -56,9 +57,7 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         if keys[0] == "regularizer":
             keys[0] = "regularizers"
         if keys[0] not in RunConfig.model_fields:
-            hint = did_you_mean(keys[0], RunConfig.model_fields)
-            hint = hint or "see vq train --print-config for all of them"
-            raise UsageError(f"{shown_key(path)}: unknown setting; {hint}")
+            raise UsageError(unknown_setting(path))
         for key in reversed(keys):
             value = {key: value}
         nested = merge(nested, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Any
 from vq.config.merging import bare, regularizers_by_name
 from vq.config.plugin_files import absolute_files
 from vq.config.run_config import RunConfig
+from vq.config.setting_hints import hint
 from vqcore.errors import SettingError, UsageError, VQError, shown, shown_key
 from vqcore.plugin.bounds import MOST_NUMBERS
 from vqcore.plugin.component import ComponentSpec
@@ -68,8 +70,14 @@ class ResolvedConfig:
     def located(self) -> ResolvedConfig:
         """The same config with absolute paths, so that it means the same from every directory."""
         components = {kind: _located(component) for kind, component in self.components.items()}
-        files = absolute_files(self.settings.plugin_files)
-        settings = self.settings.model_copy(update={"plugin_files": files})
+        settings = self.settings
+        located: dict[str, Any] = {"plugin_files": absolute_files(settings.plugin_files)}
+        for name in ("eval_lpips", "eval_fid"):
+            path = getattr(settings, name)
+            located[name] = path and os.path.abspath(path)
+        if settings.init_from and Path(settings.init_from).expanduser().is_dir():
+            located["init_from"] = _absolute(settings.init_from, "init_from")
+        settings = settings.model_copy(update=located)
         return replace(self, settings=settings, components=components)
 
     def idle_settings(self) -> Iterator[str]:
@@ -106,15 +114,15 @@ def resolve_config(
         ComponentError: for a component that no package provides, or that two do.
     """
     values = dict(values)
-    if values.get("max_steps") is not None:
-        values.setdefault("epochs", None)
+    if values.get("epochs") is not None:
+        values.setdefault("max_steps", None)
     if "regularizers" in values:
         values["regularizers"] = regularizers_by_name(values["regularizers"])
     kinds = inner_kinds(RunConfig)
     values |= {key: named(values.get(key), RunConfig.model_fields[key].default) for key in kinds}
-    settings = validate(RunConfig, values, "")
+    settings = validate(RunConfig, values, "", hint)
     if settings.epochs is None and settings.max_steps is None:
-        raise SettingError("epochs", None, "a number of passes", "set it or max_steps")
+        raise SettingError("max_steps", None, "a number of steps", "set it or epochs")
     optional = (*TRAINING_ONLY, "regularizer") if trained else ()
     resolve = partial(_resolved, registry, optional)
     components = {kind: resolve(kind, getattr(settings, key), key) for key, kind in kinds.items()}
@@ -185,13 +193,14 @@ def _regularizers(
 
 
 def _located(component: Component) -> Component:
-    options = component.options
+    children = {name: _located(child) for name, child in component.children.items()}
+    component, options = replace(component, children=children), component.options
     if options is None:
         return component
     paths = {
         name: _absolute(getattr(options, name), f"{component.path}.{name}")
         for name, field in type(options).model_fields.items()
-        if any(isinstance(mark, OnDisk) for mark in field.metadata)
+        if any(isinstance(mark, OnDisk) for mark in field.metadata) and getattr(options, name)
     }
     return replace(component, options=options.model_copy(update=paths))
 

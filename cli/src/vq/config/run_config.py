@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from vqcore.plugin.bounds import Count, Seed, Size, Steps, StepsOrZero, Weight
+from vqcore.plugin.bounds import Count, Decay, Seed, Size, Steps, StepsOrZero, Weight
 from vqcore.plugin.component_config import (
     ActsIf,
     BackboneRef,
@@ -49,29 +49,35 @@ class RunConfig(ComponentConfig):
     estimator: Annotated[EstimatorRef, _WITH_CODES] = ComponentRef(name="vqcore/straight-through")
     """Gradient estimator, which passes gradients through the quantizer."""
     regularizers: dict[str, dict[str, Any]] = {}
-    """Regularizers, as a mapping from names to options."""
-    optimizer: OptimizerRef = ComponentRef(name="vq-cli/adamw")
-    """Optimizer; --lr sets optimizer.lr."""
+    """Further loss terms: their names, each with its options."""
     dim: Size = 8
     """Dimension of a latent; the backbone patches sets its own."""
     code_dim: Size | None = None
     """Dimension of a code, with linear projections in and out; null: dim, without projections."""
     codebook_size: Annotated[int, Field(gt=0, le=2**62), _WITH_CODES] = 64
     """Number of codes in each codebook."""
-    epochs: Steps | None = 80
-    """Passes over the training split; null, as where only max_steps is given: it decides."""
-    max_steps: Steps | None = None
-    """Steps of the run. With epochs given too, the fewer of both; null: epochs decide."""
+    optimizer: OptimizerRef = ComponentRef(name="vq-cli/adamw")
+    """Optimizer."""
+    max_steps: Steps | None = 2000
+    """Steps of the run; null, as where only epochs is given: it decides. Of both, the fewer."""
+    epochs: Steps | None = None
+    """Length of the run in passes over the training split, instead of max_steps."""
     batch_size: Count = 64
     """Samples per optimizer step, summed over all processes."""
     accumulate: Annotated[int, Field(gt=0, le=2**16)] = 1
     """Micro-batches per step and process; gradients are accumulated over them to save memory."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """Learning-rate schedule after the warm-up: constant, or cosine decay to 0."""
-    warmup_steps: StepsOrZero = 50
-    """Steps over which the learning rate rises linearly from 0."""
+    schedule: Literal["constant", "cosine", "linear", "wsd"] = "cosine"
+    """Learning rate after the warm-up: constant, decay to 0, or constant and then decay (wsd)."""
+    warmup_steps: StepsOrZero | None = None
+    """Steps over which the rate rises linearly from 0; null: a tenth of the run, at most 50."""
+    blend_steps: Annotated[StepsOrZero | None, _WITH_CODES] = None
+    """Steps over which the decoder's input turns from latents to codes; null: as warmup_steps."""
     grad_clip: Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)] = 1.0
     """Maximum norm of the gradient; 0 disables clipping."""
+    weight_ema: Decay = 0.0
+    """Decay of a moving average of the weights, which is then the model that results; 0: none."""
+    init_from: Annotated[str, Field(min_length=1)] | None = None
+    """Where the weights start: a run, a checkpoint, a pushed folder or owner/name on the hub."""
     seed: Seed = 0
     """Seed of every random draw."""
     device: Annotated[str, BeforeValidator(_device_name)] = "auto"
@@ -84,12 +90,18 @@ class RunConfig(ComponentConfig):
     """Record a training step on a GPU as one CUDA graph and replay it; see docs/training.md."""
     log_every: Steps = 50
     """Steps between lines of metrics.jsonl."""
-    eval_every: Steps = 200
-    """Steps between evaluations on the held-out split."""
-    sample_every: Steps = 200
-    """Steps between images of reconstructions."""
-    checkpoint_every: Steps = 200
-    """Steps between checkpoints; the last step always writes one."""
+    eval_every: Steps | None = None
+    """Steps between evaluations on the held-out split; null: a 50th of the run, at least 200."""
+    eval_samples: Count | None = 1024
+    """Held-out samples of an evaluation in training, evenly spaced; null: all, as at the end."""
+    eval_lpips: str | None = None
+    """Also LPIPS in evaluations, with torchvision's weights in this file; see docs/evaluate.md."""
+    eval_fid: str | None = None
+    """Also FID (rFID) in evaluations, with torch-fidelity's weights in this file."""
+    sample_every: Steps | None = None
+    """Steps between images of reconstructions; null: as for eval_every."""
+    checkpoint_every: Steps | None = None
+    """Steps between checkpoints, also after the last step; null: as for eval_every."""
     keep_checkpoints: Count = 2
     """Number of most recent checkpoints to keep."""
     trackers: list[str] = []

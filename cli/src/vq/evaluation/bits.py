@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vq.evaluation.metric import Metric
+from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.output import Output
 from vqcore.numerics.stable import xlogx
 
@@ -42,11 +43,13 @@ class Bits(Metric):
     def compute(self) -> dict[str, Any]:
         """See ``Metric.compute``."""
         assert self.counts is not None, "no batch was added"
+        samples = self.counts.new_tensor(self.samples)
+        sum_over_ranks(self.counts, samples)
         tokens = self.counts.double().sum(1)
         shares = self.counts / tokens.clamp(min=1).unsqueeze(1)
         index = (tokens * self.sizes.double().log2()).sum()
         entropy = (tokens * -xlogx(shares).sum(1)).sum() / math.log(2)
-        index_bits, entropy_bits = torch.stack([index, entropy]) / (self.samples * self.size)
+        index_bits, entropy_bits = torch.stack([index, entropy]) / (samples * self.size)
         return {
             f"index_bits_per_{self.unit}": float(index_bits),
             f"entropy_bits_per_{self.unit}": float(entropy_bits),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from vq.evaluation.metric import Metric
 from vq.models.autoencoder import VQModel
 from vq.models.eval_mode import eval_mode
+from vq.progress import working
 from vqcore.codebook.usage_meter import UsageMeter, to_floats
 from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.dataset import Split
@@ -22,12 +25,16 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     share: tuple[int, int] = (0, 1),
+    samples: int | None = None,
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, Any]:
     """Metrics of a model in eval mode on a split whose values are in ``value_range``.
 
     Args:
         share: this process's rank and the number of processes. Each evaluates its part of the
             split without repeating a sample, and all get the metrics of the whole.
+        samples: how many samples to take, spread evenly over the split; all by default.
+        metrics: updated with each batch, for the caller to compute.
 
     Returns:
         ``mse``: mean squared error over all values, with the data's range scaled to 1; ``psnr`` =
@@ -39,11 +46,16 @@ def evaluate(
     low, high = value_range
     sums = torch.zeros(2, dtype=torch.float64, device=device)
     usage = UsageMeter()
-    rows = torch.arange(len(split)).tensor_split(share[1])[share[0]]
-    with eval_mode(model):
-        for batch in split.batches(rows.split(batch_size), device):
+    total = min(len(split), samples or len(split))
+    chosen = torch.arange(total) * len(split) // max(total, 1)
+    rows = chosen.tensor_split(share[1])[share[0]]
+    with eval_mode(model), working("evaluating", len(rows), "samples") as task:
+        for batch in task.through(split.batches(rows.split(batch_size), device)):
             out = model(batch)
-            difference = (model.to_values(out.reconstruction) - batch) / (high - low)
+            reconstruction = model.to_values(out.reconstruction)
+            for metric in metrics:
+                metric.update(batch, reconstruction, out.bottleneck)
+            difference = (reconstruction - batch) / (high - low)
             sums[0] += difference.double().square().sum()
             sums[1] += difference.numel()
             if len(out.bottleneck.counts):
@@ -51,7 +63,7 @@ def evaluate(
     sum_over_ranks(sums)
     mse = float(sums[0] / sums[1])
     psnr = math.inf if mse == 0 else -10 * math.log10(mse)
-    return {"psnr": psnr, "mse": mse, **_code_metrics(usage), "samples": len(split)}
+    return {"psnr": psnr, "mse": mse, **_code_metrics(usage), "samples": total}
 
 
 def _code_metrics(usage: UsageMeter) -> dict[str, Any]:

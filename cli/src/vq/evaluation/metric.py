@@ -25,4 +25,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, Any]:
-        """The metrics by name, after the last batch."""
+        """The metrics by name over all processes, which all call it, after the last batch.
+
+        Those that training computes start anew.
+        """

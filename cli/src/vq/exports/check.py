@@ -8,6 +8,7 @@ import torch
 
 from vq.exports.programs import Runner
 from vq.models.autoencoder import VQModel
+from vq.progress import working
 from vqcore.errors import RunError
 
 #: Number of samples.
@@ -34,10 +35,11 @@ def check(
     """
     generator = torch.Generator().manual_seed(0)
     indices = torch.randint(model.codebook_size, (CHECKED, *model.index_shape), generator=generator)
-    samples = model.decode(indices)
-    chosen = model.encode(samples)
-    exported = torch.cat([encode(samples[1:]), encode(samples[:1])]).roll(1, 0)
-    decoded = torch.cat([decode(indices[1:]), decode(indices[:1])]).roll(1, 0)
+    with working("comparing with the model"):
+        samples = model.decode(indices)
+        chosen = model.encode(samples)
+        exported = torch.cat([encode(samples[1:]), encode(samples[:1])]).roll(1, 0)
+        decoded = torch.cat([decode(indices[1:]), decode(indices[:1])]).roll(1, 0)
     differing = int((exported != chosen).sum())
     furthest = float((decoded - samples).abs().max())
     if differing > TIES * chosen.numel():

@@ -47,8 +47,8 @@ def export_programs(model: VQModel, shape: tuple[int, ...]) -> list[Graph]:
 
     Returns:
         The encoder, from samples (B, *shape), float32, to indices (B, *index_shape), int64; and the
-        decoder, from indices to samples in the data's range. It does not check that indices are in
-        range.
+        decoder, from indices to samples in the data's range. It does not refuse indices out of
+        range: -1 is a masked token, whose vector is zero, and any other gives NaN.
     """
     batch = Dim("batch")
     samples = torch.zeros(TRACED, *shape)

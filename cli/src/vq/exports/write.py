@@ -12,6 +12,7 @@ from vq.exports.formats import FORMATS, require_format
 from vq.exports.programs import Runner, export_programs
 from vq.files import as_path, check_free, new_folder, write_json
 from vq.models.autoencoder import VQModel
+from vq.progress import working
 from vq.runs.provenance import model_of, require_codes, versions
 from vq.runs.trained_run import RunLike, load_run
 from vqcore.errors import RunError
@@ -19,6 +20,10 @@ from vqcore.plugin.loader import describe_error
 
 FORMAT = 1
 NAME = "export.json"
+#: What a graph makes of indices that are no codes; it cannot raise.
+OUT_OF_RANGE = (
+    "-1 is a masked token: its vector is zero; any other index out of range decodes to NaN"
+)
 
 
 def export(
@@ -63,6 +68,7 @@ def export(
             "index_shape": list(model.index_shape),
             "latent_shapes": [list(shape) for shape in model.latent_shapes],
             "codebook_size": model.codebook_size,
+            "out_of_range": OUT_OF_RANGE,
             "model": model_of(trained),
             "checked": check(model, encode, decode, samples.value_range),
             "versions": versions(*(("onnx", "onnxscript") if file_format == "onnx" else ())),
@@ -78,9 +84,11 @@ def _write(
     files = {}
     runners = []
     try:
-        for name, program, given, made in export_programs(model, shape):
-            files[name] = f"{name}.{file_format}"
-            runners.append(FORMATS[file_format](program, folder / files[name], given, made))
+        with working("exporting", 2, "programs") as task:
+            for name, program, given, made in export_programs(model, shape):
+                files[name] = f"{name}.{file_format}"
+                runners.append(FORMATS[file_format](program, folder / files[name], given, made))
+                task.advance()
     except OSError:
         raise
     except Exception as error:  # a third-party component may raise anything when it is traced

@@ -20,7 +20,7 @@ tags:
 
 # {title}
 
-{what}, trained with [vq](#use) for {steps} steps on `{dataset}`.
+{what}, trained with [vq](#use) for {steps} steps on `{dataset}`{averaged}.
 
 | kind | component |
 |---|---|
@@ -58,6 +58,7 @@ def model_card(run: TrainedRun, metrics: Mapping[str, Any], repo: str) -> str:
     """
     components, model, samples = run.config.components, run.model, run.samples
     low, high = samples.value_range
+    decay = run.config.settings.weight_ema
     chosen = _chosen(run)
     given_in_python = components["backbone"].spec.name == OBJECT
     values = {
@@ -66,6 +67,7 @@ def model_card(run: TrainedRun, metrics: Mapping[str, Any], repo: str) -> str:
         "what": _what(run),
         "steps": metrics.get("steps", "?"),
         "dataset": components["dataset"].spec.name,
+        "averaged": f", its weights averaged with decay {decay:g}" if decay else "",
         "parts": "\n".join(
             f"| {part.kind} | {part.spec.name}: {part.spec.summary} |" for part in chosen
         ),

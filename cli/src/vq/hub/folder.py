@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from vq.hub.card import model_card, model_components
 from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import UsageError
+from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.loader import owner_of
 
 FORMAT = 1
 CONFIG, CARD = "config.json", "README.md"
 #: Settings that only training needs: left out when the model is built again.
-NOT_NEEDED = (*TRAINING_ONLY, "regularizers", "trackers", "plugin_files", "device")
+NOT_NEEDED = (*TRAINING_ONLY, "regularizers", "trackers", "plugin_files", "device", "init_from")
 
 
 def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
@@ -40,7 +42,7 @@ def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
         "format": FORMAT,
         "library_name": "vq",
         "config": _shareable(run.config.dump()),
-        "samples": json.loads(read_text(run.folder.data)),
+        "samples": _samples(run),
         "codebook_size": run.model.codebook_size,
         "index_shape": list(run.model.index_shape) if run.model.has_codes else [],
         "model": model_of(run),
@@ -55,6 +57,13 @@ def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
         write_bytes(temporary / WEIGHTS, weights)
         write_text(temporary / CARD, model_card(run, metrics, repo or folder.name))
     return folder
+
+
+def _samples(run: TrainedRun) -> dict[str, Any]:
+    """What data.json says of a sample, without the names of files that could not be read."""
+    recorded = json.loads(read_text(run.folder.data))
+    wanted = (*(field.name for field in fields(SampleSpec)), "classes")
+    return {name: recorded[name] for name in wanted if name in recorded}
 
 
 def _final_metrics(run: TrainedRun) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def load_pretrained(
     """``from_pretrained`` with the shape and range of the samples."""
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _fetched(str(name), revision)
+        folder = fetched(str(name), revision)
     if (folder / CONFIG).is_file():
         return _loaded(folder, device, registry, backbone, trust_plugins)
     if not (folder / "config.yaml").is_file():
@@ -119,7 +119,7 @@ def _loaded(
     return Pretrained(place(model, choose_device(device)).eval(), samples, folder)
 
 
-def _fetched(name: str, revision: str | None) -> Path:
+def fetched(name: str, revision: str | None) -> Path:
     """A repository's files in the hub's cache."""
     owner, _, rest = name.partition("/")
     if not rest or "/" in rest or owner in ("", ".", "..", "~"):

@@ -23,6 +23,7 @@ from vq.files import (
     write_bytes,
     write_json,
 )
+from vq.processes.launched import rank
 from vq.runs import folder_lock
 from vq.runs.metric_lines import read_metric_lines
 from vqcore.errors import SettingError, shown
@@ -56,6 +57,7 @@ class RunFolder:
         self.data = path / "data.json"
         self.plugins = path / "plugins.json"
         self.env = path / "env.json"
+        self.init = path / "init.json"
         self.log = path / "log.txt"
         self.samples = path / "samples"
         self.checkpoints = path / "checkpoints"
@@ -114,7 +116,7 @@ class RunFolder:
         Raises:
             SettingError: naming the process that trains it; or as ``check_links``.
         """
-        if os.environ.get("RANK", "0") == "0":  # of another process the lock may be our own
+        if rank() == 0:  # of another process the lock may be our own
             folder_lock.check_unlocked(self.path, "--resume")
         self.check_links()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vq.config.config_file import read_config
+from vq.config.merging import bare
 from vq.config.plugin_files import plugin_files, registry_for
 from vq.files import read_any_json
 from vq.runs.folder import RunFolder
@@ -34,6 +36,27 @@ def read_run_config(
     """
     values = read_config(folder.config)
     values, note = follow(folder.path, values, trust=trust_plugins, training=training)
+    values = with_former_defaults(values)
     registry = registry or registry_for(plugin_files(values))
     record = PluginRecord(providers=providers(read_any_json(folder.plugins)), note=note)
     return values, registry.with_record(record)
+
+
+def with_former_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded config with settings that its version did not have, as it computed then."""
+    values = {"eval_samples": None, "blend_steps": 0, **values}
+    backbone = values.get("backbone")
+    if isinstance(backbone, Mapping) and bare(backbone.get("name")) in ("conv", "hierarchical"):
+        values["backbone"] = {"init": "torch", **backbone}
+    values["quantizer"] = _with_lr_scale(values.get("quantizer"))
+    return values
+
+
+def _with_lr_scale(quantizer: Any) -> Any:
+    """Options of a quantizer, and of those that it wraps, with codes at the optimizer's rate."""
+    if not isinstance(quantizer, Mapping):
+        return quantizer
+    options = {key: _with_lr_scale(value) for key, value in quantizer.items()}
+    if bare(quantizer.get("name")) in ("codebook", "simvq"):
+        options = {"lr_scale": 1.0, **options}
+    return options

@@ -14,13 +14,16 @@ import torch
 
 from vq.checkpoints import checkpoint
 from vq.config.resolved_config import ResolvedConfig
-from vq.device import choose_device
+from vq.device import choose_device, own_device
 from vq.files import read_json, read_text
 from vq.float32 import float32_products
 from vq.models.autoencoder import VQModel, build_model, build_source, place
 from vq.objects import resolve_with_objects, split_objects
+from vq.processes.together import agreed
+from vq.progress import working
 from vq.runs.folder import RunFolder, run_path
 from vq.runs.recorded import read_run_config
+from vqcore.distributed import is_active
 from vqcore.errors import UsageError
 from vqcore.interfaces.dataset import DataSource, SampleSpec
 from vqcore.plugin.loader import describe_error
@@ -140,10 +143,11 @@ def load_run(
     config, registry = resolve_with_objects(values, objects, registry, trained=True)
     samples = read_sample_spec(folder)
     chosen = checkpoint.latest(folder.checkpoints)
-    model = build_model(config, registry, samples)
-    checkpoint.load_weights(chosen, model)
-    placed = choose_device(device or config.settings.device)
-    place(model, placed).eval()
+    with working("loading the model"):
+        model = build_model(config, registry, samples)
+        checkpoint.load_weights(chosen, model)
+        placed = choose_device(device or config.settings.device)
+        place(model, placed).eval()
     return TrainedRun(folder, config, registry, samples, model, placed, chosen, trust_plugins)
 
 
@@ -158,3 +162,20 @@ def read_sample_spec(folder: RunFolder) -> SampleSpec:
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         expected = f"expected the shape, range and likelihood of samples: {describe_error(error)}"
         raise UsageError(f"{folder.data}: {expected}") from error
+
+
+def load_together(run: RunLike, device: str | None = None, **options: Any) -> TrainedRun:
+    """``load_run`` in each of several processes, on its own device; all fail if one does.
+
+    Raises:
+        OtherProcessError: if another process cannot load it, which may be on another machine.
+        VQError: as ``load_run``; a SettingError if there is not a GPU for each process.
+    """
+
+    def load() -> TrainedRun:
+        loaded = load_run(run, device, **options)
+        if is_active():
+            own_device(device or loaded.config.settings.device)  # no two share a GPU
+        return loaded
+
+    return agreed(load)

@@ -53,6 +53,8 @@ def restricted(values: Mapping[str, Any], *, training: bool = False) -> dict[str
     kept = _without_downloads(values)
     if kept.get("plugin_files"):
         kept["plugin_files"] = []
+    if training and kept.get("init_from"):
+        kept["init_from"] = None  # it may be a download
     if training and isinstance(kept.get("trackers"), list):
         kept["trackers"] = [each for each in kept["trackers"] if each in LOCAL_TRACKERS]
     return kept

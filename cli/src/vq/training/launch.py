@@ -17,16 +17,20 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 from vq.checkpoints import checkpoint
+from vq.checkpoints.step_names import step_name
 from vq.checkpoints.trainer_state import restore
 from vq.config.config_file import read_config
 from vq.config.resolved_config import ResolvedConfig
 from vq.device import choose_threads
 from vq.evaluation.metrics_table import metrics_text
+from vq.evaluation.perceptual import check_weights
 from vq.files import read_json, write_json, write_yaml
 from vq.float32 import float32_products
 from vq.interrupt import Interrupt
 from vq.memory import memory_in_words
 from vq.models.autoencoder import VQModel
+from vq.processes.peers import PeerLostError, lost_peers_in_words
+from vq.processes.together import on_main
 from vq.runs import history
 from vq.runs.folder import RunFolder
 from vq.runs.folder_lock import locked
@@ -37,11 +41,13 @@ from vq.runs.trust import sign
 from vq.training.callbacks.collapse_warning import CollapseWarning
 from vq.training.callbacks.evaluate import held_out_metrics
 from vq.training.callbacks.record_history import RecordHistory
+from vq.training.callbacks.spike_warning import SpikeWarning
 from vq.training.callbacks.trackers import Trackers, check_trackers
-from vq.training.distributed import make_accelerator, run_on_main
+from vq.training.distributed import make_accelerator
+from vq.training.init_source import open_init_source
 from vq.training.log_file import LOG, log_file, log_level
-from vq.training.loop import Status, train
-from vq.training.peers import PeerLostError, lost_peers_in_words
+from vq.training.loop import STOPPING, Status, train
+from vq.training.skipped import described, report_skipped
 from vq.training.trainer import Trainer
 from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.hook_caller import HookCaller
@@ -91,13 +97,15 @@ def launch(
             this machine, or a callback's method does not fit its hook. A mistake that shows with
             the first batch leaves no folder behind.
         RunError: if the run fails; status.json records it.
-        MainProcessError: on the other processes, if the main one failed.
+        OtherProcessError: on the other processes, if the main one failed.
     """
-    check_trackers(config.settings.trackers)
+    settings = config.settings
+    check_trackers(settings.trackers)
+    check_weights({"eval_lpips": settings.eval_lpips, "eval_fid": settings.eval_fid})
     with memory_in_words(), lost_peers_in_words():
-        accelerator = make_accelerator(config.settings.device, config.settings.precision)
+        accelerator = make_accelerator(settings.device, settings.precision)
         hooks = _hooks(registry, callbacks, main=accelerator.is_main_process)
-        with float32_products(accelerator.device, config.settings.precision):
+        with float32_products(accelerator.device, settings.precision):
             finished = _launch(config, registry, accelerator, hooks, run_dir, resume)
     if dist.is_initialized():  # after an error, the others may still wait in a collective
         dist.destroy_process_group()
@@ -117,9 +125,12 @@ def _launch(
     with log_level(level), contextlib.ExitStack() as locks:
         earlier = RunFolder.open(resume) if resume is not None else None
         if earlier:
-            run_on_main(accelerator, lambda: _take_over(earlier, locks))
+            on_main(lambda: _take_over(earlier, locks))
         recorded = _recorded(earlier) if earlier else None
-        trainer = Trainer(config, registry, accelerator, recorded)
+        begins = earlier is None or not checkpoint.exists(earlier.checkpoints)
+        source = config.settings.init_from if begins else None
+        initial = open_init_source(source) if source else None
+        trainer = Trainer(config, registry, accelerator, recorded, initial)
         values = config.settings.batch_size * math.prod(trainer.source.shape)
         choose_threads(trainer.device, values, trainer.model.parameter_count)
         if earlier:
@@ -127,9 +138,9 @@ def _launch(
             _restore(trainer)
         else:
             title = config.title()
-            trainer.folder = run_on_main(accelerator, lambda: RunFolder.create(run_dir, title))
+            trainer.folder = on_main(lambda: RunFolder.create(run_dir, title))
             created = locked(trainer.folder.path, "--run-dir")
-            run_on_main(accelerator, lambda: locks.enter_context(created))
+            on_main(lambda: locks.enter_context(created))
         with log_file(trainer.folder.log):
             return _finish(trainer, registry, hooks, resumed=earlier is not None)
 
@@ -161,24 +172,26 @@ def _restore(trainer: Trainer) -> None:
         restore(trainer, checkpoint.latest(folder.checkpoints))
     else:
         LOG.info(f"{folder.path} has no checkpoint yet: training starts again")
-    run_on_main(trainer.accelerator, lambda: folder.rewind_metrics(trainer.step))
-    run_on_main(trainer.accelerator, lambda: history.rewind(folder.path, trainer.step))
+    on_main(lambda: folder.rewind_metrics(trainer.step))
+    on_main(lambda: history.rewind(folder.path, trainer.step))
 
 
 def _finish(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: bool) -> Finished:
     """Train what is left, and log how the run started and ended."""
     folder = trainer.folder
     LOG.info(_headline(trainer))
+    if trainer.taken:
+        LOG.info(trainer.taken.describe())
     if trainer.source.credits:
         LOG.info(trainer.source.credits)
     at_end = trainer.step >= trainer.total_steps
-    if run_on_main(trainer.accelerator, lambda: at_end and folder.is_done()):
+    if on_main(lambda: at_end and folder.is_done()):
         fix = "raise --epochs or --max-steps to train further"
         LOG.info(f"{folder.path} is complete at step {trainer.step}: {fix}")
         metrics = read_json(folder.summary) or {}
-        return Finished("done", folder, metrics, trainer.model.eval(), trainer.device)
+        return Finished("done", folder, metrics, trainer.evaluated.eval(), trainer.device)
     finished = _train(trainer, registry, hooks, resumed=resumed)
-    LOG.info(metrics_text(finished.metrics))
+    LOG.info(f"held-out metrics after step {trainer.step}:{metrics_text(finished.metrics)}")
     if finished.status == "interrupted":
         LOG.info(f"interrupted; resume with: vq train --resume {folder.path}")
     else:
@@ -191,13 +204,21 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
     first = trainer.step
     folder = trainer.folder
     again = f"vq train --resume {folder.path} continues the run"
-    run_on_main(trainer.accelerator, lambda: _describe(trainer, registry))
+    on_main(lambda: _describe(trainer, registry))
     try:
-        with Interrupt() as interrupt, memory_in_words(), lost_peers_in_words(again):
+        with (
+            Interrupt(lambda: LOG.info(STOPPING)) as interrupt,
+            memory_in_words(),
+            lost_peers_in_words(again),
+        ):
             status = train(trainer, hooks, interrupt)
             metrics = _sum_up(trainer)
-            run_on_main(trainer.accelerator, lambda: _end(trainer, hooks, status))
+            on_main(lambda: _end(trainer, hooks, status))
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            saved = (folder.checkpoints / step_name(trainer.step)).is_dir()
+            what = "after" if saved else "without"
+            LOG.info(f"stopped at once, {what} saving step {trainer.step}; {again}")
         with contextlib.suppress(Exception):  # what made the run fail may make this fail too
             hooks.call("vq_run_end", run=trainer, status="failed")
         refused = isinstance(error, SettingError | UsageError) and trainer.step == first
@@ -209,7 +230,7 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
                 folder.set_status("failed", trainer.step, error=text)
         raise
     signal = interrupt.number if status == "interrupted" else None
-    return Finished(status, folder, metrics, trainer.model.eval(), trainer.device, signal)
+    return Finished(status, folder, metrics, trainer.evaluated.eval(), trainer.device, signal)
 
 
 def _runs(folder: RunFolder) -> bool:
@@ -219,7 +240,7 @@ def _runs(folder: RunFolder) -> bool:
 
 def _hooks(registry: Registry, callbacks: Sequence[object], *, main: bool) -> HookCaller:
     """Our callbacks, the given ones and the plugins; none on other processes."""
-    ours = (Trackers(), RecordHistory(), CollapseWarning())
+    ours = (Trackers(), RecordHistory(), CollapseWarning(), SpikeWarning())
     hooks = HookCaller(registry, LOG.warning, [*ours, *callbacks])  # every process refuses the same
     return hooks if main else HookCaller(None, LOG.warning)
 
@@ -230,9 +251,11 @@ def _describe(trainer: Trainer, registry: Registry) -> None:
     environment = describe_environment(trainer.device, trainer.accelerator.num_processes)
     write_yaml(folder.config, trainer.config.located().dump())
     sign(folder.path, read_config(folder.config))
-    write_json(folder.data, trainer.source.describe())
+    write_json(folder.data, described(trainer))
     write_json(folder.plugins, plugin_rows(registry))
     write_json(folder.env, environment)
+    if trainer.taken:
+        write_json(folder.init, trainer.taken.dump())
     folder.set_status("running", trainer.step)
 
 
@@ -240,10 +263,11 @@ def _sum_up(trainer: Trainer) -> dict[str, Any]:
     """Evaluate the final weights and write summary.json."""
     folder, accumulator = trainer.folder, trainer.accumulator
     metrics = held_out_metrics(trainer)
-    metrics |= {"steps": trainer.step, "seconds": trainer.seconds}
+    metrics["weights"] = "averaged" if trainer.average else "trained"
+    metrics |= {"steps": trainer.step, "seconds": trainer.seconds} | report_skipped(trainer)
     speed = accumulator.total_samples / max(accumulator.total_seconds, 1e-9)
     metrics["images_per_second"] = speed
-    run_on_main(trainer.accelerator, lambda: write_json(folder.summary, metrics))
+    on_main(lambda: write_json(folder.summary, metrics))
     return metrics
 
 
@@ -256,8 +280,21 @@ def _headline(trainer: Trainer) -> str:
     sides = " x ".join(str(side) for side in trainer.source.shape)
     processes = trainer.accelerator.num_processes
     together = f", {processes} processes" if processes > 1 else ""
+    parameters = f"{trainer.model.parameter_count / 1e6:.2f} M parameters"
     return (
         f"{trainer.config.title()}: {len(trainer.train_split)} samples of {sides} "
-        f"({len(trainer.test_split)} held out), {trainer.model.describe_latents()}, "
-        f"{trainer.model.parameter_count / 1e6:.2f} M parameters, {trainer.device}{together}"
+        f"({len(trainer.test_split)} held out), {trainer.model.describe_latents()}"
+        f"{_compression(trainer)}, {parameters}, {trainer.device}{together}"
     )
+
+
+def _compression(trainer: Trainer) -> str:
+    """Tokens and bits of a sample, and how many times fewer they are than those of its values."""
+    model, shape = trainer.model, trainer.source.shape
+    if not model.has_codes:
+        return ""
+    tokens = math.prod(model.index_shape)
+    bits = tokens * math.log2(model.codebook_size)
+    each = 8 if len(shape) == 3 else 32  # images are stored as bytes
+    times = math.prod(shape) * each / max(bits, 1)
+    return f" ({tokens} a sample, {bits:.0f} bits: {times:.3g} times fewer than {each}-bit values)"

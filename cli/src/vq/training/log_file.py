@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ PROGRESS = logging.getLogger("vq.progress")
 
 
 class LogFile(logging.Handler):
-    """Appends each message to a file."""
+    """Appends each message to a file, with the time."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -26,7 +27,9 @@ class LogFile(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one message; a ``RunError`` if that is impossible."""
         warning = "warning: " if record.levelno >= logging.WARNING else ""
-        append_text(self.path, printable(f"{warning}{self.format(record)}\n", lines=True))
+        now = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        text = printable(f"{now}  {warning}{self.format(record)}\n", lines=True)
+        append_text(self.path, text)
 
 
 @contextmanager

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Literal
 
+from torch import Tensor
+
 from vq.interrupt import Interrupt
+from vq.processes.stopping import StopVote
+from vq.processes.together import on_main
+from vq.progress import working
 from vq.training.callbacks.log_metrics import LogMetrics
 from vq.training.callbacks.save_checkpoints import SaveCheckpoints
-from vq.training.distributed import StopVote, run_on_main
 from vq.training.log_file import LOG
 from vq.training.trainer import Trainer
 from vqcore.plugin.hook_caller import HookCaller
 
 Status = Literal["done", "interrupted"]
+STOPPING = "stopping: a checkpoint, then held-out metrics; Ctrl-C again stops at once"
 
 
 def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
@@ -25,23 +31,26 @@ def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
     """
     for notice in trainer.notices():
         LOG.info(notice)
-    run_on_main(trainer.accelerator, lambda: hooks.call("vq_run_start", run=trainer))
+    on_main(lambda: hooks.call("vq_run_start", run=trainer))
     log, save = LogMetrics(hooks), SaveCheckpoints()
-    vote = StopVote(trainer.accelerator)
+    vote = StopVote()
     began = time.perf_counter() - trainer.seconds
     batches = trainer.batches()
+    losses: dict[str, Tensor] = {}
     while trainer.step < trainer.total_steps and not trainer.stop_signal:
-        losses = trainer.train_step(next(batches))
+        with nullcontext() if losses else working("first step"):
+            losses = trainer.train_step(next(batches))
         trainer.seconds = time.perf_counter() - began
         if log.is_due(trainer):
             trainer.accumulator.stop()  # the speed leaves out what follows
         hooks.call("vq_step_end", run=trainer, step=trainer.step, losses=losses)
         trainer.stop_signal = vote(interrupt.number or 0)
+        if trainer.stop_signal and not interrupt.number:  # another process received the signal
+            LOG.info(STOPPING)
         log.vq_step_end(trainer)
         save.vq_step_end(trainer)
         if trainer.accumulator.steps == 0:
             trainer.accumulator.restart()
     vote.close()
-    # another process may have received the signal
     interrupt.number = trainer.stop_signal or interrupt.number
     return "interrupted" if trainer.stop_signal else "done"

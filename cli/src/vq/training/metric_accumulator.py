@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,9 @@ from vq.training.series import Series
 from vqcore.codebook.usage_meter import UsageMeter, to_floats
 from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.output import Output
+
+#: Steps whose loss is kept one by one.
+KEPT = 512
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class MetricAccumulator:
 
     Attributes:
         steps: since the last log line.
+        losses: of each step before the last log line, at most ``KEPT`` of them.
         total_samples, total_seconds: of all log lines, without evaluation and saving.
     """
 
@@ -79,12 +84,14 @@ class MetricAccumulator:
         self.device, self.scaled = device, scaled
         self.total_samples = 0
         self.total_seconds = 0.0
+        self.losses: list[float] = []
         self._reset()
 
     def _reset(self) -> None:
         #: By the names of the terms: some regularizers act on some steps only.
         self.series: dict[tuple[str, ...], Series] = {}
         self.usage = UsageMeter()
+        self._losses: deque[Tensor] = deque(maxlen=KEPT)
         self.steps = self.samples = 0
         self._read: dict[str, list[float]] = {}
         self.restart()
@@ -112,12 +119,14 @@ class MetricAccumulator:
             self._add(forward.names, forward.terms, step, share)
             if len(forward.usage.counts):
                 self.usage.add(forward.usage)
-            for name, value in zip(forward.names[1:], forward.terms[1:].unbind(), strict=True):
+            for name, value in zip(forward.names, forward.terms.unbind(), strict=True):
                 value = value if share == 1 else value * share
                 losses[name] = losses[name] + value if name in losses else value
         self._add(("grad_norm",), values.grad_norm.view(1), step)
         self.steps += 1
         self.samples += samples
+        loss, here = losses.pop("loss"), sum(shares)
+        self._losses.append(loss if math.isclose(here, 1) else loss / here)
         return losses
 
     def stop(self) -> None:
@@ -129,7 +138,10 @@ class MetricAccumulator:
         sum_over_ranks(totals)
         sums, seen = totals.unbind(1)
         used = self.usage.close() if self.usage.counts is not None else {}
-        self._read = to_floats({"means": sums / seen, "first_bad": first_bad, **used})
+        losses = torch.stack(list(self._losses)).to(sums.dtype)
+        self._read = to_floats(
+            {"means": sums / seen, "first_bad": first_bad, "losses": losses, **used}
+        )
         self.seconds = time.perf_counter() - self.started
 
     def close(self, step: int) -> dict[str, Any]:
@@ -148,6 +160,7 @@ class MetricAccumulator:
         found = self._read
         line: dict[str, Any] = dict(zip(self._names, found.pop("means"), strict=True))
         first_bad = dict(zip(self._names, found.pop("first_bad"), strict=True))
+        self.losses = found.pop("losses")
         errors = found.pop("errors", [])
         line |= {name: sum(values) / len(values) for name, values in found.items()}
         self._refuse_bad(line, first_bad, step)

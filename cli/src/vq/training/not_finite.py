@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vq.evaluation.bad_samples import all_finite, bad_samples, describe_bad
 from vqcore.errors import RunError
+from vqcore.interfaces.dataset import TrainingBatch
 from vqcore.numerics import counter_rng
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def explain(error: NotFinite, run: Trainer) -> str:
         bad = _bad_in_step(run, error.step)
         samples, among = f"samples of step {error.step}", run.sampler.size(error.step - 1)
     cause = (
-        describe_bad(bad, among, samples) or f"the {samples} are finite: lower --lr or grad_clip"
+        describe_bad(bad, among, samples) or f"the {samples} are finite: lower --lr or --grad-clip"
     )
     return f"{error}: the run cannot continue; {cause}"
 
@@ -60,6 +61,7 @@ def explain(error: NotFinite, run: Trainer) -> str:
 def _bad_in_step(run: Trainer, step: int) -> Tensor:
     """The numbers of the training samples of a step that are not finite, as it was fed them."""
     ((part,), *_) = run.sampler.epoch(step - 1)
-    samples = next(run.train_split.batches([part.samples], run.device))
     key = counter_rng.key_of(run.settings.seed, step - 1)
+    batch = TrainingBatch(part.samples, key, part.positions)
+    samples = next(run.train_split.training_batches([batch], run.device))
     return part.samples[~all_finite(run.source.augment(samples, key, part.positions))]

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from accelerate import Accelerator
-
 from vq.config.resolved_config import ResolvedConfig
 from vq.models.autoencoder import build_source
-from vq.training.distributed import run_on_main
+from vq.processes.together import on_main
+from vq.progress import working
 from vqcore.interfaces.dataset import DataSource, Split
 from vqcore.plugin.registry import Registry
 
 OpenData = tuple[DataSource, Split, Split]
 
 
-def open_data(
-    config: ResolvedConfig,
-    registry: Registry,
-    accelerator: Accelerator,
-    recorded: Mapping[str, Any],
-) -> OpenData:
+def open_data(config: ResolvedConfig, registry: Registry, recorded: Mapping[str, Any]) -> OpenData:
     """The data set, its training and its held-out split.
 
     The main process downloads and scans it; the others receive what it found. ``recorded`` is the
@@ -38,7 +32,8 @@ def open_data(
         opened.append((source, source.split("train"), source.split("test")))
         return source.describe()
 
-    found = run_on_main(accelerator, lambda: open_here(recorded))
-    if not opened:
-        open_here(found)
+    with working("reading the data"):
+        found = on_main(lambda: open_here(recorded))
+        if not opened:
+            open_here(found)
     return opened[0]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vq.progress import working
 from vq.training.log_file import LOG
 from vq.training.metric_accumulator import StepValues
 from vqcore.numerics.step_counter import by_phase
@@ -86,6 +87,7 @@ class RecordedStep:
         mode = "thread_local"  # other threads, those that read data, may use the device meanwhile
         try:
             with (
+                working("recording the step"),
                 by_phase(),
                 _capturable(self._optimizer, self._rates),
                 torch.cuda.graph(graph, pool=self._pool, capture_error_mode=mode),

@@ -7,6 +7,13 @@ from collections.abc import Mapping
 
 from vq.config.run_config import RunConfig
 
+#: Steps of the default warm-up,
+WARMUP_STEPS = 50
+#: and its largest share of the run.
+WARMUP_SHARE = 0.1
+#: The schedule ``wsd`` (warm-up, stable, decay) comes down over the last share of a run,
+#: linearly (Hägele et al. 2024, arXiv:2405.18392).
+COOLDOWN_SHARE = 0.2
 #: A resumed run whose learning rate is not the one it left off with approaches it over this share
 #: of the steps left,
 EASING_SHARE = 0.1
@@ -14,13 +21,31 @@ EASING_SHARE = 0.1
 EASING_STEPS = 50
 
 
+def warmup_steps(total_steps: int, settings: RunConfig) -> int:
+    """Steps of the warm-up, by default few enough that a short run gets over it."""
+    default = min(WARMUP_STEPS, int(WARMUP_SHARE * total_steps))
+    return default if settings.warmup_steps is None else settings.warmup_steps
+
+
+def blend_steps(total_steps: int, settings: RunConfig) -> int:
+    """Steps over which codes take the place of latents, by default those of the warm-up."""
+    given = settings.blend_steps
+    return warmup_steps(total_steps, settings) if given is None else given
+
+
 def rate_factor(step: int, total_steps: int, settings: RunConfig) -> float:
     """The factor of the learning rate at a step: a linear warm-up times the schedule."""
-    warmup = settings.warmup_steps
+    warmup = warmup_steps(total_steps, settings)
     factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    if settings.schedule == "constant":
-        return factor
-    return factor * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total_steps)))
+    done = min(1.0, step / total_steps)
+    match settings.schedule:
+        case "cosine":
+            return factor * 0.5 * (1 + math.cos(math.pi * done))
+        case "linear":
+            return factor * (1 - done)
+        case "wsd":
+            return factor * min(1.0, (1 - done) / COOLDOWN_SHARE)
+    return factor
 
 
 def easing_steps(left: int) -> int:

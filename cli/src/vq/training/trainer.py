@@ -13,17 +13,31 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vq.config.resolved_config import ResolvedConfig
-from vq.models.autoencoder import ModelOutput, build_model, channels_last, place
+from vq.evaluation.perceptual import perceptual_metrics
+from vq.models.autoencoder import ModelOutput, VQModel, build_model, channels_last, place
+from vq.processes.gradients import unsynchronised
+from vq.progress import working
 from vq.runs.folder import RunFolder
 from vq.training.batches import BatchSampler, MicroBatch
 from vq.training.compiled import compiled, compiling
-from vq.training.distributed import data_parallel, unsynchronised
+from vq.training.distributed import data_parallel
+from vq.training.init_source import InitSource
+from vq.training.initialize import Taken, build_from
+from vq.training.learning_rate import LearningRate
 from vq.training.metric_accumulator import ForwardValues, MetricAccumulator, StepValues
 from vq.training.open_data import open_data
 from vq.training.recorded_step import RecordedStep, why_not_recorded
-from vq.training.schedule import eased, easing_steps, rate_factor
+from vq.training.schedule import blend_steps
+from vq.training.weight_average import WeightAverage
+from vqcore.interfaces.dataset import TrainingBatch
+from vqcore.layer import VectorQuantizer
 from vqcore.numerics import counter_rng
 from vqcore.plugin.registry import Registry
+
+#: A period that no setting gives is this part of the run,
+PERIODS = 50
+#: and at least so many steps.
+LEAST_PERIOD = 200
 
 
 class Trainer:
@@ -37,19 +51,27 @@ class Trainer:
         registry: where the components come from.
         accelerator: this process's device, precision and rank.
         recorded: the metadata of the data set that data.json holds, for a resumed run.
+        initial: the weights to start from, for a run that begins with ``init_from``.
 
     Attributes:
         config, settings: the config, and its plain settings.
         source, train_split, test_split: the data set.
+        perceptual: metrics that evaluations add.
         model: the model in training, on ``device``.
+        average: the average of its weights, None without ``weight_ema``.
+        taken: which weights it started from, None where all are new or those of a checkpoint.
         folder: the run folder, set before the first step.
         step: steps done.
         seconds: time spent in the training loop, earlier parts of a resumed run included.
         stop_signal: the signal that ends the run after this step, else 0.
-        batch: the samples of the last step's first micro-batch, without augmentation.
+        batch: the samples of the last step's first micro-batch, as the split served them.
+        optimizer, learning_rate: what changes the parameters, and how fast.
         accumulator: the running means of the steps since the last log line.
+        last_evaluation: what tells the weights that were evaluated last on all held-out samples
+            from others, and their metrics.
     """
 
+    last_evaluation: tuple[tuple[Tensor, Tensor], dict[str, Any]] | None = None
     folder: RunFolder
     batch: Tensor
 
@@ -59,33 +81,50 @@ class Trainer:
         registry: Registry,
         accelerator: Accelerator,
         recorded: Mapping[str, Any] | None = None,
+        initial: InitSource | None = None,
     ) -> None:
         self.config = config
         self.settings = settings = config.settings
         self.accelerator = accelerator
         self.device: torch.device = accelerator.device
-        data = open_data(config, registry, accelerator, recorded or {})
+        data = open_data(config, registry, recorded or {})
         self.source, self.train_split, self.test_split = data
         self.sampler = BatchSampler(len(self.train_split), settings.batch_size, settings.seed)
-        self.model = place(build_model(config, registry, self.source), self.device)
+        self.taken: Taken | None = None
+        with working("building the model"):
+            if initial is None:
+                model = build_model(config, registry, self.source)
+            else:
+                model, self.taken = build_from(initial, config, registry, self.source)
+            self.model = place(model, self.device)
+        for layer in self.model.bottleneck.modules():
+            if isinstance(layer, VectorQuantizer):
+                layer.blend_steps = blend_steps(self.total_steps, settings)
+        decay = settings.weight_ema
+        self.average = WeightAverage(self.model, decay) if decay else None
         network = compiled(self.model) if settings.compile else self.model
         self._parallel = data_parallel(network, accelerator)
         # an optimizer refuses an empty list
         parameters = list(self.model.parameters()) or [nn.Parameter(torch.zeros(0))]
-        self.optimizer = registry.build(config.components["optimizer"], params=parameters)
+        with working("building the optimizer"):  # torch loads its compiler for the first one
+            self.optimizer = registry.build(config.components["optimizer"], params=parameters)
+        self.learning_rate = LearningRate(self.optimizer, self.total_steps, settings)
+        self.learning_rate.set(0)
         self.step = 0
         self.seconds = 0.0
         self.stop_signal = 0
-        self._rate_change: tuple[float, float, int] | None = None
         self.accumulator = MetricAccumulator(self.device, scaled=accelerator.scaler is not None)
-        self._rates = [group["lr"] for group in self.optimizer.param_groups]
         self._unrecorded = why_not_recorded(
             self.device, accelerator.num_processes, settings.precision, self.optimizer
         )
         self._recorded: RecordedStep | None = None
+        self._compiled = False
         if settings.cuda_graph and not self._unrecorded:
             self._recorded = RecordedStep(self._compute, self.model.bottleneck, self.optimizer)
-        self.set_learning_rate()
+        weights = {"eval_lpips": settings.eval_lpips, "eval_fid": settings.eval_fid}
+        self.perceptual = perceptual_metrics(
+            weights, self.source.shape, self.source.value_range, self.device
+        )
         # up to here all processes draw the same numbers, from here on each draws its own
         torch.manual_seed(settings.seed + accelerator.process_index)
 
@@ -95,42 +134,24 @@ class Trainer:
         return self.accelerator.is_main_process
 
     @property
+    def evaluated(self) -> VQModel:
+        """The model that is evaluated, shown and used: the average where there is one."""
+        return self.average.model if self.average else self.model
+
+    @property
     def total_steps(self) -> int:
         """Steps of the whole run: those of ``epochs`` or ``max_steps``, the fewer of both."""
         epochs, steps = self.settings.epochs, self.settings.max_steps
         of_epochs = math.inf if epochs is None else epochs * self.sampler.steps_per_epoch
         return int(min(of_epochs, math.inf if steps is None else steps))
 
-    def is_due(self, every: int) -> bool:
+    def is_due(self, every: int | None) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
-        return self.step % every == 0 or self.step == self.total_steps
+        return self.step % self.period(every) == 0 or self.step == self.total_steps
 
-    def set_learning_rate(self) -> None:
-        """Set the learning rate of the next step."""
-        factor = rate_factor(self.step, self.total_steps, self.settings)
-        for group in self.optimizer.param_groups:
-            rate = group.setdefault("initial_lr", group["lr"]) * factor
-            group["lr"] = eased(rate, self.step, group.get("easing"))
-
-    def resume_learning_rate(self) -> None:
-        """Set the learning rate of the first step after a checkpoint.
-
-        Where the schedule, or the length that it spans, is another one than before, the rate
-        approaches it over a few steps. The optimizer's groups keep from where, so that the run can
-        be resumed in between.
-        """
-        groups = self.optimizer.param_groups
-        before = [group["lr"] for group in groups]
-        for group, rate in zip(groups, self._rates, strict=True):
-            group["initial_lr"] = rate
-        self.set_learning_rate()
-        steps = easing_steps(self.total_steps - self.step)
-        for group, rate in zip(groups, before, strict=True):
-            if group["lr"] != rate:
-                group["easing"] = {"rate": rate, "step": self.step, "steps": steps}
-        if steps and groups[0]["lr"] != before[0]:
-            self._rate_change = (before[0], groups[0]["lr"], steps)
-        self.set_learning_rate()
+    def period(self, every: int | None) -> int:
+        """The steps between; None takes a number that follows from the run's length."""
+        return every or max(LEAST_PERIOD, self.total_steps // PERIODS)
 
     def notices(self) -> Iterator[str]:
         """What a user should know before the first step of the length and the learning rate."""
@@ -146,22 +167,20 @@ class Trainer:
             yield "compile = true: the second step waits for the compiler, up to a minute"
         if settings.cuda_graph and self._unrecorded:
             yield f"cuda_graph = true has no effect here: {self._unrecorded}"
-        if self._rate_change is not None:
-            before, now, steps = self._rate_change
-            yield (
-                f"the learning rate goes from {before:.3g} to {now:.3g}, its value here in a run "
-                f"of {self.total_steps} steps (schedule {settings.schedule}), "
-                f"{'in one step' if steps == 1 else f'over {steps} steps'}; "
-                "--set schedule=... and --lr choose another"
-            )
+        if self.learning_rate.notice:
+            yield self.learning_rate.notice
 
     def batches(self) -> Iterator[list[tuple[MicroBatch, Tensor]]]:
         """This process's micro-batches of each step with their samples, from the next step on."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         while True:
             steps = list(self.sampler.epoch(self.step, rank, world, self.settings.accumulate))
-            chosen = [part.samples for parts in steps for part in parts]
-            samples = self.train_split.batches(chosen, self.device)
+            chosen = [
+                TrainingBatch(part.samples, self._key(step), part.positions)
+                for step, parts in enumerate(steps, self.step)
+                for part in parts
+            ]
+            samples = self.train_split.training_batches(chosen, self.device)
             for parts in steps:
                 yield [(part, next(samples)) for part in parts]
 
@@ -170,14 +189,20 @@ class Trainer:
         if not self.model.training:
             self.model.train()
         self.batch = parts[0][1]
-        key = counter_rng.key_of(self.settings.seed, self.step)
+        key = self._key(self.step)
         samples = [self.source.augment(each, key, part.positions) for part, each in parts]
         shares = [part.share for part, _ in parts]
         compute = self._recorded if self._recorded and self._whole else self._compute
         values = compute(samples, shares)
         self.step += 1
-        self.set_learning_rate()
+        if self.average:
+            self.average.update(self.step)
+        self.learning_rate.set(self.step)
         return self.accumulator.add(values, shares, self.step, self.sampler.size(self.step - 1))
+
+    def _key(self, step: int) -> int:
+        """What the random changes of a step's samples depend on."""
+        return counter_rng.key_of(self.settings.seed, step)
 
     def _compute(self, samples: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
         """Forward and backward passes, the optimizer's step and that of the codes."""
@@ -196,11 +221,18 @@ class Trainer:
         """Whether the next step's batch is a whole one, as all but the last of an epoch."""
         return self.sampler.size(self.step) == self.sampler.size(0)
 
-    def _compiling(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
         """Compile steps of whole batches, from the second on: the first one starts the codes."""
         if not self.settings.compile:
-            return contextlib.nullcontext()
-        return compiling(now=self._whole and self.step > 0)
+            yield
+            return
+        now = self._whole and self.step > 0
+        first = now and not self._compiled
+        waiting = working("compiling the step") if first else contextlib.nullcontext()
+        with waiting, compiling(now=now):
+            yield
+        self._compiled = self._compiled or now
 
     def _forward_backward(self, batch: Tensor, share: float) -> ForwardValues:
         with self.accelerator.autocast():

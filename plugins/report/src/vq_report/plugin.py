@@ -26,22 +26,26 @@ def vq_commands(app: CommandApp) -> None:
 @hookimpl
 def vq_step_end(run: TrainingRun, step: int) -> None:
     """Save samples/step-<step>.png every ``sample_every`` steps and after the last step."""
-    if step % run.config.settings.sample_every == 0 or step == run.total_steps:
+    if run.is_due(run.config.settings.sample_every):
+        from vq.progress import working
         from vq_report import plots
 
         path = run.folder.path / "samples" / f"step-{step:08d}.png"
-        batch = plots.spread_samples(run.test_split, run.device)
-        model = cast("VQModel", run.model)
-        plots.save_reconstructions(path, model, batch, run.source.value_range)
+        model = cast("VQModel", run.evaluated)
+        with working("plotting"):
+            batch = plots.spread_samples(run.test_split, run.device)
+            plots.save_reconstructions(path, model, batch, run.source.value_range)
 
 
 @hookimpl
 def vq_run_end(run: TrainingRun, status: str) -> None:
     """Save curves.png and codebook.png, unless the run failed."""
     if status != "failed":
+        from vq.progress import working
         from vq.runs.folder import RunFolder
         from vq_report import plots
 
-        folder, model = run.folder.path, cast("VQModel", run.model)
-        plots.save_curves(folder / "curves.png", RunFolder(folder).read_metrics())
-        plots.save_codebook(folder / "codebook.png", model, run.test_split, run.device)
+        folder, model = run.folder.path, cast("VQModel", run.evaluated)
+        with working("plotting"):
+            plots.save_curves(folder / "curves.png", RunFolder(folder).read_metrics())
+            plots.save_codebook(folder / "codebook.png", model, run.test_split, run.device)

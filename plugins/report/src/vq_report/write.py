@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vq.files import write_text
+from vq.progress import working
 from vq.runs.trained_run import RunLike
 from vq_report.comparison import Comparison, compare, run_paths
 from vq_report.page.render import Page
@@ -85,15 +86,18 @@ def _page(runs: Sequence[ReportedRun], comparison: Comparison, warn: Callable[[s
             page.add(make())
         if failures:
             page.add(Section(title, failures))
+        task.advance()
 
-    add("Held-out metrics", partial(metrics, comparison))
-    add("Settings", partial(settings, runs, comparison))
-    add("Curves", partial(curves, runs))
-    for each in SECTIONS:
-        add(each[0], partial(_run_section, runs, each, warn))
-    for section in _plugin_sections(runs, warn):
-        page.add(section)
-    add(LAST[0], partial(_run_section, runs, LAST, warn))
+    with working("writing the report", len(SECTIONS) + 5, "sections") as task:
+        add("Held-out metrics", partial(metrics, comparison))
+        add("Settings", partial(settings, runs, comparison))
+        add("Curves", partial(curves, runs))
+        for each in SECTIONS:
+            add(each[0], partial(_run_section, runs, each, warn))
+        for section in _plugin_sections(runs, warn):
+            page.add(section)
+        task.advance()
+        add(LAST[0], partial(_run_section, runs, LAST, warn))
     alone = len(runs) == 1
     written = time.strftime("%Y-%m-%d at %H:%M")
     return page.html(

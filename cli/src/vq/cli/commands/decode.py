@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from vq.cli.arguments import Device, RunArgument, TrustPlugins, argument, option
-from vq.cli.console import say
+from vq.cli.console import loaded, say, talking
+from vq.processes.launched import require_one
 
 
 def decode(
@@ -15,10 +16,11 @@ def decode(
         Path, argument("A folder from vq encode, or a .npz, .safetensors or .npy file.", "TOKENS")
     ],
     output: Annotated[
-        Path, option("A folder of PNG files, or a .npy file.", "--output", "-o", metavar="OUT")
+        Path,
+        option("A folder of PNG or WAV files, or a .npy file.", "--output", "-o", metavar="OUT"),
     ],
     file_format: Annotated[
-        Literal["png", "npy"] | None,
+        Literal["png", "wav", "npy"] | None,
         option("By default, from the name of OUT and the samples.", "--format"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples decoded at a time.")] = 256,
@@ -30,13 +32,11 @@ def decode(
 ) -> None:
     """Write the samples that indices stand for.
 
-    Images get the names of what was encoded.
+    Images get the names of what was encoded. Audio becomes WAV files, video folders of PNG files.
     """
-    import vq
-    from vq.progress import SampleProgress
-
-    with SampleProgress(None, "decoding") as progress:
-        count = vq.decode(
+    require_one("vq decode")
+    with talking():
+        count = loaded("decode")(
             run,
             tokens,
             output,
@@ -45,6 +45,5 @@ def decode(
             force=force,
             device=device,
             trust_plugins=trust_plugins,
-            report=progress.report,
         )
     say(f"{count} samples: {output}")

@@ -1,12 +1,15 @@
 """``vq encode``: images or arrays as the indices of a run's codes."""
 
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from vq.cli.arguments import Device, RunArgument, TrustPlugins, argument, option
-from vq.cli.console import say
+from vq.cli.console import loaded, say, talking
+
+STOPPING = "stopping: the shards that are done stay; Ctrl-C again stops at once"
 
 
 def encode(
@@ -43,12 +46,10 @@ def encode(
     They are written in shards, with a manifest. After an interruption, the same command continues
     with the next shard. Files that cannot be read are left out and listed in the manifest.
     """
-    import vq
     from vq.interrupt import Interrupt
-    from vq.progress import SampleProgress
 
-    with SampleProgress(None, "encoding") as progress, Interrupt() as interrupt:
-        manifest = vq.encode(
+    with talking() as display, Interrupt(lambda: display.console.print_line(STOPPING)) as interrupt:
+        manifest = loaded("encode")(
             run,
             path,
             output,
@@ -60,12 +61,11 @@ def encode(
             layout=layout,
             device=device,
             trust_plugins=trust_plugins,
-            report=progress.report,
             stopped=lambda: interrupt.number is not None,
         )
-    if interrupt.number is not None and not manifest.complete:
+    if not manifest.complete:  # another process may have received the signal
         say(f"interrupted; the same command continues: {output}")
-        raise typer.Exit(128 + interrupt.number)
+        raise typer.Exit(128 + (interrupt.number or signal.SIGINT))
     skipped = list(manifest.skipped)
     names = manifest.names
     if skipped:

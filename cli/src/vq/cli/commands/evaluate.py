@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from vq.cli.arguments import AsJson, Device, RunArgument, TrustPlugins, option
-from vq.cli.console import print_json
+from vq.cli.console import loaded, print_json, talking
 
 
 def evaluate(
@@ -22,9 +22,8 @@ def evaluate(
     trust_plugins: TrustPlugins = False,
 ) -> None:
     """Evaluate a run on its held-out split. Nothing is downloaded."""
-    import vq
-
-    metrics = vq.evaluate(run, device, lpips=lpips, fid=fid, trust_plugins=trust_plugins)
+    with talking():
+        metrics = loaded("evaluate")(run, device, lpips=lpips, fid=fid, trust_plugins=trust_plugins)
     if as_json:
         print_json(metrics)
     else:

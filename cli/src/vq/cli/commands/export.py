@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from vq.cli.arguments import RunArgument, TrustPlugins, option
-from vq.cli.console import say
+from vq.cli.console import loaded, say, talking
+from vq.processes.launched import require_one
 
 
 def export(
@@ -21,9 +22,9 @@ def export(
     indices into samples. Both take any number of samples. They are run and compared with the model
     before the folder appears.
     """
-    import vq
-
-    about = vq.export(run, output, file_format, trust_plugins=trust_plugins)
+    require_one("vq export")
+    with talking():
+        about = loaded("export")(run, output, file_format, trust_plugins=trust_plugins)
     checked = about["checked"]
     text = f"{checked['indices']} indices compared with the model's, "
     text += f"{checked['differing_indices']} differ"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from vq.cli.arguments import RunArgument, TrustPlugins, argument, option
 from vq.cli.console import say
+from vq.processes.launched import require_one
 
 
 def push(
@@ -22,6 +23,7 @@ def push(
     The upload holds weights, config, and a model card with the metrics.
     vq.from_pretrained("owner/name") loads it again; it also takes the path of a folder.
     """
+    require_one("vq push")
     import vq
 
     where = vq.push(

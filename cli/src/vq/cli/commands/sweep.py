@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vq.cli.arguments import TrustPlugins, option
-from vq.cli.console import say
+from vq.cli.console import say, talking
 from vq.cli.settings import FLAGS, given_settings
+from vq.processes.launched import require_one
 from vqcore.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 def sweep(
     context: typer.Context,
     seeds: Annotated[str | None, option("Seeds of each combination.", metavar="0,1,2")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; by default one for each GPU.")
+    ] = None,
     run_dir: Annotated[
         Path | None, option("The sweep's folder; sweeps/<time>-<names> by default.", metavar="DIR")
     ] = None,
@@ -40,6 +43,7 @@ def sweep(
     """
     from vq.sweeps.folder import SweepFolder
 
+    require_one("vq sweep", "it starts processes itself, see --jobs: leave the launcher out")
     if resume is not None:
         if context.args or seeds or run_dir:
             raise UsageError(
@@ -103,7 +107,7 @@ def _refuse(params: dict[str, Any]) -> None:
             raise UsageError(f"{option}: not an option of a run in a sweep; see vq sweep --help")
 
 
-def _carry_out(folder: SweepFolder, jobs: int) -> int:
+def _carry_out(folder: SweepFolder, jobs: int | None) -> int:
     """Run the sweep and print the results; returns the exit code."""
     from vq.cli.tables import fitting_tables
     from vq.sweeps.execute import execute
@@ -113,7 +117,8 @@ def _carry_out(folder: SweepFolder, jobs: int) -> int:
     console = Terminal()
     done = sum(run.status == "done" for run in folder.runs)
     say(f"{len(folder.runs)} runs{f', {done} of them done' if done else ''}: {folder.path}")
-    result = execute(folder, jobs, say)
+    with talking():
+        result = execute(folder, jobs, say)
     table = rows(result.groups)
     if any(run.status == "done" for run in result.runs):
         console.print(*fitting_tables(table, console.width, keep=table[0].index("runs")))

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vq.cli.arguments import PluginFiles, TrustPlugins, option
-from vq.cli.console import ConsoleHandler, print_yaml, say, shown_by
-from vq.cli.settings import given_settings
+from vq.cli.arguments import TrustPlugins, option
+from vq.cli.console import print_yaml, say, talking
+from vq.cli.settings import given_settings, takes_settings
 from vq.config.presets import PRESETS
 from vqcore.errors import UsageError
 
@@ -16,39 +16,10 @@ if TYPE_CHECKING:
     from vqcore.plugin.registry import Registry
 
 
-def _part(help_text: str) -> Any:
-    return option(help_text, metavar="NAME")
-
-
+@takes_settings
 def train(
     context: typer.Context,
-    manifold: Annotated[str | None, _part("The space of latents and codes.")] = None,
-    quantizer: Annotated[str | None, _part("How latents become codes.")] = None,
-    estimator: Annotated[str | None, _part("How the gradient passes the quantizer.")] = None,
-    regularizer: Annotated[list[str], _part("A further loss term. Repeatable.")] = [],  # noqa: B006
-    dataset: Annotated[str | None, _part("The data set.")] = None,
-    download: Annotated[
-        bool | None, option("Download the data set if it is not there.", "--download")
-    ] = None,
-    strict: Annotated[
-        bool | None, option("Refuse a folder with broken images.", "--strict")
-    ] = None,
-    backbone: Annotated[str | None, _part("The encoder and decoder.")] = None,
-    bottleneck: Annotated[
-        str | None, _part("vq, or without codes, for comparison: none, gaussian.")
-    ] = None,
-    optimizer: Annotated[str | None, _part("The optimizer.")] = None,
-    dim: Annotated[int | None, option("Dimension of a latent.")] = None,
-    codebook_size: Annotated[int | None, option("Codes in each codebook.")] = None,
-    epochs: Annotated[int | None, option("Passes over the training split.")] = None,
-    max_steps: Annotated[int | None, option("End after this many steps.")] = None,
-    batch_size: Annotated[int | None, option("Samples in a step.")] = None,
-    lr: Annotated[float | None, option("Learning rate (optimizer.lr).")] = None,
-    seed: Annotated[int | None, option("Seed of every random draw.")] = None,
-    device: Annotated[str | None, option("auto, cpu, cuda, cuda:1.")] = None,
-    precision: Annotated[str | None, option("no (float32), tf32, bf16 or fp16.")] = None,
-    compile: Annotated[bool | None, option("Compile the training step.")] = None,
-    cuda_graph: Annotated[bool | None, option("On a GPU, record the step and replay it.")] = None,
+    *,
     run_dir: Annotated[
         Path | None, option("The run folder; runs/<time>-<names> by default.", metavar="DIR")
     ] = None,
@@ -59,21 +30,21 @@ def train(
     config: Annotated[
         Path | None, option("Settings from a YAML, TOML or JSON file.", metavar="FILE")
     ] = None,
-    settings: Annotated[
+    assignments: Annotated[
         list[str], option("Any setting, as a.b=value. Repeatable.", "--set", metavar="A.B=V")
     ] = [],  # noqa: B006
-    plugin_file: PluginFiles = [],  # noqa: B006
     trust_plugins: TrustPlugins = False,
     dry_run: Annotated[bool, option("Check the config and stop.", "--dry-run")] = False,
     print_config: Annotated[
         bool, option("Print the resolved config and stop.", "--print-config")
     ] = False,
+    **settings: Any,
 ) -> None:
     """Train a vector-quantized autoencoder.
 
-    Any manifold, quantizer, gradient estimator and set of regularizers go together. Any setting can
-    be given as --a.b value, the same as --set a.b=value; vq show KIND NAME lists a component's.
-    Precedence: defaults, --preset, --config, options, --set.
+    Any manifold, quantizer, gradient estimator and set of regularizers go together. vq show run
+    says more of each setting, vq show quantizer ema lists the options of a component: give them as
+    --quantizer.decay 0.9. Precedence: defaults, --preset, --config, options, --set.
     """
     from vq.composition import base_values, compose
     from vq.runs.folder import RunFolder
@@ -97,12 +68,15 @@ def train(
 def _train(
     config: "ResolvedConfig", registry: "Registry", run_dir: Path | None, resume: Path | None
 ) -> None:
-    from vq.progress import TrainingProgress
+    from vq.progress import working
     from vq.terminal import Terminal
-    from vq.training.launch import launch
 
-    console = Terminal()
-    with shown_by(ConsoleHandler(console)), TrainingProgress(console) as progress:
-        finished = launch(config, registry, run_dir=run_dir, resume=resume, callbacks=[progress])
+    with talking(Terminal(), at_once=True) as display:
+        with working("loading PyTorch"):
+            from vq.training.callbacks.show_progress import ShowProgress
+            from vq.training.launch import launch
+
+        callbacks = [ShowProgress(display)]
+        finished = launch(config, registry, run_dir=run_dir, resume=resume, callbacks=callbacks)
     if finished.signal is not None:
         raise typer.Exit(128 + finished.signal)

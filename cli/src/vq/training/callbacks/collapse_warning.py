@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vq.config.resolved_config import ResolvedConfig
 from vq.training.trainer import Trainer
 
 _log = logging.getLogger(__name__)
-#: A perplexity below this share of the codes is a collapse,
+#: A perplexity below this share of the codes, or of the tokens if they are fewer, is a collapse,
 SHARE = 0.05
 #: and so is a perplexity of one code, however few codes there are.
 ALONE = 1.05
-
-REMEDIES = (
-    "initialise the codes from data (--quantizer.init kmeans), replace dead codes sooner "
-    "(--quantizer.dead_code_threshold), use moving averages (--quantizer ema), reward even usage "
-    "(--regularizer entropy), or lower --lr"
-)
 
 
 class CollapseWarning:
@@ -33,34 +29,50 @@ class CollapseWarning:
         self._logged = run.step
 
     def vq_log(self, run: Trainer, metrics: Mapping[str, Any]) -> None:
-        """Judge a line, unless it is of the warm-up, or of too few steps."""
-        settings = run.settings
-        steps = run.step - self._logged
+        """Judge a line."""
+        samples = (run.step - self._logged) * run.settings.batch_size
         self._logged = run.step
-        enough = min(settings.log_every, settings.eval_every, settings.checkpoint_every)
-        if steps < enough or run.step <= settings.warmup_steps:
-            return
-        text = collapse_warning(metrics, run.model.codebook_size)
-        if text and not self._collapsed:
-            _log.warning(text)
-        self._collapsed = bool(text)
+        tokens = samples * min(map(math.prod, run.model.latent_shapes))
+        found = collapse(metrics, run.model.codebook_size, tokens)
+        if found and not self._collapsed:
+            _log.warning(f"{found}. Remedies: {', or '.join(remedies(run.config))}")
+        self._collapsed = bool(found)
 
 
-def collapse_warning(line: Mapping[str, Any], codebook_size: int) -> str | None:
-    """The warning about a line of metrics.jsonl, None where nothing collapses.
+def collapse(line: Mapping[str, Any], codebook_size: int, tokens: int) -> str | None:
+    """What collapses by a line of metrics.jsonl about so many tokens of each codebook, if any does.
 
     The worst of several codebooks counts.
     """
     found = [codebook["perplexity"] for codebook in line.get("codebooks", ())]
     if not found and "perplexity" in line:
         found = [line["perplexity"]]
-    if codebook_size < 2 or not found:
+    if codebook_size < 2 or tokens < 2 or not found:
         return None
     worst = min(range(len(found)), key=found.__getitem__)
-    if found[worst] >= max(SHARE * codebook_size, ALONE):
+    if found[worst] >= max(SHARE * min(codebook_size, tokens), ALONE):
         return None
     which = f"codebook {worst} of {len(found)}" if len(found) > 1 else "the codebook"
     return (
         f"step {line['step']}: {which} collapses: perplexity {found[worst]:.2f} of "
-        f"{codebook_size} codes since the last log line. Remedies: {REMEDIES}"
+        f"{codebook_size} codes since the last log line"
     )
+
+
+def remedies(config: ResolvedConfig) -> Iterator[str]:
+    """What may help a run whose codebook collapses, without what it does already."""
+    quantizer = config.components["quantizer"]
+    while "inner" in quantizer.children:  # of groups and stages
+        quantizer = quantizer.children["inner"]
+    options: Any = quantizer.options
+    option = f"--{quantizer.path}"
+    if getattr(options, "init", "kmeans") != "kmeans":
+        yield f"start the codes by k-means ({option}.init kmeans)"
+    if getattr(options, "dead_code_threshold", 1) == 0 and options.dead_codes == "usage":
+        yield f"replace dead codes ({option}.dead_code_threshold 0.2)"
+    if quantizer.spec.name == "codebook":
+        yield f"learn the codes by moving averages ({option} ema)"
+    if not any(each.spec.name == "entropy" for each in config.regularizers.values()):
+        yield "reward even usage (--regularizer entropy)"
+    rate = getattr(config.components["optimizer"].options, "lr", None)
+    yield "lower --lr" if rate is None else f"lower --lr ({rate:g} here)"

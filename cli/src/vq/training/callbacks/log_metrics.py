@@ -7,23 +7,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from vq.checkpoints import checkpoint
-from vq.progress import progress_line
+from vq.processes.together import on_main
 from vq.training.callbacks.evaluate import logged_metrics
-from vq.training.distributed import run_on_main
 from vq.training.log_file import PROGRESS
 from vq.training.not_finite import NotFinite, explain
+from vq.training.skipped import SkippedSamples
 from vq.training.trainer import Trainer
-from vqcore.errors import MainProcessError, RunError, UsageError, VQError, shown
+from vqcore.errors import OtherProcessError, RunError, UsageError, VQError, shown
 from vqcore.plugin.hook_caller import HookCaller
 
 #: The names that a run logs itself, on every line or on some, besides those of its losses.
 RESERVED = frozenset((
     "step", "epoch", "lr", "loss", "grad_norm", "perplexity", "codes_used", "dead_codes",
     "quantization_error", "bad_tokens", "replaced_codes", "codebooks", "images_per_second",
-    "seconds", "time",
+    "seconds", "time", "skipped_samples",
 ))  # fmt: skip
 #: Held-out metrics, and the losses of a level.
 RESERVED_PREFIX = re.compile(r"test_|level\d+_")
+#: What the log says of a line, besides step and speed.
+_IN_SHORT = ("loss", "reconstruction", "perplexity", "test_psnr", "test_lpips", "test_fid")
 
 
 class LogMetrics:
@@ -36,6 +38,7 @@ class LogMetrics:
 
     def __init__(self, hooks: HookCaller) -> None:
         self._hooks = hooks
+        self._skipped = SkippedSamples()
 
     def vq_step_end(self, run: Trainer) -> None:
         """Log this step if a line is due, or a signal stops the run."""
@@ -48,10 +51,11 @@ class LogMetrics:
         }
         try:
             line |= run.accumulator.close(run.step)
+            line |= self._skipped.since_last(run)
             line |= logged_metrics(run)
         except NotFinite as error:
             raise _with_resume_hint(error, run) from None
-        run_on_main(run.accelerator, lambda: self._write(run, line))
+        on_main(lambda: self._write(run, line))
 
     def is_due(self, run: Trainer) -> bool:
         """Whether the config asks for a line at this step."""
@@ -66,6 +70,13 @@ class LogMetrics:
         run.folder.append_metrics(line)
         PROGRESS.info(progress_line(line, run.total_steps))
         self._hooks.call("vq_log", run=run, metrics=line)
+
+
+def progress_line(metrics: Mapping[str, Any], total_steps: int) -> str:
+    """A line of metrics.jsonl in short: step, losses, held-out PSNR, speed."""
+    shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in _IN_SHORT if name in metrics)
+    speed = f"{metrics['images_per_second']:.0f} samples/s"
+    return f"step {metrics['step']}/{total_steps}  {shown}  {speed}"
 
 
 class OwnNames:
@@ -110,9 +121,9 @@ def _refusal(found: str, expected: str) -> UsageError:
 
 def _with_resume_hint(found: NotFinite, run: Trainer) -> VQError:
     """The error, its cause and the command that resumes the run; every process raises the same."""
-    error = run_on_main(run.accelerator, lambda: explain(found, run))
+    error = on_main(lambda: explain(found, run))
     if not run.main:
-        return MainProcessError(RunError, error)
+        return OtherProcessError(RunError, error)
     if not checkpoint.exists(run.folder.checkpoints):
         return RunError(f"{error}; there is no checkpoint yet")
     return RunError(

@@ -13,4 +13,4 @@ class RecordHistory:
         """Record the codebooks if an evaluation was due."""
         if run.is_due(run.settings.eval_every):
             batch_size = run.settings.batch_size
-            history.record(run.folder.path, run.step, run.model, run.test_split, batch_size)
+            history.record(run.folder.path, run.step, run.evaluated, run.test_split, batch_size)

@@ -7,7 +7,8 @@ from accelerate.utils import gather_object
 from vq.checkpoints import checkpoint
 from vq.checkpoints.random_state import random_state
 from vq.checkpoints.trainer_state import trainer_state
-from vq.training.distributed import run_on_main
+from vq.processes.together import on_main
+from vq.progress import working
 from vq.training.trainer import Trainer
 
 
@@ -23,9 +24,14 @@ class SaveCheckpoints:
             return
         state = trainer_state(run, gather_object([random_state()]))
         keep = run.settings.keep_checkpoints
+        if run.average:
+            run.average.settle()
+        trained = run.model if run.average else None
 
         def save() -> None:
-            checkpoint.save(run.folder.checkpoints, run.step, run.model, state, keep)
+            folder = run.folder.checkpoints
+            checkpoint.save(folder, run.step, run.evaluated, state, keep, trained)
             run.folder.set_status("running", run.step)
 
-        run_on_main(run.accelerator, save)
+        with working("saving"):
+            on_main(save)

@@ -9,8 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
+from PIL import Image
 
+from vq.checkpoints.step_names import step_of
 from vq.config.merging import flatten, shown_names
 from vq.files import write_text, writing
 from vq.training.trainer import Trainer
@@ -21,23 +24,31 @@ EXTRAS = ("tensorboard", "wandb")
 
 
 class Trackers:
-    """Sends each line of metrics.jsonl to the trackers that the config names."""
+    """Sends each line of metrics.jsonl to the trackers that the config names, and the pictures in
+    ``samples/`` that are new since the line before.
+    """
 
     def __init__(self) -> None:
         self._trackers: list[GeneralTracker] = []
+        self._sent = 0  # pictures up to this step
 
     def vq_run_start(self, run: Trainer) -> None:
         """Open the trackers. TensorBoard writes to ``tensorboard/`` in the run folder."""
         self._trackers = [_start(name, run) for name in run.settings.trackers]
+        self._sent = run.step
 
     def vq_log(self, run: Trainer, metrics: Mapping[str, Any]) -> None:
-        """Send the finite numbers of a line.
+        """Send the finite numbers of a line, and the pictures.
 
         Raises:
             RunError: if a tracker cannot write.
         """
+        pictures = _pictures(run.folder.samples, self._sent, run.step) if self._trackers else {}
+        self._sent = run.step
         for tracker in self._trackers:
             with writing(run.folder.path):
+                for step, picture in pictures.items():  # first: W&B takes no step before its last
+                    _send(tracker, picture, step)
                 tracker.log(_scalars(metrics), step=run.step)
 
     def vq_run_end(self) -> None:
@@ -82,6 +93,21 @@ def _start(name: str, run: Trainer) -> GeneralTracker:
         settings = flatten(shown_names(run.config.dump()))
         tracker.store_init_configuration({key: _storable(settings[key]) for key in settings})
     return tracker
+
+
+def _pictures(folder: Path, after: int, last: int) -> dict[int, np.ndarray]:
+    """The grids (H, W, 3) that were drawn after a step and up to the last one, by their steps."""
+    found = {step_of(path.stem): path for path in folder.glob("step-*.png")}
+    steps = sorted(step for step in found if step is not None and after < step <= last)
+    return {step: np.asarray(Image.open(found[step]).convert("RGB")) for step in steps}
+
+
+def _send(tracker: GeneralTracker, picture: np.ndarray, step: int) -> None:
+    """Send a picture to a tracker that shows some."""
+    if tracker.name == "tensorboard":
+        tracker.log_images({"samples": picture[None]}, step=step, dataformats="NHWC")
+    elif tracker.name == "wandb":
+        tracker.log_images({"samples": [picture]}, step=step)
 
 
 def _kept_id(folder: Path) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import pairwise
 
 import PIL.Image
-from PIL import ImageColor, ImageDraw, ImageFont
+from PIL import ImageColor, ImageDraw
 
+from vq.data.font import font_for
 from vq_report.charts.palette import MUTED
 from vqcore.plugin.report_section import Point
 
@@ -21,8 +20,6 @@ TEXT_SIZE = 10
 DASH = (5, 3)
 #: How far from the origin anything is drawn, at most: further out no image can show it.
 FAR = 10_000
-#: Fonts with the letters of many languages, in the order of preference.
-FONTS = ("DejaVuSans.ttf", "Arial Unicode.ttf", "Arial.ttf", "arial.ttf")
 
 
 class Pen:
@@ -88,7 +85,7 @@ class Pen:
     ) -> None:
         """One line of plain text."""
         text = _plain(text)
-        font = _font(size, text.isascii())
+        font = font_for(text, size * ZOOM)
         self._draw.text(self._place((x, y)), text, color, font, anchor)
 
     def _place(self, point: Point) -> Point:
@@ -122,19 +119,10 @@ def _rgba(color: str, opacity: float) -> tuple[int, ...]:
 def text_width(text: str) -> float:
     """How wide a text is, in pixels of the page."""
     text = _plain(text)
-    return _font(TEXT_SIZE, text.isascii()).getlength(text) / ZOOM
+    return font_for(text, TEXT_SIZE * ZOOM).getlength(text) / ZOOM
 
 
 def _plain(text: str) -> str:
     """The text on one line, with the minus sign of ASCII."""
     text = text.replace("\N{MINUS SIGN}", "-")
     return "".join(letter if letter.isprintable() else " " for letter in text)
-
-
-@cache
-def _font(size: int, ascii_only: bool) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, the same on every machine; for other letters one of the machine's."""
-    for name in () if ascii_only else FONTS:
-        with contextlib.suppress(OSError):
-            return ImageFont.truetype(name, size * ZOOM)
-    return ImageFont.load_default(size * ZOOM)

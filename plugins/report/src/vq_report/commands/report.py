@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vq.cli.arguments import TrustPlugins
-from vq.cli.console import say
+from vq.cli.console import loaded, say, talking
 
 
 def report(
@@ -32,10 +32,10 @@ def report(
 
     The file loads nothing and runs no script.
     """
-    from vq_report.write import write_report
 
     def warn(text: str) -> None:
         say(f"warning: {text}", error=True)
 
-    path = write_report(runs, output, device, warn, trust_plugins=trust_plugins)
+    with talking():
+        path = loaded("report")(runs, output, device, warn, trust_plugins=trust_plugins)
     say(f"{path} ({path.stat().st_size / 1e6:.1f} MB)")

@@ -22,6 +22,8 @@ SAMPLES = 16
 SIDE = 48
 GAP = 2
 PAIRS_PER_ROW = 8
+#: Largest width of a plotted signal, and its height, in pixels.
+WAVE_WIDTH, WAVE_HEIGHT = 1024, 48
 
 
 def spread_samples(split: Split, device: torch.device) -> Tensor:
@@ -34,7 +36,9 @@ def spread_samples(split: Split, device: torch.device) -> Tensor:
 def save_reconstructions(
     path: Path, model: VQModel, batch: Tensor, value_range: tuple[float, float]
 ) -> None:
-    """Write pairs of input (left) and reconstruction (right); for vectors, rows of cells.
+    """Write pairs of input (left) and reconstruction (right), of clips the frame in their middle.
+
+    Signals (C, T) are curves and vectors rows of cells, each input above its reconstruction.
 
     Args:
         path: of the PNG file; its folder is made if needed.
@@ -47,7 +51,10 @@ def save_reconstructions(
     low, high = value_range
     shares = [((x.float() - low) / (high - low)).clamp(0, 1) for x in (batch, decoded)]
     both = [share.nan_to_num().cpu() for share in shares]
-    pixels = _pairs(*both) if batch.ndim == 4 else _rows(*both)
+    if batch.ndim == 5:
+        both = [clips[:, :, clips.shape[2] // 2] for clips in both]
+    draw = {3: _waves, 4: _pairs, 5: _pairs}.get(batch.ndim, _rows)
+    pixels = draw(*both)
     buffer = io.BytesIO()
     PIL.Image.fromarray((pixels.numpy() * 255).round().astype(np.uint8)).save(buffer, "PNG")
     with writing(path):
@@ -69,6 +76,20 @@ def _pairs(inputs: Tensor, outputs: Tensor) -> Tensor:
 def _enlarge(x: Tensor, factor: int) -> Tensor:
     color = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x[:, :3]
     return color.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+
+
+def _waves(inputs: Tensor, outputs: Tensor) -> Tensor:
+    """(B, C, T) twice, as one image: each sample's mean channel above its reconstruction's."""
+    signals = torch.stack([inputs, outputs], 1).flatten(0, 1).mean(1)
+    step = -(-signals.shape[1] // WAVE_WIDTH)  # values that a column of pixels spans
+    padded = torch.cat([signals, signals[:, -1:].expand(-1, step)], 1)
+    low, high = padded.unfold(1, step + 1, step).aminmax(dim=2)  # joined to the next column
+    levels = torch.linspace(1, 0, WAVE_HEIGHT).view(-1, 1)
+    reach = 0.5 / (WAVE_HEIGHT - 1)
+    is_ink = (levels >= low.unsqueeze(1) - reach) & (levels <= high.unsqueeze(1) + reach)
+    framed = F.pad(1 - 0.8 * is_ink.float(), (0, 0, GAP, GAP), value=1.0)
+    framed = framed.repeat_interleave(max(1, WAVE_WIDTH // 2 // framed.shape[2]), 2)
+    return framed.flatten(0, 1).unsqueeze(-1).expand(-1, -1, 3)
 
 
 def _rows(inputs: Tensor, outputs: Tensor) -> Tensor:
