@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import shutil
 import sys
@@ -25,10 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The key that run folders are signed with, out of the home folder."""
+    """What runs keep for a user, such as the key that folders are signed with: not in the home."""
     path = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(path))
+        patch.setenv("HF_DATASETS_CACHE", str(path / "tables"))
         yield path
 
 
@@ -70,6 +72,7 @@ def run_vq(*arguments):
     ):
         patch.setattr(sys, "argv", ["vq", *map(str, arguments)])
         patch.setenv("COLUMNS", "140")
+        patch.setattr("vq.display.PATIENCE", math.inf)  # a busy machine adds no lines
         code = 0
         try:
             main()

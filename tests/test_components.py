@@ -26,6 +26,11 @@ def test_the_page_is_up_to_date(generator):
     assert page == found, f"docs/components.md is stale: {generator.COMMAND}"
 
 
+def test_the_page_of_settings_is_up_to_date(generator):
+    found = generator.SETTINGS_PAGE.read_text(encoding="utf-8")
+    assert generator.settings_page() == found, f"docs/settings.md is stale: {generator.COMMAND}"
+
+
 def test_every_component_of_the_repository_has_a_section_with_all_its_options(generator):
     page = generator.PAGE.read_text(encoding="utf-8")
     sections = dict(zip(*[iter(re.split(r"^### (.+)\n", page, flags=re.M)[1:])] * 2, strict=True))

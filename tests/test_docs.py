@@ -2,10 +2,13 @@
 
 import hashlib
 import inspect
+import io
 import pickle
 import re
 import shlex
 import shutil
+import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -36,10 +39,15 @@ LAUNCHERS = {
         "needs four machines"
     ),
 }
+#: What a documented command needs that not everybody installs, by a word of it.
+EXTRAS = {"audio-folder": "soundfile", "huggingface": "datasets"}
 #: What makes a documented command short, by its first words. Options and --set that come later win.
 SHORTER = {
     "vq train --resume": "--max-steps 5",
     "vq train --dataset hierarchy": "--set max_steps=2 --set dataset.samples=64",
+    "vq train --dataset image-folder --dataset.root my-images --dataset.image_size 256": (
+        "--dataset.image_size 64 --backbone.hidden 8 --set max_steps=2 --set batch_size=8"
+    ),
     "vq train": "--set max_steps=2 --set batch_size=8",
     "vq sweep": "--set max_steps=2 --set batch_size=4 --seeds 0",
     "vq prior": "--classes --epochs 1 --overwrite",  # another example samples from a class
@@ -80,6 +88,36 @@ def shortened(command):
     return f"{command} {SHORTER[start]}" if start else command
 
 
+def write_own_data(folder):
+    """A few images as splits, as tar shards, as videos and as a table, and audio files."""
+    image = (folder / "my-images" / "a.png").read_bytes()
+    for split in ("train", "test"):
+        (folder / "cifar10" / split).mkdir(parents=True)
+        (folder / "cifar10" / split / "a.png").write_bytes(image)
+    (folder / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(folder / "shards" / f"pets-{shard:03d}.tar", "w") as tar:
+            for number in range(6):
+                member = tarfile.TarInfo(f"{number}.png")
+                member.size = len(image)
+                tar.addfile(member, io.BytesIO(image))
+    for number in range(8):
+        for video in ("one", "two"):
+            (folder / "my-videos" / video).mkdir(parents=True, exist_ok=True)
+            (folder / "my-videos" / video / f"{number}.png").write_bytes(image)
+    if find_spec("soundfile"):
+        import soundfile
+
+        (folder / "my-audio").mkdir()
+        for name in ("a.wav", "b.flac"):
+            soundfile.write(folder / "my-audio" / name, np.zeros(20_000), 16_000)
+    if find_spec("pyarrow"):
+        import pyarrow
+        from pyarrow import parquet
+
+        parquet.write_table(pyarrow.table({"image": [image] * 8}), folder / "pets.parquet")
+
+
 @pytest.fixture(scope="module")
 def finished_run(tmp_path_factory, call_vq):
     """A directory with a small finished run as ``runs/NAME`` and the files that commands read."""
@@ -90,11 +128,13 @@ def finished_run(tmp_path_factory, call_vq):
     for name in ("a", "b", "c"):
         Image.new("RGB", (30, 20), "teal").save(folder / "my-images" / f"{name}.png")
     np.savez(folder / "spectra.npz", x=np.random.default_rng(0).random((40, 32)))
+    write_own_data(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for command in (
             "vq train --max-steps 3 --backbone.hidden 8 --run-dir runs/NAME",
             "vq encode runs/NAME test -o tokens --shard-size 100",
+            "vq encode runs/NAME test -o test-tokens",
             "vq encode runs/NAME my-images -o codes",
             "vq prior runs/NAME --classes --epochs 1",
         ):
@@ -165,6 +205,9 @@ def sweeps_in_this_process(call_vq, monkeypatch):
 )
 @pytest.mark.parametrize("command", commands())
 def test_every_command_runs(command, working_directory, call_vq, capsys):
+    for name, module in EXTRAS.items():
+        if name in command:
+            pytest.importorskip(module, reason="its extra is not installed")
     short = shortened(command)
     assert short.startswith("vq ")
     if "--run-dir runs/NAME" in short:

@@ -30,11 +30,13 @@ LAYERS = {
     "vq": (
         (
             "device",
+            "display",
             "files",
             "float32",
             "interrupt",
             "memory",
             "optional_dependencies",
+            "processes",
             "progress",
             "terminal",
         ),

@@ -28,21 +28,25 @@ CHOICES += ["--estimator", "rotation", "--regularizer", "homology"]
 CHOICES += ["--optimizer", "riemannian-adam", "--dataset", "trees"]
 COMMANDS = {
     "help": (["--help"], "list-plugins"),
+    "version": (["--version"], "torch "),
     "train-help": (["train", "--help"], "--regularizer"),
     "report-help": (["report", "--help"], "--output"),
     "list-plugins": (["list-plugins"], "poincare"),
     "list-plugins-json": (["list-plugins", "--json"], '"poincare"'),
     "show": (["show", "manifold", "poincare"], "curvature"),
+    "show-run": (["show", "run"], "grad_clip"),
+    "show-kind": (["show", "quantizers"], "residual"),
     "show-json": (["show", "regularizer", "homology", "--json"], '"weight"'),
     "dry-run": (["train", "--dry-run", *CHOICES], "trees-poincare-grouped-rotation-homology"),
     "print-config": (["train", "--print-config", *CHOICES], "name: vqcore-hyperbolic/poincare"),
     "sweep": (["sweep", "--dry-run", *CHOICES, "--dim", "4,8"], "2 runs, all configs valid"),
     "unknown-name": (["train", "--manifold", "poincar"], ""),
     "bad-option": (["train", "--set", "manifold.radius=1"], ""),
+    "other-name": (["train", "--decay", "0.9"], ""),
 }
 #: Commands for which even the models of settings would take a third of the start.
-BARE = ("help", "train-help", "report-help", "list-plugins-json")
-EXIT_CODES = {"unknown-name": 3, "bad-option": 2}
+BARE = ("help", "version", "train-help", "report-help", "list-plugins-json")
+EXIT_CODES = {"unknown-name": 3, "bad-option": 2, "other-name": 2}
 COMPLETIONS = {"vq tra": "train", "vq train --mani": "--manifold"}
 
 

@@ -123,7 +123,8 @@ def test_fifty_ema_steps_are_the_same(decay):
 def test_fifty_steps_of_a_learned_codebook_are_the_same_and_the_loss_is_twice_theirs():
     codes = autoencoder()[3]
     theirs = their_layer(codes, learnable_codebook=True, ema_update=False, commitment_weight=0.25)
-    ours = our_layer(codes, "codebook", commitment_weight=0.25, codebook_weight=0.25)
+    weights = {"commitment_weight": 0.25, "codebook_weight": 0.25}
+    ours = our_layer(codes, "codebook", lr_scale=1, **weights)
     their_loss, their_error, their_indices = trained(*of_theirs(theirs), theirs.parameters())
     our_loss, our_error, our_indices = trained(*of_ours(ours), ours.parameters())
     assert torch.equal(our_indices, their_indices)
@@ -415,7 +416,9 @@ def test_sign_quantizers_give_the_same_codes_with_the_bits_of_an_index_the_other
 def test_simvq_has_the_same_loss_from_the_same_codes():
     theirs = peer.SimVQ(dim=D, codebook_size=K, rotation_trick=False)
     ours = VectorQuantizer(
-        dim=D, codebook_size=K, quantizer={"name": "simvq", "commitment_weight": 0.25}
+        dim=D,
+        codebook_size=K,
+        quantizer={"name": "simvq", "commitment_weight": 0.25, "lr_scale": 1},
     )
     ours.quantizer.frozen.copy_(theirs.frozen_codebook)
     ours.quantizer.weight.data.copy_(theirs.code_transform.weight)

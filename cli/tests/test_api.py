@@ -274,6 +274,11 @@ def test_floats_that_may_be_images_with_channels_last_are_pointed_out(caplog):
     assert not caplog.text
 
 
+def test_grey_images_without_a_channel_are_pointed_out(caplog):
+    api.InMemoryDataset(torch.zeros(4, 8, 8, dtype=torch.uint8))
+    assert "is read as 8 channels of 8 values; if that is wrong, give images a" in caplog.text
+
+
 def test_a_given_range_is_used_and_the_recorded_one_comes_back(images):
     assert api.InMemoryDataset(images, value_range=(0, 2)).value_range == (0, 2)
     source = api.InMemoryDataset(images[:10] * 0.1 - 0.05)

@@ -62,6 +62,13 @@ def test_every_registered_backbone(name, dim):
         ((3, 128, 128), (8, 8)),
         ((2, 9, 9), (9, 9)),
         ((1, 18, 30), (9, 15)),
+        ((1, 4096), (64,)),
+        ((2, 160), (40,)),
+        ((1, 9), (9,)),
+        ((3, 8, 32, 16), (4, 16, 8)),
+        ((1, 12, 64, 64), (6, 8, 8)),
+        ((3, 5, 16, 16), (5, 8, 8)),
+        ((3, 1, 8, 8), (1, 4, 4)),
     ],
 )
 def test_conv_leaves_a_few_positions_a_side(shape, latent_shape):
@@ -102,12 +109,40 @@ def test_too_many_downsamplings_are_refused(shape, downsamplings):
     )
 
 
-@pytest.mark.parametrize("shape", [(64,), (8, 8)])
-def test_conv_takes_images_only(shape):
+@pytest.mark.parametrize(
+    ("backbone", "shape", "nearest"),
+    [
+        (Conv, (3, 64, 100), "64 x 96 or 64 x 104"),
+        (Conv, (3, 50, 90), "48 x 88 or 56 x 96"),
+        (Conv, (3, 200, 200), "192 x 192 or 208 x 208"),
+        (Patches, (3, 10, 8), "8 x 8 or 12 x 8"),
+    ],
+)
+def test_the_nearest_sides_that_fit_are_named(backbone, shape, nearest):
+    with pytest.raises(SettingError, match=f" to {nearest}"):
+        backbone(shape=shape, dim=6)
+    sides = [tuple(map(int, each.split(" x "))) for each in nearest.split(" or ")]
+    assert all(backbone(shape=(3, *each), dim=6).latent_shape for each in sides)
+
+
+def test_a_length_that_would_leave_hundreds_of_positions_is_refused():
+    expected = "a length that halves to 256 or less, found 1002; cut the signals to another length"
+    with pytest.raises(SettingError, match=f"{expected} .* to 1000 or 1004, or set"):
+        Conv(shape=(1, 1002), dim=6)
+
+
+@pytest.mark.parametrize("shape", [(64,), (1, 4, 8, 8, 8)])
+def test_conv_takes_one_to_three_axes(shape):
     with pytest.raises(
-        SettingError, match=r"backbone = 'conv': expected images, .*; set backbone to mlp"
+        SettingError, match=r"backbone = 'conv': expected signals .*; set backbone to mlp"
     ):
         Conv(shape=shape, dim=6)
+
+
+@pytest.mark.parametrize("backbone", [Patches, Hierarchical])
+def test_signals_and_clips_are_refused_where_images_are_needed(backbone):
+    with pytest.raises(SettingError, match=r"expected images, .* set backbone to conv or mlp"):
+        backbone(shape=(1, 64), dim=6)
 
 
 def test_conv_options_are_used():
@@ -233,3 +268,29 @@ def test_patches_set_the_dimension(bottleneck):
         SettingError, match=r"dim = 12: expected 16, which the backbone's own structure sets"
     ):
         build(dim=12)
+
+
+@pytest.mark.parametrize("output", ["linear", "tanh"])
+@torch.no_grad()
+def test_latents_vary_behind_many_layers(output):
+    """With torch's own weights they are a constant, from which no codebook recovers."""
+    x = torch.randn(16, 3, 64, 64)
+    spreads = {}
+    for init in ("he", "torch"):
+        torch.manual_seed(0)
+        backbone = Conv(
+            shape=(3, 64, 64), dim=8, hidden=32, downsamplings=5, output=output, init=init
+        )
+        z = backbone.encode(x)
+        spreads[init] = float(z.std((0, 2, 3)).mean() / z.mean((0, 2, 3)).abs().mean())
+        image = backbone.decode(torch.randn(16, 8, 2, 2))
+        assert image.abs().mean() < 1
+    assert spreads["torch"] < 0.1 < 0.5 < spreads["he"]
+
+
+@torch.no_grad()
+def test_levels_begin_with_latents_of_similar_size():
+    torch.manual_seed(0)
+    backbone = Hierarchical(shape=(3, 64, 64), dim=8, levels=3)
+    sizes = [float(z.std()) for z in latents_of(backbone, torch.randn(16, 3, 64, 64))]
+    assert max(sizes) < 4 * min(sizes)

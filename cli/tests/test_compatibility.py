@@ -10,7 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from vq.config.merging import shown_names
+from vq.config.merging import flatten, shown_names
 from vq.runs.trained_run import load_run
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -32,8 +32,15 @@ def test_a_config_file_is_still_valid(vq):
     config = FIXTURES / "run-v0.1" / "config.yaml"
     result = vq("train", "--config", config, "--print-config")
     assert result.code == 0, result.err
-    before, now = yaml.safe_load(config.read_text()), shown_names(yaml.safe_load(result.out))
+    before = flatten(yaml.safe_load(config.read_text()))
+    now = flatten(shown_names(yaml.safe_load(result.out)))
     assert {key: now[key] for key in before} == before
+
+
+def test_a_run_keeps_what_its_version_had_no_setting_for(old_run):
+    config = load_run(old_run).config
+    assert config.settings.eval_samples is None
+    assert config.components["backbone"].options.init == "torch"
 
 
 def test_a_run_is_evaluated_to_the_metrics_that_it_ended_with(vq, old_run):

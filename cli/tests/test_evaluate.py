@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
+import vq as vq_api
 from vq.checkpoints import checkpoint
 from vq.config.config_file import read_config
 from vq.config.resolved_config import resolve_config
@@ -74,6 +75,7 @@ def test_evaluate_repeats_the_metrics_of_the_run_exactly(run, vq):
         "versions",
         "seconds",
         "usage",
+        "weights",
     }
     image_metrics = {"ssim", "ssim_window", "index_bits_per_pixel", "entropy_bits_per_pixel"}
     vectors = {"index_bits_per_value", "entropy_bits_per_value"}
@@ -139,6 +141,24 @@ def test_the_metrics_do_not_depend_on_the_batches(run):
     found = [evaluate(model, *held_out, size, cpu) for size in (7, 10_000)]
     for name in METRICS:
         assert found[0][name] == pytest.approx(found[1][name], rel=1e-6)
+
+
+@torch.no_grad()
+def test_an_evaluation_in_training_takes_samples_from_all_of_the_split(train, resume):
+    few = ("--set", "eval_samples=10")
+    run = train("--set", "eval_every=4", *few)  # of 8 steps
+    model, source, x = load(run)
+    found = evaluate(model, source.split("test"), source.value_range, 4, x.device, samples=10)
+    chosen = x[[number * len(x) // 10 for number in range(10)]]
+    error = ((model(chosen).reconstruction - chosen) / 2).double().square().mean()
+    assert found["mse"] == pytest.approx(float(error), rel=1e-6)
+    assert found["samples"] == 10
+    last, summary = run.metrics[-1], run.json("summary")
+    assert last["test_psnr"] == summary["psnr"] != found["psnr"]  # at the end all of them
+    assert summary["samples"] == len(x)
+    again = evaluate(model, source.split("test"), source.value_range, 4, x.device, samples=10**9)
+    assert again["samples"] == len(x)
+    assert resume(run, "--max-steps", 10, "--set", "eval_samples=null").steps[-1] == 10
 
 
 def test_evaluating_changes_nothing(train):
@@ -222,3 +242,44 @@ def vq_regularizers():
     result = vq("evaluate", run.path)
     assert result.code == 3
     assert f"no such plugin file: {path}" in result.err
+
+
+# -- during training ----------------------------------------------------------
+
+
+@pytest.fixture
+def evaluated(monkeypatch):
+    """The steps at which the model was evaluated."""
+    from vq.training.callbacks import evaluate as callback
+
+    steps, before = [], callback.evaluate
+
+    def counted(model, *arguments):
+        steps.append(model)
+        return before(model, *arguments)
+
+    monkeypatch.setattr(callback, "evaluate", counted)
+    return steps
+
+
+@pytest.mark.parametrize(("every", "times"), [(4, 3), (5, 3), (100, 1)])
+def test_the_final_weights_are_evaluated_once(train, evaluated, every, times):
+    run = train("--max-steps", 12, "--set", f"eval_every={every}")
+    assert len(evaluated) == times
+    last, summary = run.metrics[-1], run.json("summary")
+    assert last["step"] == 12
+    assert last["test_mse"] == summary["mse"]
+
+
+def test_weights_that_a_callback_changes_afterwards_are_evaluated_again(
+    tmp_path, evaluated, without_plots
+):
+    class Shift:
+        def vq_log(self, run, metrics):
+            for parameter in run.model.parameters():
+                parameter.data.mul_(0.5)
+
+    run = vq_api.train(max_steps=2, run_dir=tmp_path / "run", callbacks=[Shift()])
+    assert len(evaluated) == 2
+    assert run.metrics["mse"] != run.history[-1]["test_mse"]
+    assert run.metrics["mse"] == vq_api.evaluate(run)["mse"]

@@ -14,6 +14,7 @@ from vq.exports.formats import FORMATS
 from vq.exports.programs import export_programs
 from vq.models.autoencoder import build_model
 from vq.runs.trained_run import load_run
+from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
 
@@ -45,12 +46,24 @@ def model_of(values):
 @pytest.mark.parametrize("name", COMPOSITIONS)
 def test_exported_programs_choose_the_models_indices(name, tmp_path):
     model = model_of(COMPOSITIONS[name])
-    (_, program, given, made), _ = export_programs(model, SHAPE)
+    (_, program, given, made), decoder = export_programs(model, SHAPE)
     for ending in FORMATS if name in IN_ONNX else ("pt2",):
         encode = FORMATS[ending](program, tmp_path / f"encoder.{ending}", given, made)
         for count in (1, 7, 300):
             samples = torch.randn(count, *SHAPE, generator=torch.Generator().manual_seed(count))
             assert torch.equal(encode(samples), model.encode(samples))
+    decode = decoder.program.module()
+    indices = torch.zeros(2, *model.index_shape, dtype=torch.int64)
+    masked = indices.clone()
+    masked.view(-1)[0] = -1
+    assert torch.allclose(decode(masked), model.decode(masked))
+    for index in (-2, model.codebook_size, 2**40):
+        indices.view(-1)[0] = index
+        with pytest.raises(SettingError, match=f"indices = {index}: expected codes 0 to"):
+            model.decode(indices)
+        decoded = decode(indices)
+        assert decoded[0].isnan().any()
+        assert not decoded[1].isnan().any()
 
 
 def test_graphs_that_compute_something_else_are_refused():
@@ -80,6 +93,10 @@ def test_a_trained_run_in_onnx_runtime(complete_run, vq, tmp_path):
     session = onnxruntime.InferenceSession(tmp_path / "out" / "decoder.onnx")
     decoded = session.run(["samples"], {"indices": indices.numpy()})[0]
     assert np.allclose(decoded, run.model.decode(indices).numpy(), atol=1e-5)
+    indices[0, 0, 0] = run.model.codebook_size
+    wrong = session.run(["samples"], {"indices": indices[:2].numpy()})[0]
+    assert np.isnan(wrong[0]).any()
+    assert np.allclose(wrong[1], decoded[1], atol=1e-5)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "encoder.onnx",
         "decoder.onnx",
@@ -98,6 +115,7 @@ def test_a_trained_run_in_onnx_runtime(complete_run, vq, tmp_path):
     )
     assert (about["value_range"], about["model"]["checkpoint"]) == ([-1.0, 1.0], "step-00000012")
     assert about["checked"]["differing_indices"] == 0
+    assert about["out_of_range"].endswith("any other index out of range decodes to NaN")
     assert {"torch", "onnx"} <= set(about["versions"])
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from vq.cli.app import build_app, exit_code
 from vq.config.resolved_config import check_config, resolve_config
 from vq.training.launch import launch
-from vqcore.errors import ComponentError, MainProcessError, RunError, SettingError, UsageError
+from vqcore.errors import ComponentError, OtherProcessError, RunError, SettingError, UsageError
 from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.registry import Registry, default_registry
 
@@ -486,7 +486,7 @@ def test_a_plugin_whose_commands_fail_removes_none_of_ours(plugin_file):
     ],
 )
 def test_the_exit_code_of_an_error_is_that_of_every_process(error, code):
-    elsewhere = pickle.loads(pickle.dumps(MainProcessError.of(error)))
+    elsewhere = pickle.loads(pickle.dumps(OtherProcessError.of(error)))
     assert exit_code(elsewhere) == code
     assert str(elsewhere) == f"the main process failed: {type(error).__name__}: {error}"
     if not isinstance(error, OSError):

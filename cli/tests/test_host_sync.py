@@ -31,9 +31,9 @@ def reads(monkeypatch):
     [
         ("--dataset.flip", "true", "--dataset.shift", 1, "--set", "grad_clip=0"),
         ("--quantizer", "ema", "--manifold", "poincare", "--estimator", "rotation"),
-        ("--quantizer", "residual", "--regularizer", "entropy", "--set", "accumulate=2"),
+        ("--quantizer", "residual", "--weight-ema", 0.9, "--set", "accumulate=2"),
         ("--quantizer", "grouped", "--manifold", "lorentz", "--estimator", "transport"),
-        ("--regularizer", "smoothness", "--regularizer", "orthogonal"),
+        ("--regularizer", "smoothness", "--regularizer", "orthogonal", "--weight-ema", 0.9),
         ("--quantizer", "fsq", "--dim", 3),
         ("--precision", "bf16", "--optimizer", "adam"),
     ],

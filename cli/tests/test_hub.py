@@ -109,6 +109,15 @@ def test_absolute_paths_of_the_machine_stay_on_it():
     }
 
 
+def test_names_of_files_that_could_not_be_read_stay_on_the_machine(copied_run, vq, tmp_path):
+    file = copied_run.path / "data.json"
+    recorded = json.loads(file.read_text())
+    broken = {"unreadable": {"me.png": "cut off"}, "skipped": {"you.png": "no image"}}
+    file.write_text(json.dumps(recorded | broken))
+    assert vq("push", copied_run.path, "--to-folder", "model").code == 0
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["samples"] == recorded
+
+
 def test_metrics_of_other_weights_are_not_put_on_the_card(copied_run, vq, tmp_path):
     (copied_run.path / "checkpoints" / "latest").write_text("step-00000008\n")
     result = vq("push", copied_run.path, "--to-folder", "model")

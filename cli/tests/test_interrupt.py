@@ -52,7 +52,7 @@ def interrupted(tmp_path_factory):
             read = []
             for line in process.stdout:
                 read.append(line)
-                if line.startswith("step 4/"):
+                if "  step 4/" in line:
                     break
             process.send_signal(number)
             rest, _ = process.communicate(timeout=3600)
@@ -156,7 +156,17 @@ def test_a_run_stopped_at_once_keeps_its_last_checkpoint(train, resume, plugin_f
     assert run.checkpoint.name == "step-00000004"
     assert run.json("status") == run.json("status") | {"status": "failed", "step": 6}
     assert not (run.path / "summary.json").exists()
+    assert "stopped at once, without saving step 6" in (run.path / "log.txt").read_text()
     source = run.path.parent / "plugin-files" / "two_signals.py"
     source.write_text(source.read_text().replace("== 6", "== 99"))
     sys.modules.pop("two_signals")
     assert resume(run).weights == whole.weights
+
+
+def test_a_run_stopped_while_it_is_evaluated_says_that_it_was_saved(train, monkeypatch):
+    def stopped(trainer):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("vq.training.launch._sum_up", stopped)
+    run = train("--max-steps", 2, code=130)
+    assert "stopped at once, after saving step 2" in (run.path / "log.txt").read_text()

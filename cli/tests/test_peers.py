@@ -9,8 +9,8 @@ from datetime import timedelta
 import pytest
 import torch.distributed as dist
 
-from vq.training import peers
-from vq.training.peers import PeerLostError, announced_wait, lost_peers_in_words, patience
+from vq.processes import peers
+from vq.processes.peers import PeerLostError, announced_wait, lost_peers_in_words, patience
 from vqcore.errors import UsageError
 
 RESET = (

@@ -55,6 +55,10 @@ def test_a_preset_is_a_valid_config_with_the_papers_settings(name):
         values
     )
     assert ("epochs" in values) != ("max_steps" in values)
+    # our own default start is none of a paper's
+    quantizer = dumped["quantizer"]
+    assert (dumped["blend_steps"], dumped["backbone"]["init"]) == (0, "torch")
+    assert quantizer.get("lr_scale", 1.0) == 1.0
 
 
 @pytest.mark.parametrize("name", PRESETS)

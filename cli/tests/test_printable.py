@@ -12,7 +12,7 @@ from rich.text import Text
 
 from vq.cli.console import ConsoleHandler, print_json, print_yaml, say
 from vq.cli.tables import fitting_tables
-from vq.progress import TrainingProgress
+from vq.display import Display
 from vq.terminal import Terminal
 from vq.training.log_file import LogFile
 from vqcore.errors import printable
@@ -85,7 +85,7 @@ def _record(text=HOSTILE):
 
 def test_log_files_and_plain_lines(tmp_path, capsys):
     LogFile(tmp_path / "log.txt").emit(_record())
-    assert (tmp_path / "log.txt").read_text() == f"warning: {SHOWN}\n"
+    assert (tmp_path / "log.txt").read_text().endswith(f"  warning: {SHOWN}\n")
     say(HOSTILE)
     say(HOSTILE, error=True)
     assert capsys.readouterr() == (f"{SHOWN}\n", f"{SHOWN}\n")
@@ -117,9 +117,9 @@ def test_a_closed_pipe_ends_no_run():
         def write(self, text):
             raise BrokenPipeError
 
-    with TrainingProgress(Terminal(file=Closed())) as progress:
-        progress.console.print("a line")
-    assert progress.console.quiet
+    with Display(Terminal(file=Closed())) as display:
+        display.console.print("a line")
+    assert display.console.quiet
 
 
 # -- the commands -------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import vq as vq_api
 from vq import optional_dependencies
 from vq.evaluation.bits import Bits
 from vq.evaluation.perceptual import Fid, Lpips
@@ -251,3 +252,63 @@ def test_without_json_data_and_versions_follow_the_table(complete_run, vq):
     assert "entropy of the usage" in result.out
     assert "digits: samples of 1 x 8 x 8 in [-1, 1]; vqcore" in result.out
     assert "{" not in result.out
+
+
+# -- during training ----------------------------------------------------------
+
+
+def test_fid_and_lpips_start_anew(inception, weights_of):
+    lpips, x = Lpips(weights_of("squeezenet1_1"), (3, 32, 32), (-1.0, 1.0), CPU), images(2, 32)
+    found = []
+    for share in (0.3, 0.8, 0.3):
+        lpips.update(x, share * x, None)
+        found.append(lpips.compute()["lpips"])
+    assert found[0] == found[2] != found[1]
+    fid = Fid(inception, (-1.0, 1.0), CPU)
+    fid.update(x, x, None)
+    fid.compute()
+    assert fid.metric.real_features_num_samples == fid.metric.fake_features_num_samples == 0
+
+
+@pytest.fixture
+def trained(tmp_path, without_plots):
+    """A run on noise of 32 x 32, with further settings."""
+
+    def start(**settings):
+        path = tmp_path / f"run-{len(settings)}"
+        small = {"backbone.hidden": 8, "codebook_size": 16, "batch_size": 8, "eval_every": 2}
+        return vq_api.train(
+            dataset=images(16, 32), test_dataset=images(4, 32, seed=1), value_range=(-1.0, 1.0),
+            max_steps=4, run_dir=path, settings={**small, **settings},
+        )  # fmt: skip
+
+    return start
+
+
+def test_evaluations_in_training_have_lpips(trained, weights_of):
+    plain = trained()
+    weights = str(weights_of("squeezenet1_1"))
+    run = trained(eval_lpips=weights)
+    assert [each["test_lpips"] for each in run.history][-1] == run.metrics["lpips"]
+    assert len([each for each in run.history if "test_lpips" in each]) == 2
+    again = vq_api.evaluate(run, lpips=weights)
+    assert again["lpips"] == run.metrics["lpips"]
+    for name in ("psnr", "perplexity"):  # watching changes nothing
+        assert run.metrics[name] == plain.metrics[name]
+
+
+@pytest.mark.parametrize("option", ["eval_lpips", "eval_fid"])
+def test_weights_that_are_not_there_refuse_a_run_at_the_start(vq, tmp_path, option):
+    result = vq("train", "--set", f"{option}=weights.pth", "--dataset", "image-folder")
+    assert result.code == 2
+    assert f"{option} = 'weights.pth': expected a file with" in result.err
+    assert "there is no such file" in result.err
+    assert "torch.hub.get_dir()" in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_on_vectors_has_no_fid(vq, weights_of):
+    few = ("--dataset", "trees", "--backbone", "mlp", "--max-steps", 2)
+    result = vq("train", *few, "--set", f"eval_fid={weights_of('squeezenet1_1')}")
+    assert result.code == 2
+    assert "expected a run on images; its samples have shape" in result.err

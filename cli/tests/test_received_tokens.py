@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vq.tokens.decode import _png_names
+from vq.tokens.decode import _named
 from vq.tokens.manifest import Manifest
 from vq.tokens.shards import read_shard
 from vqcore.errors import RunError
@@ -147,7 +147,7 @@ def test_a_manifest_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"format": 2, "model": None, "new": 1}, "format: Input should be 1, found 2"),
+        ({"format": 3, "model": None, "new": 1}, "format: Input should be 1 or 2, found 3"),
         ({"model": None}, "model: Field required"),
         ({"model": {"run": "run"}}, "model: missing: checkpoint, sha256"),
         ({"input": {}}, "input: missing: path, sha256"),
@@ -195,4 +195,4 @@ def test_no_manifest_at_all(text, expected, tmp_path):
     ],
 )
 def test_no_decoded_image_takes_the_place_of_another(names, expected):
-    assert _png_names(names) == expected
+    assert _named(names, ".png") == expected

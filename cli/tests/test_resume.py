@@ -58,7 +58,8 @@ def equal(one, other):
 
 def assert_same_run(one, other):
     assert one.checkpoint.name == other.checkpoint.name
-    assert one.weights == other.weights
+    for file in (file for file in one.checkpoint.iterdir() if file.suffix == ".safetensors"):
+        assert file.read_bytes() == (other.checkpoint / file.name).read_bytes()
     assert equal(trainer(one), trainer(other))
     for name in ("psnr", "mse", "perplexity", "codes_used", "steps"):
         assert one.json("summary")[name] == other.json("summary")[name]
@@ -95,10 +96,13 @@ def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
         *hardest(quantizer),
         "--set",
         "eval_every=4",
+        "--weight-ema",
+        0.9,
     )
     whole = train(*choices, "--max-steps", 14, run="whole")
     first = train(*choices, "--max-steps", 8, run="parts")
     assert first.weights != whole.weights
+    assert (whole.checkpoint / "training.safetensors").read_bytes() != whole.weights
     parts = resume(first, "--max-steps", 14)
     assert_same_run(whole, parts)
     assert untimed(parts.metrics) == untimed(whole.metrics)
@@ -144,8 +148,9 @@ def test_a_run_that_is_extended_approaches_the_longer_schedule(train, resume):
     assert (rates(run)[8], rates(whole)[8]) == (0, pytest.approx(4e-3 * 0.9330, rel=1e-4))
     run = resume(run, "--max-steps", 48)
     assert (
-        "the learning rate goes from 0 to 0.00373, its value here in a run of 48 steps (schedule "
-        "cosine), over 4 steps; --set schedule=... and --lr choose another"
+        "resumed with steps = 48 instead of 8: the learning rate goes from 0 to 0.00373 over 4 "
+        "steps, its value here in a run of 48 steps (schedule cosine); --schedule and "
+        "--lr choose another"
     ) in run.result.out
     expected = {step: rates(whole)[step] * min(1, (step - 7) / 5) for step in range(9, 49)}
     assert {step: rates(run)[step] for step in expected} == pytest.approx(expected, rel=1e-9)
@@ -169,9 +174,19 @@ def test_a_run_resumed_while_it_approaches_the_schedule_is_the_run_in_one(
 @pytest.mark.parametrize(
     ("given", "said", "last"),
     [
-        (("--max-steps", 16, "--set", "schedule=constant"), "to 0.004, its value here", 4e-3),
-        (("--max-steps", 16, "--lr", 1e-3), "to 0.0005, its value here", 0),
-        (("--epochs", 3), "in a run of 18 steps", 0),
+        (
+            ("--max-steps", 16, "--set", "schedule=constant"),
+            "resumed with steps = 16 instead of 8, schedule = 'constant' instead of 'cosine': the "
+            "learning rate goes from 0 to 0.004 in one step, its value here",
+            4e-3,
+        ),
+        (
+            ("--max-steps", 16, "--lr", 1e-3),
+            "resumed with steps = 16 instead of 8, lr = 0.001 instead of 0.004: the learning rate "
+            "goes from 0 to 0.0005 in one step, its value here",
+            0,
+        ),
+        (("--epochs", 3), "resumed with steps = 18 instead of 8: ", 0),
     ],
 )
 def test_what_the_learning_rate_of_an_extended_run_may_be(train, resume, given, said, last):
@@ -181,6 +196,12 @@ def test_what_the_learning_rate_of_an_extended_run_may_be(train, resume, given, 
     (group,) = trainer(run)["optimizer"]["param_groups"]
     assert group["easing"] == {"rate": 0.0, "step": 8, "steps": 1}
     assert group["lr"] == last
+
+
+def test_a_longer_run_at_a_constant_rate_says_so(train, resume):
+    run = train("--batch-size", 720, "--max-steps", 4, "--set", "warmup_steps=0", *CONSTANT)
+    said = "resumed with steps = 6 instead of 4: the learning rate stays 0.004, its value here"
+    assert said in resume(run, "--max-steps", 6).result.out
 
 
 def test_an_old_run_with_both_lengths_has_the_fewer_steps(train, resume):

@@ -62,9 +62,11 @@ def file(tmp_path):
 # -- the length of a run ----------------------------------------------------
 
 LENGTHS = {
-    "neither": ((), {}, (80, None)),
-    "epochs": (("--epochs", 3), {}, (3, None)),
-    "steps alone are not cut by the default epochs": (("--max-steps", 9), {}, (None, 9)),
+    "neither": ((), {}, (None, 2000)),
+    "epochs are not cut by the default steps": (("--epochs", 3), {}, (3, None)),
+    "the short name": (("--steps", 9), {}, (None, 9)),
+    "no number of epochs is none": (("--set", "epochs=null"), {}, (None, 2000)),
+    "steps alone": (("--max-steps", 9), {}, (None, 9)),
     "both, where the fewer end the run": (("--epochs", 3, "--max-steps", 9), {}, (3, 9)),
     "both, in another order": (("--set", "max_steps=9", "--epochs", 3), {}, (3, 9)),
     "a file": ((), {"max_steps": 9}, (None, 9)),
@@ -90,9 +92,9 @@ def test_a_preset_does_not_cut_the_steps_asked_for(config):
 
 
 def test_a_run_without_a_length_is_refused(vq):
-    result = vq("train", "--dry-run", "--set", "epochs=null")
+    result = vq("train", "--dry-run", "--set", "max_steps=null")
     assert result.code == 2
-    assert "epochs = None: expected a number of passes; set it or max_steps" in result.err
+    assert "max_steps = None: expected a number of steps; set it or epochs" in result.err
 
 
 # -- precedence -------------------------------------------------------------
@@ -101,7 +103,7 @@ def test_a_run_without_a_length_is_refused(vq):
 def test_defaults_are_those_of_run_config(config):
     found = config()
     for name, field in RunConfig.model_fields.items():
-        if name in ("regularizers", "max_steps", "plugin_files"):
+        if name in ("regularizers", "plugin_files"):
             assert not found[name]
         elif isinstance(found[name], dict):
             assert found[name]["name"] == field.default.name.rpartition("/")[2]

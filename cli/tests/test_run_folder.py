@@ -39,6 +39,7 @@ SUMMARY = {
     "codebook_size",
     "codebooks",
     "samples",
+    "weights",
     "steps",
     "seconds",
     "images_per_second",
@@ -455,6 +456,7 @@ DATA = {"shape": [1, 8, 8], "value_range": [-1.0, 1.0], "likelihood": "gaussian"
                 {"shape": [1.5]}, {"shape": [10**30]}, {"shape": [2**20] * 3}, {"shape": "188"},
                 {"value_range": ["1e400", 1]}, {"value_range": [1, -1]}, {"value_range": [1]},
                 {"value_range": [0, 10**400]}, {"value_range": "01"}, {"stored_range": [None, 1]},
+                {"sample_rate": 0}, {"sample_rate": 1.5}, {"frame_stride": "2"},
                 {"likelihood": "x" * 10_000}, {"likelihood": []},
             )
         ),

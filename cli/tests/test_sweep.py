@@ -14,10 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from vq.config.resolved_config import resolve_config
 from vq.runs.folder_lock import locked
-from vq.sweeps import execute
+from vq.sweeps import execute, places
 from vq.sweeps.folder import SweepFolder, SweepRun
 from vq.sweeps.grid import Options, Point, points, read_axes, split_values
 from vq.sweeps.summary import groups, rows
@@ -153,7 +154,7 @@ def test_options_of_vq_train_are_all_swept(vq):
             3,
             "quantizer = 'emma': no plugin provides it; did you mean 'ema'?",
         ),
-        (("--dim", "4,four"), 2, "'four' is not a valid int"),
+        (("--dim", "4,four"), 2, "dim = 'four': expected a valid integer"),
         (
             ("--quantiser", "ema,codebook"),
             2,
@@ -297,7 +298,7 @@ sys.exit(130)
 
 def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
     """Two processes at a time, each in its own session; the third never starts."""
-    folder, sessions = tmp_path / "s", []
+    folder, sessions, advanced = tmp_path / "s", [], []
 
     def start(command, **options):
         process = subprocess.Popen([sys.executable, "-c", COUNTING, *command[3:]], **options)
@@ -318,6 +319,7 @@ def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
         if len(list(folder.glob("runs/*/signalled"))) == 2 and next(polls) == 3:
             (folder / "runs" / "polled").touch()
 
+    monkeypatch.setattr(execute.Task, "advance", advanced.append)
     monkeypatch.setattr(execute, "Popen", start)
     monkeypatch.setattr(execute, "time", SimpleNamespace(sleep=pause, monotonic=time.monotonic))
     thread = threading.Thread(target=stop_when_both_train)
@@ -333,6 +335,7 @@ def test_ctrl_c_reaches_every_process_once(vq, tmp_path, monkeypatch):
     ]
     assert [path.read_text() for path in folder.glob("runs/*/received")] == ["1", "1"]
     assert len({*sessions, os.getsid(0)}) == 3
+    assert not advanced  # none has ended
 
 
 def test_a_second_signal_leaves_no_process(vq, tmp_path, monkeypatch):
@@ -361,6 +364,81 @@ def test_a_second_signal_leaves_no_process(vq, tmp_path, monkeypatch):
     assert result.code == 130
     assert [(process.signals, process.returncode) for process in started] == [([signal.SIGINT], -9)]
     assert [run["status"] for run in read(tmp_path / "s")["runs"]] == ["interrupted", "waiting"]
+
+
+# -- GPUs -------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_gpus(vq, monkeypatch):
+    """Runs that only note how many of them run beside each other, and what they are started with.
+
+    The function that is returned sweeps with so many GPUs, and returns the environments by run.
+    """
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, command, *, env, **_options):
+            name = Path(command[command.index("--run-dir") + 1]).name
+            seen[name] = (env.get("CUDA_VISIBLE_DEVICES"), env.get("OMP_NUM_THREADS"))
+            running.append(self)
+            together.append(len(running))
+            self.polls = 0
+
+        def poll(self):
+            self.polls += 1
+            if self.polls < 3:
+                return None
+            running.remove(self)
+            return 0
+
+    seen, running, together = {}, [], []
+
+    def sweep(gpus, *arguments):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        monkeypatch.setattr(execute, "Popen", Process)
+        result = vq("sweep", "--run-dir", "s", *arguments)
+        assert result.code == 0, result
+        return seen, max(together), result.out
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(places, "_cores", lambda: 8)
+    return sweep
+
+
+def test_each_run_has_a_gpu_of_its_own(with_gpus):
+    seen, together, out = with_gpus(2, "--seeds", "0,1,2,3")
+    assert together == 2
+    assert sorted(gpu for gpu, _ in seen.values()) == ["0", "0", "1", "1"]
+    assert {threads for _, threads in seen.values()} == {"4"}
+    assert "seed=0: 0 s on GPU 0" in out
+
+
+def test_more_runs_than_gpus_share_them(with_gpus):
+    seen, together, _ = with_gpus(2, "--seeds", "0,1,2,3", "--jobs", 4)
+    assert together == 4
+    assert [seen[f"seed={seed}"][0] for seed in range(4)] == ["0", "1", "0", "1"]
+
+
+def test_a_sweep_keeps_to_the_gpus_that_it_sees(with_gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-7f3a")
+    seen, _, out = with_gpus(2, "--seeds", "0,1")
+    assert [seen[f"seed={seed}"][0] for seed in range(2)] == ["5", "GPU-7f3a"]
+    assert "on GPU GPU-7f3a" in out
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_a_device_that_the_user_chose_stays(with_gpus, device):
+    seen, together, out = with_gpus(2, "--seeds", "0,1", "--device", device)
+    assert (set(seen.values()), together) == ({(None, None)}, 1)
+    assert "on GPU" not in out
+
+
+def test_without_gpus_runs_share_the_cores(with_gpus):
+    seen, together, _ = with_gpus(0, "--seeds", "0,1", "--jobs", 2)
+    assert (set(seen.values()), together) == ({(None, "4")}, 2)
 
 
 def test_a_list_is_not_markup(vq, tmp_path):

@@ -32,6 +32,10 @@ def manifest_of(folder):
     return json.loads((folder / "manifest.json").read_text())
 
 
+def names_in(folder):
+    return (folder / "names.txt").read_text().splitlines()
+
+
 def shards(folder):
     return {path.name: path.read_bytes() for path in folder.glob("shard-*")}
 
@@ -96,14 +100,15 @@ def test_the_manifest_records_model_and_input(tokens, complete_run):
     manifest = manifest_of(tokens)
     weights = hashlib.sha256(complete_run.weights).hexdigest()
     assert manifest["model"] == {"run": "run", "checkpoint": "step-00000012", "sha256": weights}
-    assert (manifest["format"], manifest["complete"], manifest["codebook_size"]) == (1, True, 16)
+    assert (manifest["format"], manifest["complete"], manifest["codebook_size"]) == (2, True, 16)
     assert (manifest["sample_shape"], manifest["index_shape"], manifest["latent_shapes"]) == (
         [1, 8, 8],
         [4, 4],
         [[4, 4]],
     )
     assert [shard["samples"] for shard in manifest["shards"]] == [100, 100, 100, 59]
-    assert manifest["names"] == [str(row) for row in range(359)]
+    assert names_in(tokens) == [str(row) for row in range(359)]
+    assert manifest["classes"] == list("0123456789")
     assert manifest["input"]["path"] == "test"
     assert {"vqcore", "torch"} <= set(manifest["versions"])
     arrays = [np.load(tokens / shard["file"]) for shard in manifest["shards"]]
@@ -169,11 +174,14 @@ def test_a_signal_ends_encoding_between_batches_and_the_output_names_the_command
 def test_killed_before_the_manifest_was_written_it_starts_again(complete_run, vq, tmp_path):
     (tmp_path / "tokens").mkdir()
     (tmp_path / "tokens" / ".manifest.json.tmp").write_text("{")
+    (tmp_path / "tokens" / "names.txt").write_text("0\n")
     assert vq("encode", complete_run.path, "test", "-o", "tokens").code == 0
     assert {path.name for path in (tmp_path / "tokens").iterdir()} == {
         "manifest.json",
+        "names.txt",
         "shard-00000.npz",
     }
+    assert len(names_in(tmp_path / "tokens")) == 359
 
 
 @pytest.mark.parametrize(
@@ -247,7 +255,7 @@ def test_a_folder_of_images_to_indices_and_back_under_its_names(
     assert result.code == 0, result
     assert "1 of 5 files cannot be read and are left out (deep/broken.png)" in result.out
     manifest = manifest_of(tmp_path / "tokens")
-    assert manifest["names"] == ["a.png", "b.jpg", "deep/c.png", "deep/er/b.bmp"]
+    assert names_in(tmp_path / "tokens") == ["a.png", "b.jpg", "deep/c.png", "deep/er/b.bmp"]
     assert list(manifest["skipped"]) == ["deep/broken.png"]
     assert all(manifest["skipped"].values())
     indices = load_file(tmp_path / "tokens" / "shard-00000.safetensors")["indices"]
@@ -262,6 +270,46 @@ def test_a_folder_of_images_to_indices_and_back_under_its_names(
     assert np.array_equal(
         np.stack([np.asarray(Image.open(path)) for path in found.values()]), expected
     )
+
+
+def test_every_sample_has_a_name_and_a_class(image_folder, complete_run, vq, tmp_path):
+    folder = tmp_path / "classed"
+    for name in ("dog", "cat"):
+        (folder / name).mkdir(parents=True)
+        Image.new("L", (9, 9)).save(folder / name / "same.png")
+    assert vq("encode", complete_run.path, folder, "-o", "tokens", "--workers", 0).code == 0
+    tokens = tmp_path / "tokens"
+    assert names_in(tokens) == ["cat/same.png", "dog/same.png"]
+    assert manifest_of(tokens)["classes"] == ["cat", "dog"]
+    assert np.load(tokens / "shard-00000.npz")["labels"].tolist() == [0, 1]
+    np.savez(tmp_path / "rows.npz", x=np.zeros((3, 8, 8), np.uint8), y=["b", "a", "b"])
+    assert vq("encode", complete_run.path, "rows.npz", "-o", "rows").code == 0
+    assert manifest_of(tmp_path / "rows")["classes"] == ["a", "b"]
+    assert np.load(tmp_path / "rows" / "shard-00000.npz")["labels"].tolist() == [1, 0, 1]
+
+
+def test_one_shard_is_decoded_under_its_names(tokens, complete_run, vq, tmp_path):
+    assert vq("decode", complete_run.path, tokens / "shard-00003.npz", "-o", "out").code == 0
+    found = sorted(int(path.stem) for path in (tmp_path / "out").iterdir())
+    assert found == list(range(300, 359))
+
+
+def test_names_that_are_not_the_manifests_are_refused(tokens, complete_run, vq):
+    (tokens / "names.txt").write_text("0\n" * 359)
+    result = vq("decode", complete_run.path, tokens, "-o", "out")
+    assert result.code == 1
+    assert "its SHA-256 is not the one in manifest.json" in result.err
+
+
+def test_a_folder_of_version_1_is_decoded_and_continued(tokens, complete_run, vq):
+    whole = manifest_of(tokens)
+    old = {key: value for key, value in whole.items() if key not in ("names_sha256", "classes")}
+    old |= {"format": 1, "names": names_in(tokens)}
+    (tokens / "names.txt").unlink()
+    (tokens / "manifest.json").write_text(json.dumps(old))
+    assert vq("decode", complete_run.path, tokens, "-o", "out").code == 0
+    assert vq("encode", complete_run.path, "test", "-o", "tokens", *SIZES).code == 0
+    assert manifest_of(tokens) == whole
 
 
 def test_a_folder_of_odd_names_links_and_pipes(image_folder, complete_run, vq, tmp_path):
@@ -376,7 +424,7 @@ def test_a_manifest_cannot_lead_out_of_its_folder(name, tokens, complete_run, vq
     manifest.write(tokens)
     result = vq("decode", complete_run.path, tokens, "-o", "out")
     assert result.code == 1
-    assert "manifest.json: not a manifest of indices: names.3: " in result.err
+    assert "names.txt: not a manifest of indices: names.3: " in result.err
     assert "expected a plain name, without a path" in result.err
     assert not (tmp_path / "out").exists()
 

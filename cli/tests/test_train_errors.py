@@ -142,7 +142,22 @@ ERRORS = {
         "loop.py is not loaded (error): FileNotFoundError: no such plugin file",
     ),
     "two at once": (("--dim", 0, "--epochs", 0), 2, "epochs = 0: expected greater than 0"),
-    "no number for an option": (("--lr", "fast"), 2, "'fast' is not a valid float"),
+    "no number for an option": (
+        ("--lr", "fast"),
+        2,
+        "optimizer.lr = 'fast': expected a valid number",
+    ),
+    "no choice of an option": (
+        ("--schedule", "quadratic"),
+        2,
+        "schedule = 'quadratic': expected 'constant', 'cosine', 'linear' or 'wsd'",
+    ),
+    "an empty value of an option": (("--manifold", ""), 3, "manifold = '': no plugin provides it"),
+    "a name of another kind": (
+        ("--quantizer", "poincare"),
+        3,
+        "quantizer = 'poincare': no plugin provides it; it is a name of another kind: manifold",
+    ),
     "set without a value": (
         ("--set", "dim"),
         2,
@@ -181,7 +196,8 @@ ERRORS = {
     "vectors for convolutions": (
         ("--dataset", "trees", "--set", "dataset.depth=3"),
         2,
-        "backbone = 'conv': expected images, found samples of shape (7,); set backbone to mlp",
+        "backbone = 'conv': expected signals (C, T), images or clips (C, T, H, W), found samples "
+        "of shape (7,); set backbone to mlp",
     ),
     "codes as points with a flat optimizer": (
         ("--manifold", "poincare", "--set", "manifold.codes=riemannian"),
@@ -364,7 +380,7 @@ def test_a_loss_that_explodes_ends_the_run(train):
     )
     error = run.result.err
     assert "error: step 2: loss is nan, reconstruction is nan" in error
-    cause = "the samples of step 2 are finite: lower --lr or grad_clip"
+    cause = "the samples of step 2 are finite: lower --lr or --grad-clip"
     assert f"the run cannot continue; {cause}" in error
     assert is_one_message(error)
     assert run.json("status") == run.json("status") | {"status": "failed", "step": 2}
@@ -441,6 +457,23 @@ def test_data_that_are_not_finite_are_named(tmp_path, without_plots, split, bad,
     for message in (f"step {step}: ", *messages):
         assert message in str(caught.value)
     assert "--lr" not in str(caught.value)
+
+
+class BrokenInTraining(TensorSplit):
+    """Serves one sample as NaN, in training alone, as a mixture or a crop might."""
+
+    def training_batches(self, chosen, device):
+        for batch in chosen:
+            broken = (batch.samples == 70).view(-1, 1, 1, 1)
+            yield next(self.batches([batch.samples], device)).masked_fill(broken, math.nan)
+
+
+def test_what_a_step_was_fed_is_looked_at(tmp_path, without_plots):
+    source = Source(torch.zeros(96, 1, 8, 8), torch.zeros(96, 1, 8, 8))
+    source.split = lambda name: BrokenInTraining(source.samples[name])
+    settings = {"backbone.hidden": 4, "batch_size": 32, "device": "cpu", "codebook_size": 16}
+    with pytest.raises(RunError, match=r"1 of the 32 samples of step .* hold NaN or inf.*: 70;"):
+        vq.train(dataset=source, epochs=1, run_dir=tmp_path / "run", settings=settings)
 
 
 def test_evaluating_on_data_that_are_not_finite_names_them(complete_run):

@@ -57,7 +57,7 @@ def check(rng: Random, prepared: Prepared) -> None:
     try:
         for name, content in _damaged(rng, dict(prepared.files[kind])).items():
             (tokens / name).write_bytes(content)
-        shards = [path for path in tokens.iterdir() if path.name != _MANIFEST]
+        shards = [path for path in tokens.iterdir() if path.name.startswith("shard-")]
         if shards and rng.random() < 0.1:
             _replace(rng, rng.choice(shards))
         outside = _listing(prepared.folder)
