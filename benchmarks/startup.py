@@ -29,6 +29,8 @@ COMMANDS = [
     "vq report --help",  # a plugin's command
     "vq list-plugins",
     "vq list-plugins --json",
+    "vq --version",
+    "vq show run",
     "vq show manifold poincare",
     "vq show manifold poincare --json",
     "vq train --dry-run",
