@@ -4,9 +4,11 @@ from itertools import product
 
 import pytest
 
+from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
 from vqcore.testing import (
     EstimatorConformance,
+    LossConformance,
     ManifoldConformance,
     PluginConformance,
     QuantizerConformance,
@@ -31,11 +33,13 @@ CODEBOOKS = [
         "init": "kmeans",
         "dead_codes": "least-recently-used",
         "dead_code_patience": 3,
+        "drift": 1.0,
     },
     {"name": "codebook", "init": "wrapped-normal", "affine_lr": 0.5, "synchronized": 0.5},
     {
         "name": "ema",
         "decay": 0.5,
+        "drift": 0.5,
         "init": "uniform",
         "dead_code_threshold": 0.5,
         "usage_decay": 0.5,
@@ -141,6 +145,20 @@ class TestRegularizers(Chosen, RegularizerConformance):
 
     def make(self, **options):
         return build("regularizer", {"name": self.choice, **options})
+
+
+class TestLosses(Chosen, LossConformance):
+    choices, spaces = REGISTRY.names("loss"), [None]
+    shapes = {"spectral": (2, 80), "perceptual": (3, 32, 32)}
+    required = {"perceptual": {"weights": "random", "network": "squeeze"}}
+
+    @property
+    def samples(self):
+        return SampleSpec(self.shapes.get(self.choice, (3, 16, 16)), (0.0, 1.0))
+
+    def make(self, **options):
+        choice = {"name": self.choice, **self.required.get(self.choice, {}), **options}
+        return build("loss", choice, samples=self.samples)
 
 
 class TestPlugins(Chosen, PluginConformance):

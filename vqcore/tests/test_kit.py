@@ -1,6 +1,7 @@
 """For every rule of the kit there is a component that breaks it, and the kit finds it."""
 
 import ast
+import math
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from vqcore.builtin.estimators.straight_through import StraightThrough
 from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.builtin.manifolds.sphere import Sphere
 from vqcore.interfaces.estimator import GradientEstimator
+from vqcore.interfaces.loss import TrainedLoss
 from vqcore.interfaces.regularizer import Regularizer
 from vqcore.numerics.stable import masked_mean, safe_sqrt
 from vqcore.testing import (
     ConformanceError,
     EstimatorConformance,
+    LossConformance,
     ManifoldConformance,
     RegularizerConformance,
     rules,
@@ -348,6 +351,76 @@ def test_a_good_regularizer_breaks_nothing():
     assert violations(regularizer_case(ShortCodes)) == []
 
 
+# -- losses -----------------------------------------------------------------
+
+
+class Critic(TrainedLoss):
+    """Tells samples from reconstructions by one linear map: a good loss."""
+
+    recordable = True
+
+    def __init__(self, *, samples, **options):
+        super().__init__(samples=samples, **options)
+        self.network = nn.Linear(math.prod(samples.shape), 1)
+        self.optimizer = torch.optim.SGD(self.network.parameters())
+
+    def forward(self, batch):
+        return -self.network(batch.reconstruction.flatten(1)).mean()
+
+    def opponent(self, batch):
+        real, fake = (self.network(x.flatten(1)) for x in (batch.inputs, batch.reconstruction))
+        return fake.mean() - real.mean()
+
+
+def write_to_reconstructions(self, batch):
+    batch.reconstruction.detach().mul_(1)
+    return Critic.forward(self, batch)
+
+
+def count_terms(self, batch):
+    self.calls = getattr(self, "calls", 0) + 1
+    return self.calls * Critic.forward(self, batch)
+
+
+#: Rule -> what is changed in Critic.
+LOSSES = {
+    "term-is-a-scalar": {"forward": lambda self, batch: batch.reconstruction.mean(0)},
+    "gradient-reaches-the-decoder": {
+        "forward": lambda self, batch: Critic.forward(self, batch.detach())
+    },
+    "edges-are-finite": {
+        "forward": lambda self, batch: (batch.inputs - batch.reconstruction).square().mean().sqrt()
+    },
+    "terms-are-means-over-samples": {"forward": lambda self, batch: batch.reconstruction.sum()},
+    "schedule-is-kept": {"acts_on": lambda self, step: True},
+    "input-is-untouched": {"forward": write_to_reconstructions},
+    "state-is-complete": {"forward": count_terms},
+    "turns-are-separate": {"opponent": lambda self, batch: self.network.bias.sum()},
+    "no-step-waits": {
+        "forward": lambda self, batch: Critic.forward(self, batch) * float(batch.inputs.mean())
+    },
+}
+
+
+def loss_case(cls):
+    class Case(LossConformance):
+        def make(self, **options):
+            torch.manual_seed(0)
+            return cls(samples=self.samples, **options)
+
+    return Case()
+
+
+@pytest.mark.parametrize("rule", LOSSES)
+def test_a_broken_loss_violates_its_rule(rule):
+    check(loss_case(Critic), rule)
+    assert_broken(loss_case(type("Broken", (Critic,), LOSSES[rule])), rule)
+
+
+def test_a_good_loss_breaks_nothing():
+    assert violations(loss_case(Critic)) == []
+
+
 # -- the kit itself ---------------------------------------------------------
 
 
@@ -357,6 +430,7 @@ def test_a_good_regularizer_breaks_nothing():
         (ManifoldConformance, MANIFOLDS),
         (EstimatorConformance, ESTIMATORS),
         (RegularizerConformance, REGULARIZERS),
+        (LossConformance, LOSSES),
     ],
 )
 def test_every_rule_has_a_violation_and_a_sentence(cls, shown):

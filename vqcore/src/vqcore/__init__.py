@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vqcore.interfaces.dataset import DataSource, SampleSpec, Split
     from vqcore.interfaces.estimator import GradientEstimator
     from vqcore.interfaces.latent_batch import LatentBatch
+    from vqcore.interfaces.loss import Loss, LossBatch, TrainedLoss
     from vqcore.interfaces.manifold import Manifold
     from vqcore.interfaces.output import Output
     from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         DatasetRef,
         DatasetRefs,
         EstimatorRef,
+        LossConfig,
         ManifoldRef,
         OnDisk,
         OptimizerRef,
@@ -55,6 +57,7 @@ _MODULES = {
     "interfaces.dataset": "DataSource SampleSpec Split",
     "interfaces.estimator": "GradientEstimator",
     "interfaces.latent_batch": "LatentBatch",
+    "interfaces.loss": "Loss LossBatch TrainedLoss",
     "interfaces.manifold": "Manifold",
     "interfaces.output": "Output",
     "interfaces.quantizer": "CodeAssignment Quantized Quantizer",
@@ -62,7 +65,7 @@ _MODULES = {
     "layer": "VectorQuantizer",
     "plugin.component": "ComponentSpec",
     "plugin.component_config": "ActsIf BackboneRef CodebookConfig ComponentConfig ComponentRef "
-    "CurvedConfig DatasetRef DatasetRefs EstimatorRef ManifoldRef OnDisk OptimizerRef "
+    "CurvedConfig DatasetRef DatasetRefs EstimatorRef LossConfig ManifoldRef OnDisk OptimizerRef "
     "QuantizerRef RegularizerConfig",
     "plugin.hooks": "hookimpl",
     "plugin.registry": "Registry default_registry",
@@ -73,11 +76,12 @@ __all__ = [
     "ActsIf", "Backbone", "BackboneRef", "CodeAssignment", "CodebookConfig",
     "CodebookQuantizer", "ComponentConfig", "ComponentError", "ComponentRef", "ComponentSpec",
     "CurvedConfig", "DataSource", "DatasetRef", "DatasetRefs", "DatasetSplit", "EstimatorRef",
-    "GradientEstimator", "ImageSource", "LatentBatch", "LevelBackbone", "Manifold",
-    "ManifoldRef", "OnDisk", "OptimizerRef", "Output", "Quantized", "Quantizer", "QuantizerRef",
-    "Registry", "Regularizer", "RegularizerConfig", "RunError", "SampleSpec", "SettingError",
-    "Split", "SubsetSplit", "TensorSplit", "UsageError", "VQError", "VectorQuantizer",
-    "default_registry", "hookimpl", "train_test_indices",
+    "GradientEstimator", "ImageSource", "LatentBatch", "LevelBackbone", "Loss",
+    "LossBatch", "LossConfig", "Manifold", "ManifoldRef", "OnDisk", "OptimizerRef", "Output",
+    "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer", "RegularizerConfig",
+    "RunError", "SampleSpec", "SettingError", "Split", "SubsetSplit", "TensorSplit",
+    "TrainedLoss", "UsageError", "VQError", "VectorQuantizer", "default_registry", "hookimpl",
+    "train_test_indices",
 ]  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from vqcore.plugin.bounds import Count, Scale, Size, Weight
+from vqcore.plugin.bounds import Count, Scale, Share, Size, Weight
 from vqcore.plugin.component_config import (
     CodebookConfig,
     ComponentConfig,
     CurvedConfig,
+    LossConfig,
     RegularizerConfig,
 )
 
@@ -36,6 +37,8 @@ class GradientCodebookConfig(CodebookConfig):
     """Relative learning rate of a scale and shift that all codes share; 0 has none."""
     synchronized: Weight = 0.0
     """Weight of the decoder's gradient on the chosen codes, in addition to the codebook term."""
+    drift: Share = 0.0
+    """How much codes without a token follow the mean move of the others in a step; 1: all of it."""
 
 
 class SimVQConfig(CodebookConfig):
@@ -99,3 +102,16 @@ class IsometryConfig(RegularizerConfig):
     """Distance of inputs: euclidean, or squared, the Hamming distance of zeros and ones."""
     max_samples: Annotated[int, Field(ge=2, le=2**16)] = 128
     """Samples used in one evaluation, evenly spaced over the batch."""
+
+
+#: Values in a window of a Fourier transform.
+Window = Annotated[int, Field(ge=16, le=2**16)]
+
+
+class SpectralConfig(LossConfig):
+    """Options of the distance of spectra."""
+
+    windows: Annotated[tuple[Window, ...], Field(min_length=1)] | None = None
+    """Lengths of the windows; null: 2048, 1024, ... 64, as far as a sample is as long."""
+    log_weight: Weight = 1.0
+    """Weight of the difference of logarithms, relative to that of magnitudes."""

@@ -75,3 +75,18 @@ def vq_regularizers() -> list[ComponentSpec]:
         ),
         _spec("isometry", "regularizers.isometry:Isometry", "IsometryConfig", isometry),
     ]
+
+
+@hookimpl
+def vq_losses() -> list[ComponentSpec]:
+    """Squared and absolute error, cross-entropy, structural similarity, distance of spectra."""
+    cross_entropy = "cross-entropy of values in [0, 1], of which the decoder emits logits"
+    ssim = "structural dissimilarity of images in a Gaussian window"
+    spectral = "distance of spectra at several resolutions, for audio"
+    return [
+        _spec("mse", "losses.mse:SquaredError", "LossConfig", "mean squared error"),
+        _spec("l1", "losses.l1:AbsoluteError", "LossConfig", "mean absolute error"),
+        _spec("bernoulli", "losses.bernoulli:CrossEntropy", "LossConfig", cross_entropy),
+        _spec("ssim", "losses.ssim:StructuralDissimilarity", "LossConfig", ssim),
+        _spec("spectral", "losses.spectral:SpectralDistance", "SpectralConfig", spectral),
+    ]

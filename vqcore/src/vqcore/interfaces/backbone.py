@@ -28,6 +28,14 @@ class Backbone(nn.Module, ABC):
     latent_shape: tuple[int, ...]
     dim: int | None = None
 
+    @property
+    def last_layer(self) -> nn.Parameter | None:
+        """The weight of the decoder's last layer, for losses that are balanced by gradients there.
+
+        None where there is none, or it is not known.
+        """
+        return None
+
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, *latent_shape, dim), or (B, dim, *latent_shape), of samples (B, *shape)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -77,6 +77,11 @@ class SampleSpec:
     stored_range: tuple[float, float] | None = None
     sample_rate: int | None = None
     frame_stride: int | None = None
+
+    @classmethod
+    def of(cls, source: DataSource) -> SampleSpec:
+        """The spec of a data set."""
+        return cls(**{each.name: getattr(source, each.name) for each in fields(cls)})
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> SampleSpec:

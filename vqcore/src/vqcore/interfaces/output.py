@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vqcore.numerics.counts import codes_used, perplexity
+from vqcore.numerics.stable import in_widest
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Output:
             return {}
         return {
             "perplexity": perplexity(self.counts).mean(),
-            "codes_used": codes_used(self.counts).double().mean(),
+            "codes_used": in_widest(codes_used(self.counts)).mean(),
             "quantization_error": self.error_sum / self.tokens.clamp(min=1),
             "bad_tokens": self.bad_tokens,
             "replaced_codes": self.replaced_codes,

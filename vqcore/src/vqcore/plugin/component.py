@@ -11,6 +11,7 @@ KINDS: dict[str, str] = {
     "quantizer": "vq_quantizers",
     "estimator": "vq_estimators",
     "regularizer": "vq_regularizers",
+    "loss": "vq_losses",
     "optimizer": "vq_optimizers",
     "dataset": "vq_datasets",
     "backbone": "vq_backbones",
@@ -22,10 +23,18 @@ INTERFACES: dict[str, str] = {
     "quantizer": "vqcore:Quantizer",
     "estimator": "vqcore:GradientEstimator",
     "regularizer": "vqcore:Regularizer",
+    "loss": "vqcore:Loss",
     "optimizer": "torch.optim:Optimizer",
     "dataset": "vqcore:DataSource",
     "backbone": "vqcore:Backbone",
 }
+
+#: What several of a kind are called, as in ``vq show losses``.
+PLURALS: dict[str, str] = {kind: hook.removeprefix("vq_") for kind, hook in KINDS.items()}
+#: The settings of a run that hold any number of components, by name, and the kind of these.
+SEVERAL: dict[str, str] = {PLURALS[kind]: kind for kind in ("regularizer", "loss")}
+#: The setting of a run that holds components of a kind.
+SETTINGS: dict[str, str] = {kind: kind for kind in KINDS} | {k: key for key, k in SEVERAL.items()}
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LOCATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")

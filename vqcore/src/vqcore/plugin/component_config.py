@@ -78,8 +78,10 @@ class OfKind:
 class OnDisk:
     """Marks a path field: a run makes it absolute, so that its config is valid from anywhere.
 
-    Write it as ``folder: Annotated[Path, OnDisk()]``.
+    Write it as ``folder: Annotated[Path, OnDisk()]``. ``words`` are values that are no paths.
     """
+
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,15 @@ class RegularizerConfig(ComponentConfig):
     """Factor of this term in the loss; at 0 the term is not evaluated."""
     every: Annotated[Steps, ActsIf("weight")] = 1
     """Evaluate the term on every n-th training step."""
+    start: Annotated[StepsOrZero, ActsIf("weight")] = 0
+    """First training step on which the term is evaluated."""
+
+
+class LossConfig(ComponentConfig):
+    """Options of every loss."""
+
+    weight: Weight = 1.0
+    """Factor of this term in the loss; at 0 the term is not evaluated."""
     start: Annotated[StepsOrZero, ActsIf("weight")] = 0
     """First training step on which the term is evaluated."""
 

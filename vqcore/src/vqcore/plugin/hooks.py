@@ -1,6 +1,6 @@
 """Every hook that a plugin may implement. Mark an implementation with ``@hookimpl``.
 
-The first seven declare the components that a plugin provides. The rest follow a run from its
+The first eight declare the components that a plugin provides. The rest follow a run from its
 config to its report. No answer depends on the order of the plugins, and no mathematics lives
 here: that is what the interfaces are for.
 
@@ -49,6 +49,11 @@ def vq_estimators() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 @hookspec
 def vq_regularizers() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
     """The regularizers this plugin provides: targets are ``vqcore.Regularizer`` classes."""
+
+
+@hookspec
+def vq_losses() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
+    """The losses this plugin provides: targets are ``vqcore.Loss`` classes."""
 
 
 @hookspec

@@ -29,6 +29,10 @@ class ResolvedConfig(Protocol):
     def regularizers(self) -> Mapping[str, Component]:
         """The chosen regularizers by name."""
 
+    @property
+    def losses(self) -> Mapping[str, Component]:
+        """The chosen losses by name; none stands for the one that fits the data set."""
+
     def dump(self) -> dict[str, Any]:
         """Plain values, every option of every component included: what config.yaml holds."""
 

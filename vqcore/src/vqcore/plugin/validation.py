@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -81,7 +81,7 @@ def _explain(
         where = f"{owner}: " if owner else ""
         return f"{where}expected names as keys, found {shown(problem['input'])}"
     if problem["type"] == "missing":
-        return f"{key}: this setting is required"
+        return f"{key}: this setting is required{_meaning(model, location)}"
     expected = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     expected = _PLAINER.get(problem["type"], expected)
     if problem["type"].startswith(("greater_than", "less_than")):
@@ -95,6 +95,15 @@ def _explain(
     field = model.model_fields.get(str(location[0]))
     default = f" (default {shown(field.default)})" if field and not field.is_required() else ""
     return f"{key} = {shown(problem['input'])}: expected {expected}{default}"
+
+
+def _meaning(model: type[BaseModel], location: Sequence[str | int]) -> str:
+    """What a missing option is, after a colon; nothing of one that lies deeper."""
+    from vqcore.plugin.component_config import descriptions
+
+    text = descriptions(model).get(str(location[0]), "") if len(location) == 1 else ""
+    text = " ".join(text.split()).removesuffix(".")
+    return f": {text[:1].lower()}{text[1:]}" if text else ""
 
 
 def idle_options(options: BaseModel) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ named in the message if it is broken; ``rules(TestMine)`` lists them.
 """
 
 from vqcore.testing.estimator import EstimatorConformance
+from vqcore.testing.loss import LossConformance
 from vqcore.testing.manifold import ManifoldConformance
 from vqcore.testing.plugins import PluginConformance
 from vqcore.testing.quantizer import QuantizerConformance
@@ -20,6 +21,7 @@ from vqcore.testing.rules import ConformanceError, rules, violations
 __all__ = [
     "ConformanceError",
     "EstimatorConformance",
+    "LossConformance",
     "ManifoldConformance",
     "PluginConformance",
     "QuantizerConformance",
