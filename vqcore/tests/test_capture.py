@@ -19,6 +19,8 @@ EVERYTHING = [
     *[{"regularizers": [name]} for name in ("entropy", "isometry", "orthogonal")],
     {"manifold": {"name": "poincare", "learn_curvature": True}, "quantizer": "ema"},
     {"quantizer": {"name": "codebook", "dead_codes": "least-recently-used", "synchronized": 0.5}},
+    *[{"quantizer": {"name": name, "drift": 0.5}} for name in ("codebook", "ema")],
+    {"blend_steps": 1, "quantize_start": 1},
 ]
 
 
@@ -91,6 +93,21 @@ def test_keys_on_the_device_are_those_of_the_host():
         mixed = counter_rng.key_on_device(*numbers[:-1], tensors[-1])
         drawn = counter_rng.uniform(mixed + 1, 5)
         assert torch.equal(drawn, counter_rng.uniform(counter_rng.key_of(*numbers) + 1, 5))
+
+
+def test_a_captured_step_waits_for_quantize_start_on_the_device(monkeypatch):
+    layer = VectorQuantizer(dim=4, codebook_size=8, blend_steps=1, quantize_start=3)
+    layer(torch.randn(16, 4))
+    layer.update()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    for step in range(1, 6):
+        z = torch.randn(16, 4, requires_grad=True)
+        out = layer(z)
+        (gradient,) = torch.autograd.grad(out.loss, z, retain_graph=True)
+        assert bool(gradient.any()) == (step >= 3)
+        assert torch.equal(out.quantized, z) == (step < 3)
+        layer.update()
 
 
 @pytest.mark.parametrize("scope", ["codebook", "model"])

@@ -302,6 +302,57 @@ def test_latents_and_codes_of_different_types_blend(dtype, codes):
 
 
 @pytest.mark.parametrize("steps", [-1, 2.5])
-def test_blend_steps_are_a_number_of_steps(steps):
-    with pytest.raises(SettingError, match="blend_steps"):
-        VectorQuantizer(dim=4, codebook_size=8, blend_steps=steps)
+@pytest.mark.parametrize("name", ["blend_steps", "quantize_start"])
+def test_blend_steps_and_quantize_start_are_numbers_of_steps(name, steps):
+    with pytest.raises(SettingError, match=name):
+        VectorQuantizer(dim=4, codebook_size=8, **{name: steps})
+
+
+@pytest.mark.parametrize("quantizer", default_registry().names("quantizer"))
+def test_before_quantize_start_the_encoder_trains_as_if_there_were_no_codes(quantizer):
+    torch.manual_seed(0)
+    made = VectorQuantizer(dim=8, codebook_size=16, quantizer=quantizer, quantize_start=2)
+    for step in range(4):
+        z = torch.randn(64, 8, requires_grad=True)
+        out = made(z)
+        free = made._project_back(made._quantizer_input(z, None)[0], torch.ones(64).bool())
+        (loss,) = torch.autograd.grad(out.loss, z, retain_graph=True)
+        assert bool(loss.any()) == (step >= 2 and out.losses != {})
+        if step < 2:
+            assert torch.equal(out.quantized, free)
+            found, expected = (torch.autograd.grad(x.sum(), z)[0] for x in (out.quantized, free))
+            assert torch.equal(found, expected)
+        else:
+            assert torch.equal(out.quantized, made.decode(out.indices))
+        made.update()
+
+
+@pytest.mark.parametrize("quantizer", ["codebook", {"name": "ema", "decay": 0.8}])
+def test_codes_follow_the_latents_before_quantize_start(quantizer):
+    torch.manual_seed(0)
+    made = VectorQuantizer(dim=4, codebook_size=8, quantizer=quantizer, quantize_start=99)
+    optimizer = torch.optim.Adam([torch.zeros(1), *made.parameters()], lr=0.01)
+    z = torch.randn(64, 4, requires_grad=True)
+    for _ in range(30):
+        optimizer.zero_grad()
+        made(z).loss.backward()
+        optimizer.step()
+        made.update()
+        z = (z + 0.05).detach().requires_grad_()
+    out = made.eval()(z)
+    assert torch.equal(out.quantized, made.decode(out.indices))  # eval quantizes all along
+    assert torch.nn.functional.mse_loss(out.quantized, z) < 0.8  # of 1.5^2 behind, if they stayed
+
+
+def test_blending_begins_at_quantize_start_and_goes_on_from_a_state():
+    options = {"dim": 4, "codebook_size": 8, "blend_steps": 3, "quantize_start": 2}
+    made, z = VectorQuantizer(**options), torch.randn(32, 4)
+    for share in (0, 0, 0.25, 0.5, 0.75, 1):
+        again = VectorQuantizer(**options)
+        again.load_state_dict(made.state_dict())
+        out = made(z)
+        codes = made.decode(out.indices).detach()
+        torch.testing.assert_close(out.quantized.detach(), z + share * (codes - z))
+        if made.step:  # the first step starts the codes, with draws of each layer's own
+            assert torch.equal(again(z).quantized, out.quantized)
+        made.update()

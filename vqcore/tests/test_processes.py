@@ -15,14 +15,14 @@ DIM, CODES, STEPS, BATCH = 4, 16, 24, 60
 DEAD = {"dead_code_threshold": 0.5, "usage_decay": 0.5}  # so that each check replaces codes
 CASES = {
     "ema": {"name": "ema", "decay": 0.8, **DEAD},
-    "ema-kmeans": {"name": "ema", "decay": 0.8, "init": "kmeans", **DEAD},
+    "ema-kmeans": {"name": "ema", "decay": 0.8, "init": "kmeans", "drift": 0.5, **DEAD},
     "ema-least-recently-used": {
         "name": "ema",
         "dead_codes": "least-recently-used",
         "dead_code_patience": 1,
     },
     "ema-wrapped-normal": {"name": "ema", "decay": 0.8, "init": "wrapped-normal", **DEAD},
-    "gradient": {"name": "codebook", "init": "kmeans", "lr_scale": 1, **DEAD},
+    "gradient": {"name": "codebook", "init": "kmeans", "lr_scale": 1, "drift": 1, **DEAD},
     "residual-dropout": {
         "name": "residual",
         "stages": 3,

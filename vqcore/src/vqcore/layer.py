@@ -56,6 +56,10 @@ class VectorQuantizer(Projected):
         blend_steps: training steps over which the output goes from the latents to their codes. The
             rest of the model learns faster from latents, and codes have time to follow. With 0 the
             output is codes from the first step on.
+        quantize_start: the first step that quantizes, from which on ``blend_steps`` count. Before
+            it, the output is the latents, and codes follow them without any effect on the encoder:
+            the model trains as an autoencoder (deferred quantization, Zhao et al. 2026,
+            arXiv:2603.17052). Eval quantizes all along.
         registry: where names are looked up; the installed plugins by default.
 
     Raises:
@@ -75,6 +79,7 @@ class VectorQuantizer(Projected):
         channel_first: bool = False,
         code_dim: int | None = None,
         blend_steps: int = 0,
+        quantize_start: int = 0,
         registry: Registry | None = None,
     ) -> None:
         super().__init__()
@@ -82,8 +87,9 @@ class VectorQuantizer(Projected):
         check_size(codebook_size)
         if code_dim is not None:
             check_size(code_dim, "code_dim")
-        if blend_steps != 0:
-            check_size(blend_steps, "blend_steps")
+        for name, steps in (("blend_steps", blend_steps), ("quantize_start", quantize_start)):
+            if steps != 0:
+                check_size(steps, name)
         self.dim = dim
         self.channel_first = channel_first
         self.manifold: Manifold = build(registry, "manifold", manifold)
@@ -100,6 +106,7 @@ class VectorQuantizer(Projected):
             registry, "estimator", estimator, manifold=self.manifold
         )
         self._blend_steps = blend_steps
+        self._quantize_start = quantize_start
         self.regularizers = nn.ModuleDict()
         for name, choice in by_name(regularizers).items():
             self.regularizers[name] = build(registry, "regularizer", choice)
@@ -137,12 +144,14 @@ class VectorQuantizer(Projected):
         mask = mask_of(z, self.channel_first, mask, lengths)
         with without_autocast(z.device.type):
             u, kept = self._quantizer_input(z, mask)
-            result = self.quantizer(u, kept)
+            blends = self.training and self._blends
+            waits = blends and self._quantize_start > 0
+            result = self.quantizer(self._from_start_on(u) if waits else u, kept)
             estimated = self.estimator.estimate(u, result, self.quantizer)
             if self.quantizer.synchronized > 0:
                 straight = result.z_q - result.z_q.detach()
                 estimated = estimated + self.quantizer.synchronized * straight
-            if blends := self.training and self._blends:
+            if blends:
                 estimated = self._blend(u, estimated)
             clean = self.estimator.exact and not blends
             quantized = self._to_layout(self._project_back(estimated, kept, clean=clean), z)
@@ -276,6 +285,16 @@ class VectorQuantizer(Projected):
         self._choose_by_step()
 
     @property
+    def quantize_start(self) -> int:
+        """The training step on which the output begins to go from the latents to their codes."""
+        return self._quantize_start
+
+    @quantize_start.setter
+    def quantize_start(self, step: int) -> None:
+        self._quantize_start = step
+        self._choose_by_step()
+
+    @property
     def unrecordable(self) -> tuple[str, ...]:
         """Components whose steps cannot be replayed from a CUDA graph."""
         quantizer = () if self.quantizer.recordable else (type(self.quantizer).__name__,)
@@ -318,11 +337,17 @@ class VectorQuantizer(Projected):
         """Choose what the next step does here, so that a compiled forward is free of steps."""
         modules: Any = self.regularizers.items()
         self._acting = tuple(name for name, module in modules if module.acts_on(self.step))
-        self._blends = self._blend_steps > 0 and self.step < self._blend_steps
+        self._blends = self.step < self._quantize_start + self._blend_steps
+
+    def _from_start_on(self, z: Tensor) -> Tensor:
+        """z to the bit, with gradient from ``quantize_start`` on, decided on the device."""
+        started = self._steps.on_device() >= self._quantize_start
+        return torch.lerp(z.detach(), z, started.to(z.dtype))
 
     def _blend(self, z: Tensor, estimated: Tensor) -> Tensor:
         """The output of this step, in the type of ``estimated``: a share of it, the rest z."""
-        share = ((self._steps.on_device() + 1) / (self._blend_steps + 1)).clamp(max=1)
+        done = self._steps.on_device() + 1 - self._quantize_start
+        share = (done / (self._blend_steps + 1)).clamp(0, 1)
         return torch.lerp(z.to(estimated.dtype), estimated, share.to(estimated.dtype))
 
     def _regularize(self, batch: LatentBatch, result: Quantized) -> dict[str, Tensor]:

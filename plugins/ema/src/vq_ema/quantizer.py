@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor
 
+from vqcore.codebook.drift import followed
 from vqcore.codebook.losses import squared_error
 from vqcore.codebook.table import CodebookQuantizer
 from vqcore.codebook.together import as_one, stacked
@@ -19,10 +20,11 @@ class EMACodebook(CodebookQuantizer):
 
     n and sum x are over the tokens of a step that chose the code, on all ranks. N starts at 1 and m
     at the code; the quotient uses Laplace-smoothed counts. A code without tokens in a step stays
-    where it is: smoothing would pull it towards the origin as N falls. Codes are buffers, stored as
-    tangent vectors, so the only loss is commitment. If the curvature is learned, m is recomputed
-    from the code in each step, because sums of points of different curvature are meaningless.
-    Options: see ``EMAConfig``.
+    where it is: smoothing would pull it towards the origin as N falls. With ``drift`` it follows
+    the mean move of the others, see ``vqcore.codebook.drift``, and m is that of the code moved.
+    Codes are buffers, stored as tangent vectors, so the only loss is commitment. If the curvature
+    is learned, m is recomputed from the code in each step, because sums of points of different
+    curvature are meaningless. Options: see ``EMAConfig``.
 
     Cost: the search, an index-add of N rows, and O(K D) in ``update``; 2 K D numbers of state.
     """
@@ -33,9 +35,11 @@ class EMACodebook(CodebookQuantizer):
     counts: Tensor
     sums: Tensor
 
-    def __init__(self, *, decay: float = 0.99, epsilon: float = 1e-5, **options: Any) -> None:
+    def __init__(
+        self, *, decay: float = 0.99, epsilon: float = 1e-5, drift: float = 0.0, **options: Any
+    ) -> None:
         super().__init__(**options)
-        self.decay, self.epsilon = decay, epsilon
+        self.decay, self.epsilon, self.drift = decay, epsilon, drift
         points = self._starting_points().detach()
         self.register_buffer("tangents", self.manifold.logmap0(points).detach())
         self.register_buffer("counts", torch.ones(self.codebook_size, dtype=torch.float32))
@@ -82,7 +86,15 @@ class EMACodebook(CodebookQuantizer):
             scale = total / (total + first.codebook_size * first.epsilon)
             means = sums / ((sizes + first.epsilon) * scale).unsqueeze(-1)
             moved = space.logmap0(space.from_ambient(means)).to(tangents.dtype)
-            torch.where((counts > 0).unsqueeze(-1), moved, tangents, out=tangents)
+            used = (counts > 0).unsqueeze(-1)
+            if first.drift > 0:
+                moved = torch.where(used, moved, tangents)
+                moved = followed(tangents, moved, counts, first.drift)
+                ambient = space.to_ambient(space.expmap0(moved)) * sizes.unsqueeze(-1)
+                torch.where(used, sums, ambient.to(sums.dtype), out=sums)
+                tangents.copy_(moved)
+            else:
+                torch.where(used, moved, tangents, out=tangents)
 
     def _sums_so_far(self) -> Tensor:
         return torch.zeros_like(self.sums) if self._gathered is None else self._gathered

@@ -11,6 +11,7 @@ from torch import Tensor
 from vqcore.distributed import from_first_rank, sample_rows, sum_over_ranks
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics import counter_rng
+from vqcore.numerics.stable import in_widest
 
 KMEANS_STEPS = 10
 #: Noise on a code that copies a latent, relative to its length: equal codes would never separate.
@@ -80,7 +81,7 @@ def kmeans(z: Tensor, mask: Tensor, centroids: Tensor, manifold: Manifold, key: 
     iteration, so that the codes differ even with fewer latents than codes.
     """
     x = manifold.expmap0(z)
-    ambient = torch.where(mask.unsqueeze(1), manifold.to_ambient(x), 0).double()
+    ambient = in_widest(torch.where(mask.unsqueeze(1), manifold.to_ambient(x), 0))
     for step in range(KMEANS_STEPS):
         sums = ambient.new_zeros(centroids.shape[0], ambient.shape[1])
         counts = ambient.new_zeros(centroids.shape[0])
@@ -111,14 +112,14 @@ def blurred(rows: Tensor, key: counter_rng.Key, noise: float = NOISE) -> Tensor:
 def _root_mean_square(u: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Root mean square coordinate of the masked vectors (N, D) of all ranks, and their number."""
     total = mask.sum()
-    squares = torch.where(mask.unsqueeze(1), u, 0).double().square().sum()
+    squares = in_widest(torch.where(mask.unsqueeze(1), u, 0)).square().sum()
     sum_over_ranks(total, squares)
     return (squares / (total.clamp(min=1) * u.shape[1])).sqrt().to(u.dtype), total
 
 
 def _centroid(z: Tensor, mask: Tensor, manifold: Manifold) -> Tensor:
     """The centroid (1, A) of the masked latents of all ranks."""
-    ambient = torch.where(mask.unsqueeze(1), manifold.to_ambient(manifold.expmap0(z)), 0).double()
+    ambient = in_widest(torch.where(mask.unsqueeze(1), manifold.to_ambient(manifold.expmap0(z)), 0))
     total = mask.sum()
     mean = ambient.sum(0, keepdim=True)
     sum_over_ranks(total, mean)

@@ -41,7 +41,7 @@ class OwnRateCodebook(CodebookQuantizer):
         super().__init__(**options)
         self.lr_scale = lr_scale
 
-    def _learn(self, weight: nn.Parameter, lr_scale: float) -> None:
+    def _register(self, weight: nn.Parameter, lr_scale: float) -> None:
         """Register what is learned; ``weight`` holds it undivided."""
         self.lr_scale = lr_scale
         weight.data.div_(lr_scale)

@@ -8,6 +8,7 @@ from torch import Tensor
 from vqcore.codebook.usage import codes_used, perplexity
 from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.output import Output
+from vqcore.numerics.stable import in_widest, widest
 
 
 class UsageMeter:
@@ -76,13 +77,13 @@ class UsageMeter:
 
 
 def _wide_zeros(like: Tensor) -> Tensor:
-    """Zeros for sums of tensors as this one: float64, or int64 for counts."""
-    return torch.zeros_like(like, dtype=torch.float64 if like.is_floating_point() else None)
+    """Zeros for sums of tensors as this one: the ``widest`` type, or int64 for counts."""
+    return torch.zeros_like(like, dtype=widest(like.device) if like.is_floating_point() else None)
 
 
 def to_floats(metrics: dict[str, Tensor]) -> dict[str, list[float]]:
     """The values of each tensor as plain numbers; the host waits once for all of them."""
-    packed = torch.cat([value.double().reshape(-1) for value in metrics.values()]).tolist()
+    packed = torch.cat([in_widest(value).reshape(-1) for value in metrics.values()]).tolist()
     plain: dict[str, list[float]] = {}
     for name, value in metrics.items():
         plain[name] = packed[: value.numel()]

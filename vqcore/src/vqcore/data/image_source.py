@@ -26,7 +26,7 @@ class ImageSource(DataSource):
     """A data set of images with random changes in training.
 
     Args:
-        shape: of an image, (C, H, W).
+        shape: of an image, (C, H, W); None: the subclass sets and checks it.
         flip: flip half of the training images horizontally.
         shift: largest random shift of training images along each axis, in pixels.
         crop, crop_scale, crop_ratio: how training images are cut, see ``Crop``.
@@ -43,17 +43,18 @@ class ImageSource(DataSource):
 
     def __init__(
         self,
-        shape: tuple[int, int, int],
+        shape: tuple[int, int, int] | None,
         flip: bool = False,
         shift: int = 0,
         crop: CropKind = "center",
         crop_scale: tuple[float, float] = Crop.scale,
         crop_ratio: tuple[float, float] = Crop.ratio,
     ) -> None:
-        self.shape: tuple[int, int, int] = shape
         self.flip, self.shift = flip, shift
         self.crop = Crop(crop, crop_scale, crop_ratio)
-        check_shift(shape, shift)
+        if shape is not None:
+            self.shape = shape
+            check_shift(shape, shift)
         if not self.cuts_when_read:
             check_crop(crop)
 

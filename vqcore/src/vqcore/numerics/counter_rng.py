@@ -13,6 +13,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from vqcore.numerics.stable import in_widest, widest
+
 #: What a draw depends on: a number, or a scalar int64 tensor, which a replayed graph reads anew.
 Key: TypeAlias = int | Tensor
 
@@ -54,7 +56,9 @@ def uniform_at(key: Key, numbers: Tensor) -> Tensor:
     # The key's bits come first: a compiler that sees the product of a range as an index would
     # compute it without overflow.
     mixed = key_on_device(key) if isinstance(key, Tensor) else key_of(key)
-    return _shifted(_finalized((numbers ^ mixed) * _signed(_GOLDEN)), 11).double() * 2.0**-53
+    drawn = _finalized((numbers ^ mixed) * _signed(_GOLDEN))
+    bits = 53 if widest(drawn.device) == torch.float64 else 24
+    return in_widest(_shifted(drawn, 64 - bits)) * 2.0**-bits
 
 
 def normal(key: Key, *shape: int, device: torch.device | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vqcore.numerics.stable import xlogx
+from vqcore.numerics.stable import in_widest, xlogx
 
 
 def code_counts(indices: Tensor, codebook_size: int) -> Tensor:
@@ -22,7 +22,7 @@ def slot_counts(slots: Tensor, codebook_size: int) -> Tensor:
 
 def perplexity(counts: Tensor) -> Tensor:
     """exp of the entropy (nats) of counts (..., K): K for uniform usage, 1 on collapse."""
-    share = counts.double() / counts.sum(-1, keepdim=True).clamp(min=1)
+    share = in_widest(counts) / counts.sum(-1, keepdim=True).clamp(min=1)
     return (-xlogx(share).sum(-1)).exp()
 
 

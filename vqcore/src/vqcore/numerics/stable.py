@@ -22,6 +22,16 @@ def in_full_precision(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """The type that sums are formed in: float64, or float32 on MPS, which has no more."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def in_widest(x: Tensor) -> Tensor:
+    """x in the ``widest`` type of its device."""
+    return x.to(widest(x.device))
+
+
 def safe_sqrt(x: Tensor) -> Tensor:
     """Square root with value and gradient 0 where x <= 0, instead of NaN or inf.
 
@@ -66,3 +76,8 @@ def evenly_spaced(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
     rank = place * kept.clamp(min=slots) // slots
     found = torch.searchsorted(so_far, rank, right=True).clamp(max=mask.shape[0] - 1)
     return found, rank < kept
+
+
+def times(value: Tensor, factor: float) -> Tensor:
+    """The product, without a kernel where the factor is 1."""
+    return value if factor == 1 else value * factor

@@ -81,9 +81,13 @@ class StepCounter(nn.Module):
         self.host += 1
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """As ``nn.Module`` does, but the count keeps its precision."""
+        """As ``nn.Module`` does, but the count keeps its precision, unless the device lacks it."""
         before = self._device
-        super()._apply(fn, recurse)
+        try:
+            super()._apply(fn, recurse)
+        except TypeError:  # no float64 on MPS; float32 counts to 2^24
+            self._device = before = before.float()
+            super()._apply(fn, recurse)
         if self._device.dtype != before.dtype:
             self._device = before.to(self._device.device)
         return self

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vqcore.codebook.own_rate import OwnRateCodebook
-from vqcore.numerics.stable import in_full_precision
+from vqcore.numerics.stable import in_full_precision, in_widest
 
 #: Added to the diagonal of W^T W, relative to its mean, so that it is invertible.
 RIDGE = 1e-12
@@ -33,7 +33,7 @@ class SimVQ(OwnRateCodebook):
     def __init__(self, *, init: str = "normal", **options: Any) -> None:
         super().__init__(init=init, **options)
         self.register_buffer("frozen", self.manifold.logmap0(self._starting_points()).detach())
-        self._learn(nn.Parameter(torch.eye(self.dim)), self.lr_scale)
+        self._register(nn.Parameter(torch.eye(self.dim)), self.lr_scale)
 
     def stored(self) -> Tensor:
         """See ``CodebookQuantizer.stored``."""
@@ -47,7 +47,7 @@ class SimVQ(OwnRateCodebook):
 
         No moments are reset: the optimizer holds none for a single code.
         """
-        weight, wanted = self.learned().double(), self.manifold.logmap0(points).double()
+        weight, wanted = map(in_widest, (self.learned(), self.manifold.logmap0(points)))
         square = weight.T @ weight
         ridge = (RIDGE * square.diagonal().mean()).clamp(min=torch.finfo(square.dtype).tiny)
         square = square + ridge * torch.eye(self.dim, dtype=square.dtype, device=square.device)
