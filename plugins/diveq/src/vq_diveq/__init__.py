@@ -1,0 +1,1 @@
+"""DiVeQ as a gradient estimator."""

@@ -1,0 +1,1 @@
+"""Index backpropagation: a gradient for all codes through the softmax over them."""
