@@ -2,81 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from vq.evaluation.lpips_network import check_image_size, read_lpips_network
 from vq.evaluation.metric import Metric
+from vq.evaluation.weights_file import FID_FILE, LPIPS_FILE
 from vq.optional_dependencies import require
 from vqcore.distributed import sum_over_ranks
 from vqcore.errors import SettingError
 from vqcore.interfaces.output import Output
 
 EXTRA = "perceptual"
-#: How a network of LPIPS is recognised: an entry of its weights file and the shape of that entry.
-NETWORKS: dict[Literal["alex", "vgg", "squeeze"], tuple[str, tuple[int, ...]]] = {
-    "alex": ("features.0.weight", (64, 3, 11, 11)),
-    "vgg": ("features.28.weight", (512, 512, 3, 3)),
-    "squeeze": ("features.3.squeeze.weight", (16, 64, 1, 1)),
-}
-#: Prefix of layer names in torchmetrics, where torchvision has ``features.``.
-SLICE = re.compile(r"^slice(s\.)?\d+\.")
-
-
-@dataclass(frozen=True)
-class _WeightsFile:
-    """A file of weights: what it should hold, and the call that downloads it.
-
-    ``option`` is the one that names a file.
-    """
-
-    content: str
-    call: str
-
-    def check_there(self, path: Path, option: str) -> None:
-        """Refuse a path where no file is."""
-        if not path.is_file():
-            raise self.error(path, option, "there is no such file")
-
-    def read(self, path: Path, option: str) -> dict[str, Tensor]:
-        """The tensors in the file, by name."""
-        self.check_there(path, option)
-        try:
-            entries = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-            raise self.error(path, option, "found no weights") from error
-        named = isinstance(entries, dict)
-        if not named or not all(isinstance(value, Tensor) for value in entries.values()):
-            raise self.error(path, option, "found no weights")
-        return entries
-
-    def other(self, path: Path, option: str, entries: dict[str, Tensor]) -> SettingError:
-        """The error for a file that holds another network."""
-        return self.error(path, option, f"found {len(entries)} tensors of another network")
-
-    def error(self, path: Path, option: str, found: str) -> SettingError:
-        """The error for a file that does not hold the weights."""
-        saves = f"{self.call} saves it in the folder checkpoints below torch.hub.get_dir()"
-        expected = f"a file with {self.content}; {found}"
-        fix = f"on a machine with a network, {saves}"
-        return SettingError(option, str(path), expected, fix)
-
-
-_LPIPS_FILE = _WeightsFile(
-    "torchvision's ImageNet weights of AlexNet, VGG16 or SqueezeNet 1.1, "
-    "as in alexnet-owt-7be5be79.pth",
-    "torchvision.models.alexnet(weights='IMAGENET1K_V1')",
-)
-_FID_FILE = _WeightsFile(
-    "torch-fidelity's weights of Inception v3, pt_inception-2015-12-05-6726825d.pth",
-    "torch_fidelity.FeatureExtractorInceptionV3('inception', ['2048'])",
-)
 
 
 class Lpips(Metric):
@@ -105,18 +46,12 @@ class Lpips(Metric):
         option: str = "--lpips",
     ) -> None:
         require(EXTRA, option, "torchmetrics", "torchvision")
-        self.name, self.network = _lpips_network(weights, option)
+        self.name, self.network = read_lpips_network(weights, option)
+        check_image_size(self.network, self.name, shape[1:], option, str(weights))
         self.network.to(device)
         self.range = value_range
         #: of the distances, and of the images.
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
-        blank = torch.zeros(1, 3, *shape[1:], device=device)
-        try:
-            self.network(blank, blank)
-        except RuntimeError as error:  # a layer without any output left
-            expected = f"a network that takes images of {shape[1]} x {shape[2]}"
-            expected += f"; {self.name} does not ({error})"
-            raise SettingError(option, str(weights), expected, "leave it out") from error
 
     @torch.no_grad()
     def update(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
@@ -160,11 +95,11 @@ class Fid(Metric):
         from torchmetrics.image.fid import FrechetInceptionDistance
 
         # Read first, since this refuses everything but plain tensors.
-        entries = _FID_FILE.read(weights, option)
+        entries = FID_FILE.read(weights, option)
         try:
             metric = FrechetInceptionDistance(feature_extractor_weights_path=str(weights))
         except RuntimeError as error:
-            raise _FID_FILE.other(weights, option, entries) from error
+            raise FID_FILE.other(weights, option, entries) from error
         self.metric = metric.to(device)
         self.range = value_range
 
@@ -215,7 +150,7 @@ def check_weights(weights: Mapping[str, str | None]) -> None:
     Raises:
         SettingError: naming the option, the file and how to get one.
     """
-    for file, (option, path) in zip((_LPIPS_FILE, _FID_FILE), weights.items(), strict=True):
+    for file, (option, path) in zip((LPIPS_FILE, FID_FILE), weights.items(), strict=True):
         if path is not None:
             file.check_there(Path(path), option)
 
@@ -224,21 +159,3 @@ def _rgb(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     """Images (B, C, H, W) of 1 or 3 channels as three, scaled to [0, 1] and clipped."""
     low, high = value_range
     return ((images - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
-
-
-def _lpips_network(weights: Path, option: str) -> tuple[str, nn.Module]:
-    from torchmetrics.functional.image.lpips import _LPIPS
-
-    entries = _LPIPS_FILE.read(weights, option)
-    shapes = {name: tuple(value.shape) for name, value in entries.items()}
-    name = next((name for name, (key, shape) in NETWORKS.items() if shapes.get(key) == shape), None)
-    if name is None:
-        raise _LPIPS_FILE.other(weights, option, entries)
-    # Random weights instead of downloaded ones, replaced by the file's below.
-    network = _LPIPS(net=name, pnet_rand=True)
-    named = {key: SLICE.sub("features.", key) for key in network.net.state_dict()}
-    try:
-        network.net.load_state_dict({key: entries[source] for key, source in named.items()})
-    except (KeyError, RuntimeError) as error:
-        raise _LPIPS_FILE.other(weights, option, entries) from error
-    return name, network.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Losses of pictures as people see them: LPIPS, and a discriminator of patches."""
