@@ -10,7 +10,9 @@ VQ_API = 1
 
 _BACKBONES = {
     "conv": ("Conv", "strided convolutions and residual blocks, for images, audio and video"),
+    "resnet": ("ResNet", "VQGAN's residual blocks and attention, for images, audio and video"),
     "hierarchical": ("Hierarchical", "convolutions with several levels of latents (VQ-VAE-2)"),
+    "vit": ("ViT", "a transformer over patches; 1-D latent tokens (TiTok) as an option"),
     "patches": ("Patches", "no network: patches of an image are the latents (classical VQ)"),
     "mlp": ("MLP", "fully connected layers, for vectors and small images"),
 }

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vq.config.resolved_config import ResolvedConfig, Unavailable
@@ -31,14 +30,10 @@ class ModelOutput:
     """The result of a forward pass.
 
     Attributes:
-        loss: sum of ``losses``, a scalar.
-        losses: ``reconstruction``, then those of the bottleneck, weighted.
-        bottleneck: the bottleneck's output: indices, code usage, metrics.
-        reconstruction: the decoder's output, (B, *shape), before any sigmoid.
+        bottleneck: the bottleneck's output: indices, code usage, metrics, and its own losses.
+        reconstruction: the decoder's output, (B, *shape) in float32, before any sigmoid.
     """
 
-    loss: Tensor
-    losses: dict[str, Tensor]
     bottleneck: Output
     reconstruction: Tensor
 
@@ -50,7 +45,7 @@ class VQModel(nn.Module):
         backbone: the encoder and decoder.
         bottleneck: a ``VectorQuantizer`` or a baseline without codes; a ``HierarchicalBottleneck``
             of them for a ``LevelBackbone``.
-        likelihood: ``gaussian`` (mean squared error) or ``bernoulli`` (cross-entropy of logits).
+        likelihood: ``bernoulli`` if the decoder emits logits, ``gaussian`` if it emits samples.
         sample_shape: of the samples that the backbone was built for, to refuse others by name.
     """
 
@@ -66,7 +61,7 @@ class VQModel(nn.Module):
         self.sample_shape = sample_shape
 
     def forward(self, x: Tensor) -> ModelOutput:
-        """Samples (B, *shape) through the whole model, with every loss.
+        """Samples (B, *shape) through the whole model; what compares them is the trainer's.
 
         Raises:
             SettingError: see ``check_samples``.
@@ -74,15 +69,7 @@ class VQModel(nn.Module):
         self._check(x)
         z = allow_empty_batch(self.backbone.encode)(x)
         out = self.bottleneck(z, inputs=x, decode=allow_empty_batch(self.backbone.decode))
-        logits = out.reconstruction.float()
-        if len(x) == 0:  # mse_loss would be NaN
-            reconstruction_loss = logits.sum()
-        elif self.likelihood == "gaussian":
-            reconstruction_loss = F.mse_loss(logits, x)
-        else:
-            reconstruction_loss = F.binary_cross_entropy_with_logits(logits, x)
-        losses = {"reconstruction": reconstruction_loss, **out.losses}
-        return ModelOutput(reconstruction_loss + out.loss, losses, out, logits)
+        return ModelOutput(out, out.reconstruction.float())
 
     @property
     def has_codes(self) -> bool:
@@ -205,6 +192,8 @@ def build_model(
     config: ResolvedConfig, registry: Registry, samples: SampleSpec | DataSource
 ) -> VQModel:
     """The run's model for these samples, on the CPU, initialised with the config's seed.
+
+    Their likelihood says whether its decoder emits logits.
 
     Raises:
         SettingError: if backbone, dimension and samples do not fit together.

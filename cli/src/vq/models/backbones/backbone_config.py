@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 from vqcore.plugin.bounds import Depth, Size, check_total
 from vqcore.plugin.component_config import ActsIf, ComponentConfig
 
 Halvings = Annotated[int, Field(ge=0, le=16)]
+Multiplier = Annotated[int, Field(gt=0, le=1024)]
+
+
+def _in_one_message(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError as error:  # one for each of the two types
+        raise ValueError("a number from 1 to 65536, or a list of one for each axis") from error
+
+
+PatchSize = Annotated[Size | tuple[Size, ...], WrapValidator(_in_one_message)]
 
 
 class ConvConfig(ComponentConfig):
@@ -27,6 +44,8 @@ class ConvConfig(ComponentConfig):
     """Last layer of the decoder; tanh keeps images in [-1, 1]."""
     init: Literal["he", "torch"] | None = None
     """Initial weights, He's or torch's own; null: he if colour or four times halved, else torch."""
+    checkpointing: Annotated[bool, ActsIf("residual_blocks")] = False
+    """Keep the inputs of blocks alone in training and compute them again: less memory, slower."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -44,6 +63,64 @@ class HierarchicalConfig(ConvConfig):
     """Levels of latents, each with its own codebook and half the sides of the next finer level."""
     downsamplings: Halvings | None = None
     """Strided convolutions down to the finest level; null: as many as leave 4 to 8 positions."""
+
+
+class ResNetConfig(ComponentConfig):
+    """Options of ``resnet``."""
+
+    channels: Size = 128
+    """Channels of the first convolution, and of a level with multiplier 1."""
+    multipliers: Annotated[tuple[Multiplier, ...], Field(min_length=1, max_length=17)] | None = None
+    """Channels of each level, times channels; null: 1, 1, 2, 2, 4, to 8 positions a side."""
+    blocks: Depth = 2
+    """Residual blocks of a level in the encoder; the decoder has one more."""
+    attention: tuple[Size, ...] | None = None
+    """Sizes (shorter side) of levels with attention besides the middle; null: the smallest."""
+    init: Literal["he", "torch"] = "he"
+    """Initial weights: blocks that begin as the identity, or torch's own, as published."""
+    checkpointing: bool = False
+    """Keep the inputs of blocks alone in training and compute them again: less memory, slower."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        widths = [self.channels * each for each in self.multipliers or (1, 1, 2, 2, 4)]
+        largest = 2**16
+        if max(widths) > largest:
+            raise ValueError(f"channels times multipliers of at most {largest}, not {max(widths)}")
+        block = 2 * 9  # two kernels of 3 x 3
+        total = (2 * self.blocks + 1) * block * sum(width**2 for width in widths)
+        check_total("channels, multipliers and blocks", total)
+        return self
+
+
+class ViTConfig(ComponentConfig):
+    """Options of ``vit``."""
+
+    patch_size: PatchSize | None = None
+    """Side of a patch, or one number an axis; null leaves at most 8 a side, of a signal 64."""
+    width: Size = 128
+    """Dimension of a token in the transformer."""
+    depth: Depth = 4
+    """Blocks of the encoder, each an attention and an MLP."""
+    decoder_depth: Depth | None = None
+    """Blocks of the decoder; null: depth."""
+    heads: Depth = 4
+    """Heads of the attention; they divide the width."""
+    mlp_ratio: Annotated[float, Field(ge=0.01, le=64)] = 4.0
+    """Units of the MLP in a block, relative to the width."""
+    tokens: Size | None = None
+    """Latents of a sample, in one row as in TiTok; null: one a patch, as they lie."""
+    checkpointing: bool = False
+    """Keep the inputs of blocks alone in training and compute them again: less memory, slower."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"heads that divide width = {self.width}, not {self.heads}")
+        blocks = self.depth + (self.decoder_depth or self.depth)
+        numbers = blocks * (4 + 2 * self.mlp_ratio) * self.width**2
+        check_total("width and depth", int(numbers))
+        return self
 
 
 class PatchesConfig(ComponentConfig):

@@ -7,35 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vq.models.samples import nearest_sides
-from vqcore.errors import SettingError
+from vq.models.backbones.sides import (
+    CONVOLUTIONS,
+    Convolution,
+    check_axes,
+    check_sides,
+    default_halvings,
+    halvings_of,
+)
+from vq.models.backbones.stack import Stack
 from vqcore.interfaces.backbone import Backbone
 
-Convolution: TypeAlias = type[nn.Module]
-
-#: By the number of axes besides the channels: the convolution and its transpose.
-CONVOLUTIONS: dict[int, tuple[Convolution, Convolution]] = {
-    1: (nn.Conv1d, nn.ConvTranspose1d),
-    2: (nn.Conv2d, nn.ConvTranspose2d),
-    3: (nn.Conv3d, nn.ConvTranspose3d),
-}
-#: Positions a side that the default number of strided convolutions aims at, and may leave: of
-#: pictures, and of signals, which have one side alone.
-FEW_POSITIONS, MOST_POSITIONS = 8, 16
-FEW_OF_A_SIGNAL, MOST_OF_A_SIGNAL = FEW_POSITIONS**2, MOST_POSITIONS**2
-#: The frames of a clip are halved as long as so many positions are left.
-FEWEST_FRAMES = 4
 #: Strided convolutions from which on ``keep_variance`` is the default.
 DEEP = 4
 #: Factor of the initial weights that form latents, and of those that form the image.
 END_GAIN = 0.3
-_RESIZE = "resize the images (dataset.image_size, if the data set has it)"
-_CUT = "cut the signals to another length (dataset.length, if the data set has it)"
 
 
 class ResidualBlock(nn.Module):
@@ -77,32 +68,41 @@ class Conv(Backbone):
         downsamplings: int | None = None,
         output: str = "linear",
         init: str | None = None,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        channels, *sides = _checked(shape)
+        check_axes("conv", shape)
+        channels, *sides = shape
         axes = len(sides)
         conv, transposed = CONVOLUTIONS[axes]
         count = default_halvings(*sides[-2:]) if downsamplings is None else downsamplings
         check_sides("downsamplings", count, sides[-2:], count)
-        halvings = [*(_frame_halvings(side, count) for side in sides[:-2]), *[count] * min(axes, 2)]
+        halvings = halvings_of(sides, count)
         self.latent_shape = tuple(side >> n for side, n in zip(sides, halvings, strict=True))
         inner = residual_hidden or hidden
         blocks = [ResidualBlock(hidden, inner, axes) for _ in range(2 * residual_blocks)]
-        self.encoder = nn.Sequential(
+        self.encoder = Stack(
             *strided(conv, channels, hidden, halvings),
             *blocks[:residual_blocks],
             nn.ReLU(),
             conv(hidden, dim, 1),
+            checkpointing=checkpointing,
         )
         head = last_layers(hidden, channels, output, axes)
-        self.decoder = nn.Sequential(
+        self.decoder = Stack(
             conv(dim, hidden, 3, padding=1),
             *blocks[residual_blocks:],
             *strided(transposed, hidden, hidden, halvings),
             *head,
+            checkpointing=checkpointing,
         )
         if begins_with_he(init, channels, count):
             keep_variance(self, ends=(self.encoder[-1], head[1]))
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """See ``Backbone.last_layer``."""
+        return last_weight(self.decoder)
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, *sides) to (B, dim, *positions)."""
@@ -111,74 +111,6 @@ class Conv(Backbone):
     def decode(self, z: Tensor) -> Tensor:
         """(B, dim, *positions) to (B, C, *sides)."""
         return self.decoder(z)
-
-
-def _checked(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) - 1 not in CONVOLUTIONS:
-        expected = f"signals (C, T), images or clips (C, T, H, W), found samples of shape {shape}"
-        raise SettingError("backbone", "conv", expected, "set backbone to mlp")
-    return shape
-
-
-def image_shape(backbone: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, height and width of a sample.
-
-    Raises:
-        SettingError: if it is not an image.
-    """
-    if len(shape) != 3:
-        expected = f"images, found samples of shape {shape}"
-        fix = "set backbone to conv or mlp" if len(shape) - 1 in CONVOLUTIONS else "set it to mlp"
-        raise SettingError("backbone", backbone, expected, fix)
-    return shape
-
-
-def check_sides(setting: str, value: int, sides: Sequence[int], halvings: int) -> None:
-    """Refuse a setting that halves these sides of samples more often than is possible.
-
-    Raises:
-        SettingError: that names the setting.
-    """
-    if any(side % 2**halvings for side in sides):
-        what = "sides" if len(sides) > 1 else "a length"
-        expected = f"{what} {' x '.join(map(str, sides))} divisible by {2**halvings}"
-        near = nearest_sides(sides, [2**halvings] * len(sides))
-        raise SettingError(setting, value, expected, f"lower it, or {_smaller(sides)} to {near}")
-
-
-def default_halvings(*sides: int) -> int:
-    """The number that leaves 4 to 8 positions a side, or 33 to 64 of a single side.
-
-    At least one; twice to four times as many are left if divisibility ends before.
-
-    Raises:
-        SettingError: if more would be left.
-    """
-    few, most = FEW_POSITIONS, MOST_POSITIONS
-    if len(sides) == 1:
-        few, most = FEW_OF_A_SIGNAL, MOST_OF_A_SIGNAL
-    side = min(sides)
-    halvings = min(1, 1 - side % 2)
-    while halvings and (side >> halvings) > few and side % 2 ** (halvings + 1) == 0:
-        halvings += 1
-    if side >> halvings > most:
-        factor = 2 ** math.ceil(math.log2(side / most))
-        what, factor = ("a length", factor) if len(sides) == 1 else ("a side", max(8, factor))
-        expected = f"{what} that halves to {most} or less, found {side}"
-        near = nearest_sides(sides, [factor] * len(sides))
-        fix = f"{_smaller(sides)} to {near}, or set the number of downsamplings"
-        raise SettingError("downsamplings", None, expected, fix)
-    return halvings
-
-
-def _smaller(sides: Sequence[int]) -> str:
-    return _RESIZE if len(sides) > 1 else _CUT
-
-
-def _frame_halvings(frames: int, most: int) -> int:
-    """How often the frames of a clip are halved: at most so often, to 4 or more."""
-    twos = (frames & -frames).bit_length() - 1  # the power of 2 that divides them
-    return min(most, twos, max(0, int(math.log2(frames / FEWEST_FRAMES))))
 
 
 def strided(
@@ -213,28 +145,34 @@ def begins_with_he(init: str | None, channels: int, halvings: int) -> bool:
 
 
 @torch.no_grad()
-def keep_variance(network: nn.Module, ends: Iterable[nn.Module]) -> None:
+def keep_variance(
+    network: nn.Module,
+    ends: Iterable[nn.Module],
+    branches: Iterable[nn.Module] = (),
+    gain: float = 2,
+) -> None:
     """Initial weights with which a layer's output varies as its input does; less at the ``ends``.
 
-    They are normal with 2 / fan-in as variance, as ReLU asks (He et al. 2015, arXiv:1502.01852),
-    biases are 0, and residual blocks begin as the identity. torch's own weights lose two thirds of
+    They are normal with gain / fan-in as variance, 2 as ReLU asks (He et al. 2015,
+    arXiv:1502.01852), biases are 0, and residual blocks begin as the identity, as does what else
+    ends in one of the ``branches``. torch's own weights lose two thirds of
     the variance in each convolution: behind five of them the latents are a constant with 3 % of
     noise, codes that start there lie on one point, and all but a few are never used again.
     """
-    blocks = [each for each in network.modules() if isinstance(each, ResidualBlock)]
+    blocks = [each.body[-1] for each in network.modules() if isinstance(each, ResidualBlock)]
     plain, transposed = (tuple(kinds) for kinds in zip(*CONVOLUTIONS.values(), strict=True))
     for layer in network.modules():
         if isinstance(layer, plain + transposed):
             # an output of a transposed convolution sees a part of the kernel
             seen = math.prod(layer.stride) if isinstance(layer, transposed) else 1
             fan_in = layer.in_channels * math.prod(layer.kernel_size) / seen
-            nn.init.normal_(layer.weight, std=math.sqrt(2 / fan_in))
+            nn.init.normal_(layer.weight, std=math.sqrt(gain / fan_in))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    gains = [(block.body[-1], 0.0) for block in blocks] + [(end, END_GAIN) for end in ends]
-    for module, gain in gains:
+    factors = [(each, 0.0) for each in (*blocks, *branches)] + [(each, END_GAIN) for each in ends]
+    for module, factor in factors:
         for parameter in module.parameters():
-            parameter.mul_(gain)
+            parameter.mul_(factor)
 
 
 def last_layers(hidden: int, channels: int, output: str, axes: int = 2) -> list[nn.Module]:
@@ -242,3 +180,9 @@ def last_layers(hidden: int, channels: int, output: str, axes: int = 2) -> list[
     conv, _ = CONVOLUTIONS[axes]
     layers: list[nn.Module] = [nn.ReLU(), conv(hidden, channels, 3, padding=1)]
     return [*layers, nn.Tanh()] if output == "tanh" else layers
+
+
+def last_weight(layers: nn.Sequential) -> nn.Parameter:
+    """The weight of the last of these layers that has one."""
+    weights: list[Any] = [each.weight for each in layers if hasattr(each, "weight")]
+    return weights[-1]

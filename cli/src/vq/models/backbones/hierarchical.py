@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vq.models.backbones import conv
+from vq.models.backbones.sides import check_sides, default_halvings, image_shape
+from vq.models.backbones.stack import Stack
 from vqcore.interfaces.backbone import LevelBackbone
 
 
@@ -40,13 +42,14 @@ class Hierarchical(LevelBackbone):
         downsamplings: int | None = None,
         output: str = "linear",
         init: str | None = None,
+        checkpointing: bool = False,
         levels: int = 2,
     ) -> None:
         super().__init__()
-        channels, height, width = conv.image_shape("hierarchical", shape)
-        halvings = conv.default_halvings(height, width) if downsamplings is None else downsamplings
+        channels, height, width = image_shape("hierarchical", shape)
+        halvings = default_halvings(height, width) if downsamplings is None else downsamplings
         deepest = halvings + levels - 1
-        conv.check_sides("levels", levels, (height, width), deepest)
+        check_sides("levels", levels, (height, width), deepest)
         depths = range(deepest, halvings - 1, -1)
         self.latent_shapes = tuple((height >> depth, width >> depth) for depth in depths)
 
@@ -58,8 +61,11 @@ class Hierarchical(LevelBackbone):
         inputs = [channels, *[hidden] * (levels - 1)]
         strides = [halvings, *[1] * (levels - 1)]
         self.down = nn.ModuleList(
-            nn.Sequential(
-                *conv.strided(nn.Conv2d, taken, hidden, [count] * 2), *blocks(), nn.ReLU()
+            Stack(
+                *conv.strided(nn.Conv2d, taken, hidden, [count] * 2),
+                *blocks(),
+                nn.ReLU(),
+                checkpointing=checkpointing,
             )
             for taken, count in zip(inputs, strides, strict=True)
         )
@@ -67,16 +73,22 @@ class Hierarchical(LevelBackbone):
         above = [0, *[hidden] * (levels - 1)]
         self.into = nn.ModuleList(nn.Conv2d(hidden + state, dim, 1) for state in above)
         self.up = nn.ModuleList(
-            nn.Sequential(
+            Stack(
                 nn.Conv2d(dim + state, hidden, 3, padding=1),
                 *blocks(),
                 *conv.strided(nn.ConvTranspose2d, hidden, hidden, [count] * 2),
+                checkpointing=checkpointing,
             )
             for state, count in zip(above, reversed(strides), strict=True)
         )
         self.head = nn.Sequential(*conv.last_layers(hidden, channels, output))
         if conv.begins_with_he(init, channels, deepest):
             conv.keep_variance(self, ends=(*self.into, self.head[1]))
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """See ``Backbone.last_layer``."""
+        return conv.last_weight(self.head)
 
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]  # of levels
         """(B, C, H, W) to features (B, hidden, h, w) of each level, coarsest first."""

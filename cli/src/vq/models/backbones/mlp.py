@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -33,6 +34,12 @@ class MLP(Backbone):
         middle = [hidden] * layers
         self.encoder = _stack([math.prod(shape), *middle, tokens * dim], ACTIVATIONS[activation])
         self.decoder = _stack([tokens * dim, *middle, math.prod(shape)], ACTIVATIONS[activation])
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """See ``Backbone.last_layer``."""
+        last: Any = self.decoder[-1]
+        return last.weight
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, *shape) to (B, tokens, dim)."""

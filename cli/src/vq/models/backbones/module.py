@@ -39,6 +39,12 @@ class ModuleBackbone(Backbone):
         self.dim = int(z.shape[1] if self.channel_first else z.shape[-1])
         self.latent_shape = tuple(z.shape[2:] if self.channel_first else z.shape[1:-1])
 
+    @property
+    def last_layer(self) -> nn.Parameter | None:
+        """The module's own ``last_layer``, if that is a parameter."""
+        found = getattr(self.module, "last_layer", None)
+        return found if isinstance(found, nn.Parameter) else None
+
     def encode(self, x: Tensor) -> Tensor:
         """See ``Backbone.encode``."""
         return self.module.encode(x)

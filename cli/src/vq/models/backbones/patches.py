@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vq.models.backbones.conv import image_shape
+from vq.models.backbones.sides import image_shape
 from vq.models.samples import nearest_sides
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone
