@@ -15,7 +15,7 @@ from vq.config.presets import read_preset
 from vq.config.resolved_config import ResolvedConfig, check_config
 from vq.objects import resolve_with_objects, split_objects
 from vq.runs.folder import RunFolder
-from vq.runs.recorded import read_run_config
+from vq.runs.recorded import is_resolved, read_run_config, with_former_defaults
 from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.registry import Registry
 
@@ -34,6 +34,8 @@ def base_values(
 ) -> dict[str, Any]:
     """Settings of a preset, with those of a config file or mapping laid over them.
 
+    A resolved config, as in the folder of a run or a sweep, computes what its version computed.
+
     Raises:
         SettingError: if ``config`` is neither.
         UsageError: if there is no such preset, or the file cannot be read.
@@ -43,7 +45,8 @@ def base_values(
         config = read_config(Path(config))
     if config is not None and not isinstance(config, Mapping):
         raise SettingError("config", config, "a file or a mapping of settings")
-    return lay_over(values, plain(config or {}, ""))
+    given: Mapping[str, Any] = plain(config or {}, "")
+    return lay_over(values, with_former_defaults(given) if is_resolved(given) else given)
 
 
 def given_values(choices: Mapping[str, Any], settings: Any = None) -> dict[str, Any]:
@@ -73,6 +76,7 @@ def compose(
     trust_plugins: bool = False,
     test_dataset: Any = None,
     value_range: tuple[float, float] | None = None,
+    check: bool = True,
 ) -> tuple[ResolvedConfig, Registry]:
     """Resolve a config and find the registry of its components.
 
@@ -81,6 +85,7 @@ def compose(
         base: settings that ``given`` is laid over, see ``base_values``.
         resume: the folder of an earlier run, whose config ``given`` is laid over instead.
         registry, trust_plugins, test_dataset, value_range: as in ``vq.train``.
+        check: ask every plugin whether such a run may start.
 
     Raises:
         UsageError: for settings that are unknown, out of range, or refused by a plugin.
@@ -95,7 +100,8 @@ def compose(
     else:
         values, registry = _resumed(resume, given, registry, trust_plugins)
     config, registry = resolve_with_objects(values, objects, registry)
-    check_config(config, registry)
+    if check:
+        check_config(config, registry)
     for sentence in config.idle_settings():
         _log.warning(sentence)
     return config, registry
@@ -120,7 +126,7 @@ def _resumed(
         allowed = ", ".join(sorted(RESUMABLE | {"lr"}))
         raise UsageError(
             f"--resume: {', '.join(sorted(changed))} cannot change when a run is resumed; "
-            f"these can: {allowed}"
+            f"these can: {allowed}; --init-from starts another run from its weights"
         )
     return lay_over(base, given), found
 

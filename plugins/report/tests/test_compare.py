@@ -55,6 +55,14 @@ def test_an_unfinished_run_shows_its_last_metrics_and_is_never_best(runs, comple
     unfinished = compare(runs).runs[2]
     assert (unfinished.status, unfinished.step) == ("running", 5)
     assert unfinished.metrics["psnr"] == complete_run.metrics[-1]["test_psnr"]
+    stopped = {
+        "status": "interrupted",
+        "step": 5,
+        "error": "stopped at once, without saving step 5",
+    }
+    (runs[2] / "status.json").write_text(json.dumps(stopped))
+    found = compare(runs)
+    assert (found.runs[2].status, found.best["psnr"]) == ("interrupted", ["better"])
     (runs[2] / "metrics.jsonl").unlink()
     (runs[2] / "status.json").unlink()
     unfinished = compare(runs).runs[2]

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 def trainer_state(run: Trainer, random_states: list[dict[str, Any]]) -> dict[str, Any]:
-    """Optimizer, schedule, gradient scaler, time, and the random state of every process."""
+    """Optimizer, losses that are trained, schedule, gradient scaler, time, random states."""
     scaler = run.accelerator.scaler
-    return {
+    state: dict[str, Any] = {"losses": run.opponents.state()} if run.objective.trained else {}
+    return state | {
         "optimizer": run.optimizer.state_dict(),
         "optimizer_class": type(run.optimizer).__name__,
         "scheduler": run.learning_rate.state(run.step),
@@ -62,6 +63,8 @@ def _restore(run: Trainer, path: Path, state: dict[str, Any]) -> None:
         found = f"step {shown(step)} after {shown(seconds)} seconds"
         raise RunError(f"{found}, in the folder {path.name}")
     run.step, run.seconds = step, seconds
+    run.objective.restore(step)
+    run.opponents.restore(state.get("losses", {}))
     run.learning_rate.resume(step, state["scheduler"])
     if run.accelerator.scaler:
         run.accelerator.scaler.load_state_dict(state["scaler"])

@@ -13,8 +13,8 @@ from vqcore.plugin.loader import Plugin
 from vqcore.plugin.registry import Component, Registry
 
 _DIM, _CODES = 16, 8
-#: Samples that a backbone may be for, the first ones in messages: pictures, vectors, signals,
-#: volumes.
+#: Samples that a backbone or a loss may be for, the first ones in messages: pictures, vectors,
+#: signals, volumes.
 _SHAPES = ((1, 8, 8), (3, 64, 64), (64,), (1, 64), (1, 8, 8, 8))
 
 
@@ -25,14 +25,14 @@ def broken_components(registry: Registry, kind: str | None = None) -> list[str]:
         label = f"{each} {spec.name!r} of {plugin.package}"
         try:
             chosen = registry.resolve(each, f"{plugin.package}/{spec.name}")
-            if each == "backbone":
+            if each in ("backbone", "loss"):
                 _build_for_any_shape(registry, chosen)
             else:
                 registry.build(chosen, **_injected(registry, each))
         except ComponentError as error:
             failures.append(str(error))
         except VQError as error:
-            if each != "dataset":  # missing data do not make the component broken
+            if each not in ("dataset", "loss"):  # missing data and weights do not make it broken
                 failures.append(f"{label}: {error}")
     return failures
 
@@ -87,16 +87,21 @@ def _unmet(plugin: Plugin) -> Iterator[str]:
             yield f"requires {text}, and {found} is installed"
 
 
-def _build_for_any_shape(registry: Registry, backbone: Component) -> None:
-    """Build a backbone for the first kind of samples that it takes.
+def _build_for_any_shape(registry: Registry, chosen: Component) -> None:
+    """Build a backbone or a loss for the first kind of samples that it takes.
 
     Raises:
         VQError: what it answers to pictures, if it takes none.
     """
+    from vqcore.interfaces.dataset import SampleSpec
+
     refusals = []
     for shape in _SHAPES:
+        injected: dict[str, Any] = {"shape": shape, "dim": _DIM}
+        if chosen.kind == "loss":
+            injected = {"samples": SampleSpec(shape, (0.0, 1.0))}
         try:
-            registry.build(backbone, shape=shape, dim=_DIM)
+            registry.build(chosen, **injected)
             return
         except VQError as error:
             refusals.append(error)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from vq.config.run_settings import default_in_words
 from vqcore.errors import printable
-from vqcore.plugin.component import KINDS
+from vqcore.plugin.component import PLURALS
 
 _NOTE = (
     "A setting is an option of vq train (--codebook-size 512), a key of --set and of config files "
@@ -40,7 +40,7 @@ def settings(rows: Sequence[_Row]) -> RenderableType:
         table.add_column("what it does", ratio=1)
         for row in group:
             kind = row["type"]
-            values = f"the name of one: vq show {kind}s" if kind in KINDS else kind
+            values = f"the name of one: vq show {PLURALS[kind]}" if kind in PLURALS else kind
             table.add_row(*_ends(row), _described(row, f"{row['option']}, {values}"))
         tables.append(table)
     return Group(*tables, Text(_NOTE, "dim"))

@@ -10,7 +10,7 @@ from vq.config.plain_values import DEEPEST, plain, repeated
 from vq.config.run_config import RunConfig
 from vq.config.setting_hints import unknown_setting
 from vqcore.errors import UsageError, shown, shown_key
-from vqcore.plugin.component import KINDS
+from vqcore.plugin.component import KINDS, SETTINGS, SEVERAL
 
 #: The settings that say how long a run is.
 LENGTHS = ("epochs", "max_steps")
@@ -54,8 +54,7 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         keys = path.split(".")
         if len(keys) > DEEPEST:
             raise UsageError(f"{shown_key(path)}: nested more than {DEEPEST} deep")
-        if keys[0] == "regularizer":
-            keys[0] = "regularizers"
+        keys[0] = SETTINGS.get(keys[0], keys[0])
         if keys[0] not in RunConfig.model_fields:
             raise UsageError(unknown_setting(path))
         for key in reversed(keys):
@@ -64,10 +63,11 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return nested
 
 
-def regularizers_by_name(value: Any) -> Any:
-    """Regularizers as a mapping from names to options; ``None`` as options is ``{}``.
+def by_name(key: str, value: Any) -> Any:
+    """Components of a setting as a mapping from names to options; ``None`` as options is ``{}``.
 
     Args:
+        key: the setting, one of ``SEVERAL``.
         value: a name, a list of names and of mappings with one, or such a mapping.
 
     Raises:
@@ -76,16 +76,16 @@ def regularizers_by_name(value: Any) -> Any:
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):
-        named = [_name_and_options(item) for item in value]
+        named = [_name_and_options(key, item) for item in value]
         if (twice := repeated(name for name, _ in named)) is not None:
-            raise UsageError(f"regularizers: {shown(twice)} is given twice; give it once")
+            raise UsageError(f"{key}: {shown(twice)} is given twice; give it once")
         return dict(named)
     if isinstance(value, Mapping):
         return {name: {} if options is None else options for name, options in value.items()}
     if value is None:
         return None
     expected = "a list of names, or a mapping from names to options"
-    raise UsageError(f"regularizers = {shown(value)}: expected {expected}")
+    raise UsageError(f"{key} = {shown(value)}: expected {expected}")
 
 
 def bare(name: Any) -> str:
@@ -119,8 +119,8 @@ def _merged_value(key: str, old: Any, new: Any) -> Any:
     is_component = _chooses_component(key)
     if is_component:
         old, new = _named(old), _named(new)
-    elif key == "regularizers":
-        old, new = regularizers_by_name(old), regularizers_by_name(new)
+    elif key in SEVERAL:
+        old, new = by_name(key, old), by_name(key, new)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             old = {_as_in(new, name): options for name, options in old.items()}
             new = {_as_in(old, name): options for name, options in new.items()}
@@ -150,7 +150,7 @@ def _default_name(key: str) -> str | None:
 
 
 def _as_in(others: Mapping[str, Any], name: str) -> str:
-    """A regularizer's name, with the package that it has in ``others``."""
+    """A component's name, with the package that it has in ``others``."""
     return next((each for each in others if name == bare(each)), name)
 
 
@@ -160,7 +160,7 @@ def _names(values: Any) -> Iterator[str]:
         for key, value in values.items():
             if key == "name" and isinstance(value, str):
                 yield value
-            elif key == "regularizers" and isinstance(value, Mapping):
+            elif key in SEVERAL and isinstance(value, Mapping):
                 yield from map(str, value)
             yield from _names(value)
 
@@ -173,7 +173,7 @@ def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
         value = _renamed(value, rename)
         if key == "name" and isinstance(value, str):
             value = rename(value)
-        elif key == "regularizers" and isinstance(value, Mapping):
+        elif key in SEVERAL and isinstance(value, Mapping):
             value = {rename(str(name)): options for name, options in value.items()}
         renamed[key] = value
     return renamed
@@ -191,10 +191,10 @@ def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int]:
     return True, 0
 
 
-def _name_and_options(item: Any) -> tuple[str, dict[str, Any]]:
+def _name_and_options(key: str, item: Any) -> tuple[str, dict[str, Any]]:
     options = dict(item) if isinstance(item, Mapping) else {"name": item}
     name = options.pop("name", None)
     if not isinstance(name, str):
         expected = "expected the name of one, or a mapping of name and options"
-        raise UsageError(f"regularizers = {shown(item)}: {expected}")
+        raise UsageError(f"{key} = {shown(item)}: {expected}")
     return name, options

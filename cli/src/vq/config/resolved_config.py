@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vq.config.merging import bare, regularizers_by_name
+from vq.config.merging import bare, by_name
 from vq.config.plugin_files import absolute_files
 from vq.config.run_config import RunConfig
 from vq.config.setting_hints import hint
 from vqcore.errors import SettingError, UsageError, VQError, shown, shown_key
 from vqcore.plugin.bounds import MOST_NUMBERS
-from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component import SEVERAL, ComponentSpec
 from vqcore.plugin.component_config import CodebookConfig, ComponentConfig, ComponentRef, OnDisk
 from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.registry import Component, Registry, inner_kinds, named, validate
@@ -58,18 +58,31 @@ class ResolvedConfig:
     components: Mapping[str, Component]
     #: By name.
     regularizers: Mapping[str, Component]
+    #: By name; none: what fits the data set.
+    losses: Mapping[str, Component]
 
     def dump(self) -> dict[str, Any]:
         """The config as plain values, with every option of every component."""
         values = self.settings.model_dump(mode="json")
         values |= {kind: component.dump() for kind, component in self.components.items()}
-        regularizers = [component.dump() for component in self.regularizers.values()]
-        values["regularizers"] = {options.pop("name"): options for options in regularizers}
+        for key in SEVERAL:
+            dumped = [component.dump() for component in getattr(self, key).values()]
+            values[key] = {options.pop("name"): options for options in dumped}
         return values
+
+    @property
+    def every_component(self) -> Iterator[Component]:
+        """The components of all kinds."""
+        yield from self.components.values()
+        for key in SEVERAL:
+            yield from getattr(self, key).values()
 
     def located(self) -> ResolvedConfig:
         """The same config with absolute paths, so that it means the same from every directory."""
-        components = {kind: _located(component) for kind, component in self.components.items()}
+        places: dict[str, Any] = {
+            place: {name: _located(component) for name, component in getattr(self, place).items()}
+            for place in ("components", *SEVERAL)
+        }
         settings = self.settings
         located: dict[str, Any] = {"plugin_files": absolute_files(settings.plugin_files)}
         for name in ("eval_lpips", "eval_fid"):
@@ -78,7 +91,7 @@ class ResolvedConfig:
         if settings.init_from and Path(settings.init_from).expanduser().is_dir():
             located["init_from"] = _absolute(settings.init_from, "init_from")
         settings = settings.model_copy(update=located)
-        return replace(self, settings=settings, components=components)
+        return replace(self, settings=settings, **places)
 
     def idle_settings(self) -> Iterator[str]:
         """A sentence about each setting that was changed but cannot act, by its key path."""
@@ -86,7 +99,7 @@ class ResolvedConfig:
             value = getattr(self.settings, name)
             chosen = bare(value.name) if isinstance(value, ComponentRef) else shown(value)
             yield f"{name} = {chosen}: has no effect with {hindrance}"
-        for component in (*self.components.values(), *self.regularizers.values()):
+        for component in self.every_component:
             yield from component.idle_options()
 
     def title(self) -> str:
@@ -94,11 +107,13 @@ class ResolvedConfig:
         names = {kind: component.spec.name for kind, component in self.components.items()}
         title = [names["dataset"], names["manifold"]]
         if self.settings.bottleneck != "vq":
-            return "-".join([*title, self.settings.bottleneck])
-        title.append(names["quantizer"])
-        if names["estimator"] != "straight-through":
-            title.append(names["estimator"])
-        return "-".join(title + [component.spec.name for component in self.regularizers.values()])
+            title.append(self.settings.bottleneck)
+        else:
+            title.append(names["quantizer"])
+            if names["estimator"] != "straight-through":
+                title.append(names["estimator"])
+        added = (*self.regularizers.values(), *self.losses.values())
+        return "-".join(title + [component.spec.name for component in added])
 
 
 def resolve_config(
@@ -106,8 +121,8 @@ def resolve_config(
 ) -> ResolvedConfig:
     """Validate plain values and resolve the components they name.
 
-    What a model that is ``trained`` runs without may be missing: the data set, the optimizer and
-    regularizers are then ``Unavailable``.
+    What a model that is ``trained`` runs without may be missing: the data set, the optimizer,
+    regularizers and losses are then ``Unavailable``.
 
     Raises:
         UsageError: for an unknown key or a value out of range.
@@ -116,18 +131,23 @@ def resolve_config(
     values = dict(values)
     if values.get("epochs") is not None:
         values.setdefault("max_steps", None)
-    if "regularizers" in values:
-        values["regularizers"] = regularizers_by_name(values["regularizers"])
+    for key in values.keys() & SEVERAL:
+        values[key] = by_name(key, values[key])
     kinds = inner_kinds(RunConfig)
     values |= {key: named(values.get(key), RunConfig.model_fields[key].default) for key in kinds}
     settings = validate(RunConfig, values, "", hint)
     if settings.epochs is None and settings.max_steps is None:
         raise SettingError("max_steps", None, "a number of steps", "set it or epochs")
-    optional = (*TRAINING_ONLY, "regularizer") if trained else ()
+    optional = (*TRAINING_ONLY, *SEVERAL.values()) if trained else ()
     resolve = partial(_resolved, registry, optional)
     components = {kind: resolve(kind, getattr(settings, key), key) for key, kind in kinds.items()}
     _check_sizes(settings, components["quantizer"], trained=trained)
-    return ResolvedConfig(settings, components, _regularizers(settings, resolve))
+    several = {key: _several(key, settings, resolve) for key in SEVERAL}
+    if several["regularizers"] and settings.bottleneck != "vq":
+        expected = f"none with bottleneck = {settings.bottleneck!r}, since they act on codes"
+        names = ", ".join(several["regularizers"])
+        raise SettingError("regularizers", names, expected, "leave them out")
+    return ResolvedConfig(settings, components, **several)
 
 
 def check_config(config: ResolvedConfig, registry: Registry) -> None:
@@ -175,21 +195,19 @@ def _options(component: Component) -> Iterator[ComponentConfig | None]:
         yield from _options(child)
 
 
-def _regularizers(
-    settings: RunConfig, resolve: Callable[[str, Any, str], Component]
+def _several(
+    key: str, settings: RunConfig, resolve: Callable[[str, Any, str], Component]
 ) -> dict[str, Component]:
+    """The components of a setting that holds several, by name."""
+    given: Mapping[str, Mapping[str, Any]] = getattr(settings, key)
     resolved = [
-        resolve("regularizer", {**options, "name": name}, shown_key(f"regularizers.{bare(name)}"))
-        for name, options in settings.regularizers.items()
+        resolve(SEVERAL[key], {**options, "name": name}, shown_key(f"{key}.{bare(name)}"))
+        for name, options in given.items()
     ]
-    regularizers = {component.name: component for component in resolved}
-    if len(regularizers) < len(resolved):
-        names = ", ".join(settings.regularizers)
-        raise SettingError("regularizers", names, "each once", "two of these names mean the same")
-    if regularizers and settings.bottleneck != "vq":
-        expected = f"none with bottleneck = {settings.bottleneck!r}, since they act on codes"
-        raise SettingError("regularizers", ", ".join(regularizers), expected, "leave them out")
-    return regularizers
+    found = {component.name: component for component in resolved}
+    if len(found) < len(resolved):
+        raise SettingError(key, ", ".join(given), "each once", "two of these names mean the same")
+    return found
 
 
 def _located(component: Component) -> Component:
@@ -200,7 +218,8 @@ def _located(component: Component) -> Component:
     paths = {
         name: _absolute(getattr(options, name), f"{component.path}.{name}")
         for name, field in type(options).model_fields.items()
-        if any(isinstance(mark, OnDisk) for mark in field.metadata) and getattr(options, name)
+        for mark in field.metadata
+        if isinstance(mark, OnDisk) and getattr(options, name) not in (None, *mark.words)
     }
     return replace(component, options=options.model_copy(update=paths))
 

@@ -50,6 +50,8 @@ class RunConfig(ComponentConfig):
     """Gradient estimator, which passes gradients through the quantizer."""
     regularizers: dict[str, dict[str, Any]] = {}
     """Further loss terms: their names, each with its options."""
+    losses: dict[str, dict[str, Any]] = {}
+    """What compares reconstructions with samples; by default mse, or bernoulli for bits."""
     dim: Size = 8
     """Dimension of a latent; the backbone patches sets its own."""
     code_dim: Size | None = None
@@ -72,6 +74,8 @@ class RunConfig(ComponentConfig):
     """Steps over which the rate rises linearly from 0; null: a tenth of the run, at most 50."""
     blend_steps: Annotated[StepsOrZero | None, _WITH_CODES] = None
     """Steps over which the decoder's input turns from latents to codes; null: as warmup_steps."""
+    quantize_start: Annotated[StepsOrZero, _WITH_CODES] = 0
+    """First step that quantizes; before it, the decoder gets latents, as in an autoencoder."""
     grad_clip: Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)] = 1.0
     """Maximum norm of the gradient; 0 disables clipping."""
     weight_ema: Decay = 0.0

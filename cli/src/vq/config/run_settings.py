@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -55,7 +56,7 @@ class Setting:
     def option(self) -> str:
         """The option, as in ``--codebook-size``; of a list, in the singular."""
         name = self.declared.name.replace("_", "-")
-        return f"--{name.removesuffix('s') if self.is_list else name}"
+        return f"--{re.sub('(?<=s)es$|s$', '', name) if self.is_list else name}"
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from vq.config.run_settings import run_settings
 from vqcore.errors import did_you_mean, shown_key
-from vqcore.plugin.component import KINDS
+from vqcore.plugin.component import KINDS, SETTINGS, SEVERAL
 from vqcore.plugin.other_names import our_names
 from vqcore.plugin.registry import Registry, default_registry
 
@@ -73,12 +73,11 @@ def _called(name: str, registry: Registry) -> Iterator[Suggestion]:
     for kind in KINDS:
         component = name.replace("_", "-")
         if component in registry.names(kind):
-            key = "regularizers" if kind == "regularizer" else kind
-            yield Suggestion(key, f"--{kind} {component}", component)
+            yield Suggestion(SETTINGS[kind], f"--{kind} {component}", component)
     for kind in KINDS:
         owners = registry.owners(kind, name)
         if owners:
-            place = "regularizers.NAME" if kind == "regularizer" else kind
-            key = f"{place}.{name}"
+            place = SETTINGS[kind]
+            key = f"{place}.NAME.{name}" if place in SEVERAL else f"{place}.{name}"
             default = settings[kind].declared.default if kind in settings else owners[0]
             yield Suggestion(key, f"--{key}", "", () if default in owners else tuple(owners))

@@ -6,20 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vq.data.array_files import Layout, ReadArray, as_samples, extremes, open_arrays
-from vqcore.data.augment import augment
-from vqcore.data.crop import Crop, CropKind
-from vqcore.data.image_source import check_crop, check_shift
+from vqcore.data.image_source import Augmentation, ImageSource, check_shift
 from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import SubsetSplit, TensorSplit, rescale, to_float
 from vqcore.errors import SettingError
-from vqcore.interfaces.dataset import DataSource, Split
+from vqcore.interfaces.dataset import Split
 
 #: Names of the arrays of both splits; the first pair that is there is read.
 _PAIRS = (("train", "test"), ("x_train", "x_test"))
@@ -31,7 +29,7 @@ _CLASSES = 100_000
 _FORMS = "a .npz file, a .npy file, or a folder of .npy files"
 
 
-class Arrays(DataSource):
+class Arrays(ImageSource):
     """The rows of ``train`` and ``test`` (or ``x_train`` and ``x_test``), or a partition of ``x``.
 
     Rows are images (H, W), (C, H, W) or (H, W, C), or vectors (F,). uint8 is served in [-1, 1].
@@ -48,18 +46,12 @@ class Arrays(DataSource):
         layout: Layout = "auto",
         range: tuple[float, float] | None = None,
         held_out: float = 0.1,
-        flip: bool = False,
-        shift: int = 0,
-        crop: CropKind = "center",
-        crop_scale: tuple[float, float] = Crop.scale,
-        crop_ratio: tuple[float, float] = Crop.ratio,
+        **augmentation: Unpack[Augmentation],
     ) -> None:
         if range is not None and not range[0] < range[1]:
             raise SettingError("range", list(range), "the smaller number first")
         self.root, self.layout, self.range, self.held_out = root, layout, range, held_out
-        self.flip, self.shift = flip, shift
-        self.crop = Crop(crop, crop_scale, crop_ratio)
-        check_crop(crop)
+        super().__init__(None, **augmentation)
 
     def split(self, name: Literal["train", "test"]) -> Split:
         """Rows in their order and stored dtype."""
@@ -68,11 +60,6 @@ class Arrays(DataSource):
             return self._splits[number]
         (whole,) = self._splits
         return SubsetSplit(whole, train_test_indices(len(whole), self.held_out)[number])
-
-    def augment(self, batch: Tensor, key: int, positions: Tensor) -> Tensor:
-        """See ``DataSource.augment``."""
-        crop = None if self.crop.kind == "center" else self.crop
-        return augment(batch, key, positions, flip=self.flip, shift=self.shift, crop=crop)
 
     @cached_property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # known once the file is read

@@ -54,8 +54,8 @@ class ImageConfig(ComponentConfig):
 class PhotosConfig(ImageConfig):
     """Options of ``photos``."""
 
-    patch: Annotated[int, Field(ge=4, le=64)] = 32
-    """Side of a patch in pixels; whole blocks of 64x64 pixels are held out."""
+    patch: Annotated[int, Field(ge=4, le=256)] = 32
+    """Side of a patch in pixels; blocks of 64x64, above that a part of each photo, are held out."""
     stride: Annotated[int, Field(ge=1, le=64)] = 8
     """Stride in pixels between training patches; test patches never overlap."""
 

@@ -11,16 +11,19 @@ from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.partition import train_test_indices
 from vqcore.data.tensor_split import TensorSplit
 
-#: Side of the blocks that belong to one split as a whole; no patch is larger.
+#: Side of the blocks that belong to one split as a whole.
 BLOCK = 64
+#: Of a patch, at most. Columns at the right of a photo that are held out where patches are larger
+#: than blocks.
+LARGEST = 256
 
 
 class Photos(ImageSource):
     """Patches of a temple and a flower, both photos 427x640.
 
     Each photo is cut into blocks of 64x64 (43x64 in the last row), a fixed fifth of which is held
-    out. Patches lie within blocks, so no pixel is in both splits. For the options see
-    ``PhotosConfig``.
+    out. For larger patches there are two blocks, of which the right one, 256 wide, is held out.
+    Patches lie within blocks, so no pixel is in both splits. For the options see ``PhotosConfig``.
     """
 
     credits = (
@@ -42,7 +45,8 @@ class Photos(ImageSource):
 
         stride = self.stride if name == "train" else self.patch
         photos = [torch.tensor(photo).permute(2, 0, 1) for photo in load_sample_images().images]
-        chosen = [block for photo in photos for block in blocks(photo, name)]
+        cut = blocks if self.patch <= BLOCK else halves
+        chosen = [block for photo in photos for block in cut(photo, name)]
         return TensorSplit(torch.cat([patches(block, self.patch, stride) for block in chosen]))
 
 
@@ -51,6 +55,12 @@ def blocks(photo: Tensor, name: Literal["train", "test"]) -> list[Tensor]:
     tiles = [tile for row in photo.split(BLOCK, 1) for tile in row.split(BLOCK, 2)]
     train, test = train_test_indices(len(tiles), 0.2)
     return [tiles[index] for index in (train if name == "train" else test).tolist()]
+
+
+def halves(photo: Tensor, name: Literal["train", "test"]) -> list[Tensor]:
+    """The part of a photo (C, H, W) that belongs to a split of large patches."""
+    train, test = photo.split([photo.shape[2] - LARGEST, LARGEST], 2)
+    return [train if name == "train" else test]
 
 
 def patches(block: Tensor, size: int, stride: int) -> Tensor:

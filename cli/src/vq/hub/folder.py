@@ -19,12 +19,13 @@ from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vqcore.errors import UsageError
 from vqcore.interfaces.dataset import SampleSpec
+from vqcore.plugin.component import SEVERAL
 from vqcore.plugin.loader import owner_of
 
 FORMAT = 1
 CONFIG, CARD = "config.json", "README.md"
 #: Settings that only training needs: left out when the model is built again.
-NOT_NEEDED = (*TRAINING_ONLY, "regularizers", "trackers", "plugin_files", "device", "init_from")
+NOT_NEEDED = (*TRAINING_ONLY, *SEVERAL, "trackers", "plugin_files", "device", "init_from")
 
 
 def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:

@@ -14,6 +14,10 @@ from vq.runs.plugin_rows import providers
 from vq.runs.trust import follow
 from vqcore.plugin.registry import PluginRecord, Registry
 
+#: Some of the settings that every resolved config holds, since version 0.1. One written by hand
+#: does not hold them all.
+_ALWAYS = frozenset(("bottleneck", "kl_weight", "code_dim", "accumulate", "grad_clip", "compile"))
+
 
 def read_run_config(
     folder: RunFolder,
@@ -42,8 +46,13 @@ def read_run_config(
     return values, registry.with_record(record)
 
 
+def is_resolved(values: Mapping[str, Any]) -> bool:
+    """Whether a config is one that a version of this package wrote, with every setting it had."""
+    return values.keys() >= _ALWAYS
+
+
 def with_former_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recorded config with settings that its version did not have, as it computed then."""
+    """A resolved config with settings that its version did not have, as it computed then."""
     values = {"eval_samples": None, "blend_steps": 0, **values}
     backbone = values.get("backbone")
     if isinstance(backbone, Mapping) and bare(backbone.get("name")) in ("conv", "hierarchical"):

@@ -24,17 +24,20 @@ def compiled(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def compiling(*, now: bool) -> Iterator[None]:
+def compiling(*, now: bool, reused: bool = False) -> Iterator[None]:
     """Inside, a compiled model runs compiled, or as it was written unless ``now``.
+
+    Its graph may be ``reused``: have several backward passes, for which it keeps its buffers.
 
     Raises:
         SettingError: if compilation fails, as without a compiler.
     """
     from torch._dynamo.exc import TorchDynamoException
+    from torch._functorch import config as functorch_config
 
     stance: Any = nullcontext() if now else torch.compiler.set_stance("force_eager")
     try:
-        with stance:
+        with stance, functorch_config.patch(donated_buffer=not reused):
             yield
     except TorchDynamoException as error:
         reason = describe_error(getattr(error, "inner_exception", error))

@@ -13,9 +13,9 @@ from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from vq.device import own_device
-from vq.models.autoencoder import ModelOutput
 from vq.processes.gradients import averaged
 from vq.processes.peers import announced_wait, patience
+from vq.training.training_pass import TrainingOutput
 from vqcore.errors import SettingError, UsageError
 
 T = TypeVar("T")
@@ -59,20 +59,20 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 
 
 class _WithEveryParameter(nn.Module):
-    """A model whose loss depends on every parameter, if only with a gradient of 0.
+    """A pass whose loss depends on every parameter, if only with a gradient of 0.
 
     DDP exchanges gradients in a fixed order. A regularizer that acts on every tenth step only, or
     a layer that a backbone never uses, would leave parameters without a gradient.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.network = network
 
-    def forward(self, x: Tensor) -> ModelOutput:
-        """See ``VQModel.forward``."""
-        out: ModelOutput = self.model(x)
-        trainable = [each for each in self.model.parameters() if each.requires_grad]
+    def forward(self, *arguments: Any) -> TrainingOutput:
+        """See ``TrainingPass.forward``."""
+        out: TrainingOutput = self.network(*arguments)
+        trainable = [each for each in self.network.parameters() if each.requires_grad]
         return replace(out, loss=_Holding.apply(out.loss, *trainable))
 
 
@@ -89,18 +89,18 @@ class _Holding(torch.autograd.Function):
         return gradient, *map(torch.zeros_like, ctx.saved_tensors)
 
 
-def data_parallel(model: nn.Module, accelerator: Accelerator) -> nn.Module:
-    """The model, with its gradients averaged over the processes where there are several.
+def data_parallel(network: nn.Module, accelerator: Accelerator) -> nn.Module:
+    """A training pass, with its gradients averaged over the processes where there are several.
 
     Buffers are not exchanged: ``update`` keeps those of codebooks equal.
 
     Raises:
         SettingError: for fp16 where nothing has a gradient that could be scaled.
     """
-    trainable = any(parameter.requires_grad for parameter in model.parameters())
+    trainable = any(parameter.requires_grad for parameter in network.parameters())
     if accelerator.scaler is not None and not trainable:
         expected = "no or bf16, for no parameter of this model has a gradient"
         raise SettingError("precision", "fp16", expected)
     if accelerator.num_processes == 1 or not trainable:
-        return model
-    return averaged(_WithEveryParameter(model), accelerator.device)
+        return network
+    return averaged(_WithEveryParameter(network), accelerator.device)

@@ -16,7 +16,7 @@ from vq.models.autoencoder import VQModel, build_model
 from vq.training.init_source import InitSource
 from vqcore.codebook.table import BESIDE_CODES
 from vqcore.errors import RunError, SettingError, UsageError, shown
-from vqcore.interfaces.dataset import DataSource
+from vqcore.interfaces.dataset import SampleSpec
 from vqcore.layer import VectorQuantizer
 from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry
@@ -74,7 +74,7 @@ class Taken:
 
 
 def build_from(
-    source: InitSource, config: ResolvedConfig, registry: Registry, samples: DataSource
+    source: InitSource, config: ResolvedConfig, registry: Registry, samples: SampleSpec
 ) -> tuple[VQModel, Taken]:
     """The run's model, with the weights of the source that have the same names and shapes.
 

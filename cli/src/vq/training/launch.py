@@ -47,6 +47,7 @@ from vq.training.distributed import make_accelerator
 from vq.training.init_source import open_init_source
 from vq.training.log_file import LOG, log_file, log_level
 from vq.training.loop import STOPPING, Status, train
+from vq.training.schedule import beyond_the_end
 from vq.training.skipped import described, report_skipped
 from vq.training.trainer import Trainer
 from vqcore.errors import SettingError, UsageError
@@ -184,6 +185,8 @@ def _finish(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed:
         LOG.info(trainer.taken.describe())
     if trainer.source.credits:
         LOG.info(trainer.source.credits)
+    for sentence in beyond_the_end(trainer.total_steps, trainer.config.settings):
+        LOG.warning(sentence)
     at_end = trainer.step >= trainer.total_steps
     if on_main(lambda: at_end and folder.is_done()):
         fix = "raise --epochs or --max-steps to train further"
@@ -215,10 +218,12 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
             metrics = _sum_up(trainer)
             on_main(lambda: _end(trainer, hooks, status))
     except BaseException as error:
+        ended, why = "failed", f"{type(error).__name__}: {error}"
         if isinstance(error, KeyboardInterrupt):
             saved = (folder.checkpoints / step_name(trainer.step)).is_dir()
             what = "after" if saved else "without"
-            LOG.info(f"stopped at once, {what} saving step {trainer.step}; {again}")
+            ended, why = "interrupted", f"stopped at once, {what} saving step {trainer.step}"
+            LOG.info(f"{why}; {again}")
         with contextlib.suppress(Exception):  # what made the run fail may make this fail too
             hooks.call("vq_run_end", run=trainer, status="failed")
         refused = isinstance(error, SettingError | UsageError) and trainer.step == first
@@ -226,8 +231,7 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
             shutil.rmtree(folder.path, ignore_errors=True)
         elif trainer.main or (isinstance(error, PeerLostError) and _runs(folder)):
             with contextlib.suppress(Exception):
-                text = f"{type(error).__name__}: {error}"
-                folder.set_status("failed", trainer.step, error=text)
+                folder.set_status(ended, trainer.step, error=why)
         raise
     signal = interrupt.number if status == "interrupted" else None
     return Finished(status, folder, metrics, trainer.evaluated.eval(), trainer.device, signal)

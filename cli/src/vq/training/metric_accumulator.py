@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq.models.autoencoder import ModelOutput
 from vq.training.not_finite import NotFinite, require_finite
 from vq.training.series import Series
+from vq.training.training_pass import TrainingOutput
 from vqcore.codebook.usage_meter import UsageMeter, to_floats
 from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.output import Output
 
-#: Steps whose loss is kept one by one.
+#: Steps whose terms are kept one by one.
 KEPT = 512
 
 
@@ -38,9 +38,9 @@ class ForwardValues:
     usage: Output
 
     @classmethod
-    def of(cls, out: ModelOutput) -> ForwardValues:
-        """The values of one forward pass, detached."""
-        terms = {"loss": out.loss, **out.losses}
+    def of(cls, out: TrainingOutput, further: Mapping[str, Tensor]) -> ForwardValues:
+        """The values of one forward pass with further terms, detached."""
+        terms = {"loss": out.loss, **out.losses, **further}
         nothing = out.loss.new_zeros(0)
         usage = replace(
             out.bottleneck,
@@ -76,7 +76,8 @@ class MetricAccumulator:
 
     Attributes:
         steps: since the last log line.
-        losses: of each step before the last log line, at most ``KEPT`` of them.
+        losses: the terms of each step before the last log line, at most ``KEPT`` of them; ``loss``
+            is their sum.
         total_samples, total_seconds: of all log lines, without evaluation and saving.
     """
 
@@ -84,14 +85,15 @@ class MetricAccumulator:
         self.device, self.scaled = device, scaled
         self.total_samples = 0
         self.total_seconds = 0.0
-        self.losses: list[float] = []
+        self.losses: list[dict[str, float]] = []
         self._reset()
 
     def _reset(self) -> None:
         #: By the names of the terms: some regularizers act on some steps only.
         self.series: dict[tuple[str, ...], Series] = {}
         self.usage = UsageMeter()
-        self._losses: deque[Tensor] = deque(maxlen=KEPT)
+        #: With the share of the step's samples that this process had.
+        self._losses: deque[tuple[dict[str, Tensor], float]] = deque(maxlen=KEPT)
         self.steps = self.samples = 0
         self._read: dict[str, list[float]] = {}
         self.restart()
@@ -125,9 +127,8 @@ class MetricAccumulator:
         self._add(("grad_norm",), values.grad_norm.view(1), step)
         self.steps += 1
         self.samples += samples
-        loss, here = losses.pop("loss"), sum(shares)
-        self._losses.append(loss if math.isclose(here, 1) else loss / here)
-        return losses
+        self._losses.append((losses, sum(shares)))
+        return {name: value for name, value in losses.items() if name != "loss"}
 
     def stop(self) -> None:
         """Read what was gathered, in one copy from the device, and stop the clock.
@@ -138,7 +139,7 @@ class MetricAccumulator:
         sum_over_ranks(totals)
         sums, seen = totals.unbind(1)
         used = self.usage.close() if self.usage.counts is not None else {}
-        losses = torch.stack(list(self._losses)).to(sums.dtype)
+        losses = torch.stack([each for terms, _ in self._losses for each in terms.values()])
         self._read = to_floats(
             {"means": sums / seen, "first_bad": first_bad, "losses": losses, **used}
         )
@@ -159,8 +160,12 @@ class MetricAccumulator:
             self.stop()
         found = self._read
         line: dict[str, Any] = dict(zip(self._names, found.pop("means"), strict=True))
+        line["grad_norm"] = line.pop("grad_norm")  # behind terms that began after the first step
         first_bad = dict(zip(self._names, found.pop("first_bad"), strict=True))
-        self.losses = found.pop("losses")
+        values = iter(found.pop("losses"))
+        self.losses = [
+            {name: next(values) / (share or 1) for name in terms} for terms, share in self._losses
+        ]
         errors = found.pop("errors", [])
         line |= {name: sum(values) / len(values) for name, values in found.items()}
         self._refuse_bad(line, first_bad, step)

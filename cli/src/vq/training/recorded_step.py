@@ -34,11 +34,15 @@ class RecordedStep:
     Args:
         compute: the step as it is done without a graph: all changes to the model and the optimizer.
         bottleneck: of the model; it says whether a graph can hold it.
+        objective: the losses; likewise.
         optimizer: whose learning rates change from step to step.
     """
 
-    def __init__(self, compute: Compute, bottleneck: Any, optimizer: torch.optim.Optimizer) -> None:
-        self._compute, self._bottleneck, self._optimizer = compute, bottleneck, optimizer
+    def __init__(
+        self, compute: Compute, bottleneck: Any, objective: Any, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self._compute, self._optimizer = compute, optimizer
+        self._bottleneck, self._objective = bottleneck, objective
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, StepValues]] = {}
         self._seen: Counter[Hashable] = Counter()
         self._samples: list[Tensor] = []
@@ -46,7 +50,7 @@ class RecordedStep:
 
     def __call__(self, samples: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
         """Do a step with a batch of the recorded shape."""
-        kind = self._bottleneck.phase, self._tensors()
+        kind = self._bottleneck.phase, self._objective.phase, self._tensors()
         if kind not in self._graphs and self._ready(kind):
             self._record(kind, samples, shares)
         self._seen[kind] += 1
@@ -58,6 +62,7 @@ class RecordedStep:
             rate.fill_(group["lr"])
         graph.replay()
         self._bottleneck.replayed()
+        self._objective.replayed()
         return values.copy()
 
     def _tensors(self) -> tuple[tuple[int, bool], ...]:
@@ -70,7 +75,8 @@ class RecordedStep:
         """Whether to record a step of this kind now; says once what prevents it."""
         if self._given_up or self._seen.total() < WARM_STEPS or not self._seen[kind]:
             return False
-        names = [*self._bottleneck.unrecordable, *_counting_on_host(self._optimizer)]
+        components = (*self._bottleneck.unrecordable, *self._objective.unrecordable)
+        names = [*components, *_counting_on_host(self._optimizer)]
         if names:
             LOG.info("cuda_graph: steps run one by one, because of %s", " and ".join(names))
             self._given_up = True
@@ -106,9 +112,16 @@ class RecordedStep:
 
 
 def why_not_recorded(
-    device: torch.device, processes: int, precision: str, optimizer: torch.optim.Optimizer
+    device: torch.device,
+    processes: int,
+    precision: str,
+    optimizer: torch.optim.Optimizer,
+    trained: Sequence[str] = (),
 ) -> str | None:
-    """Why a run's steps cannot be recorded, whatever its components, if they cannot."""
+    """Why a run's steps cannot be recorded, whatever its components, if they cannot.
+
+    ``trained`` names its losses that are trained.
+    """
     if device.type != "cuda":
         return f"the device is {device.type}"
     if processes > 1:
@@ -117,6 +130,8 @@ def why_not_recorded(
         return "fp16 decides about each step on the host; bf16 does not"
     if not all("capturable" in group for group in optimizer.param_groups):
         return f"{type(optimizer).__name__} has no option capturable"
+    if trained:
+        return f"{' and '.join(trained)} is trained beside the model"
     return None
 
 

@@ -33,6 +33,20 @@ def blend_steps(total_steps: int, settings: RunConfig) -> int:
     return warmup_steps(total_steps, settings) if given is None else given
 
 
+def beyond_the_end(total_steps: int, settings: RunConfig) -> list[str]:
+    """A sentence on the warm-up, and one on the blend, if the run is over before it is."""
+    start = settings.quantize_start if settings.quantize_start < total_steps else 0
+    missed = {
+        "warmup_steps": (settings.warmup_steps, 0, "the learning rate is at its height"),
+        "blend_steps": (blend_steps(total_steps, settings), start, "the decoder sees codes alone"),
+    }
+    return [
+        f"{name} = {steps}: the run ends after {total_steps} steps, before {what}"
+        for name, (steps, first, what) in missed.items()
+        if steps and first + steps > total_steps
+    ]
+
+
 def rate_factor(step: int, total_steps: int, settings: RunConfig) -> float:
     """The factor of the learning rate at a step: a linear warm-up times the schedule."""
     warmup = warmup_steps(total_steps, settings)

@@ -34,9 +34,15 @@ class SkippedSamples:
 
 
 def described(run: Trainer) -> dict[str, Any]:
-    """What data.json records: the data set, and what an earlier part of the run could not read."""
+    """What data.json records: the data set, and what an earlier part of the run could not read.
+
+    The likelihood is that of the losses, so that the model can be loaded without them.
+    """
+    likelihood = {"likelihood": run.objective.likelihood}
     earlier = (read_json(run.folder.data) or {}).get(KEY)
-    return run.source.describe() | ({KEY: earlier} if isinstance(earlier, dict) else {})
+    return (
+        run.source.describe() | likelihood | ({KEY: earlier} if isinstance(earlier, dict) else {})
+    )
 
 
 def report_skipped(run: Trainer) -> dict[str, int]:

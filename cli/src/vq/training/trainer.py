@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,24 +15,29 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vq.config.resolved_config import ResolvedConfig
 from vq.evaluation.perceptual import perceptual_metrics
-from vq.models.autoencoder import ModelOutput, VQModel, build_model, channels_last, place
+from vq.models.autoencoder import VQModel, build_model, channels_last, place
 from vq.processes.gradients import unsynchronised
 from vq.progress import working
 from vq.runs.folder import RunFolder
 from vq.training.batches import BatchSampler, MicroBatch
 from vq.training.compiled import compiled, compiling
 from vq.training.distributed import data_parallel
+from vq.training.few_tokens import few_tokens
 from vq.training.init_source import InitSource
 from vq.training.initialize import Taken, build_from
 from vq.training.learning_rate import LearningRate
 from vq.training.metric_accumulator import ForwardValues, MetricAccumulator, StepValues
+from vq.training.objective import build_objective
 from vq.training.open_data import open_data
+from vq.training.opponents import Opponents
 from vq.training.recorded_step import RecordedStep, why_not_recorded
 from vq.training.schedule import blend_steps
+from vq.training.training_pass import TrainingOutput, TrainingPass
 from vq.training.weight_average import WeightAverage
-from vqcore.interfaces.dataset import TrainingBatch
+from vqcore.interfaces.dataset import SampleSpec, TrainingBatch
 from vqcore.layer import VectorQuantizer
 from vqcore.numerics import counter_rng
+from vqcore.numerics.stable import times
 from vqcore.plugin.registry import Registry
 
 #: A period that no setting gives is this part of the run,
@@ -58,6 +64,7 @@ class Trainer:
         source, train_split, test_split: the data set.
         perceptual: metrics that evaluations add.
         model: the model in training, on ``device``.
+        objective, opponents: the losses, and the turn of those that are trained.
         average: the average of its weights, None without ``weight_ema``.
         taken: which weights it started from, None where all are new or those of a checkpoint.
         folder: the run folder, set before the first step.
@@ -92,18 +99,23 @@ class Trainer:
         self.sampler = BatchSampler(len(self.train_split), settings.batch_size, settings.seed)
         self.taken: Taken | None = None
         with working("building the model"):
+            samples = SampleSpec.of(self.source)
+            objective = build_objective(config, registry, samples, accelerator.scaler)
+            self.objective = objective.to(self.device)
+            self.opponents = Opponents(objective, accelerator)
+            samples = replace(samples, likelihood=objective.likelihood)
             if initial is None:
-                model = build_model(config, registry, self.source)
+                model = build_model(config, registry, samples)
             else:
-                model, self.taken = build_from(initial, config, registry, self.source)
+                model, self.taken = build_from(initial, config, registry, samples)
             self.model = place(model, self.device)
         for layer in self.model.bottleneck.modules():
             if isinstance(layer, VectorQuantizer):
                 layer.blend_steps = blend_steps(self.total_steps, settings)
+                layer.quantize_start = settings.quantize_start
         decay = settings.weight_ema
         self.average = WeightAverage(self.model, decay) if decay else None
-        network = compiled(self.model) if settings.compile else self.model
-        self._parallel = data_parallel(network, accelerator)
+        self._parallel = data_parallel(self._pass(samples), accelerator)
         # an optimizer refuses an empty list
         parameters = list(self.model.parameters()) or [nn.Parameter(torch.zeros(0))]
         with working("building the optimizer"):  # torch loads its compiler for the first one
@@ -115,18 +127,30 @@ class Trainer:
         self.stop_signal = 0
         self.accumulator = MetricAccumulator(self.device, scaled=accelerator.scaler is not None)
         self._unrecorded = why_not_recorded(
-            self.device, accelerator.num_processes, settings.precision, self.optimizer
-        )
+            self.device, accelerator.num_processes, settings.precision, self.optimizer,
+            [*objective.trained],
+        )  # fmt: skip
         self._recorded: RecordedStep | None = None
         self._compiled = False
         if settings.cuda_graph and not self._unrecorded:
-            self._recorded = RecordedStep(self._compute, self.model.bottleneck, self.optimizer)
+            self._recorded = RecordedStep(
+                self._compute, self.model.bottleneck, self.objective, self.optimizer
+            )
         weights = {"eval_lpips": settings.eval_lpips, "eval_fid": settings.eval_fid}
         self.perceptual = perceptual_metrics(
             weights, self.source.shape, self.source.value_range, self.device
         )
         # up to here all processes draw the same numbers, from here on each draws its own
         torch.manual_seed(settings.seed + accelerator.process_index)
+
+    def _pass(self, samples: SampleSpec) -> nn.Module:
+        """A pass of training, compiled as a whole, or where losses are trained without these."""
+        if not self.settings.compile:
+            return TrainingPass(self.model, self.objective, samples)
+        if self.objective.trained:
+            model: Any = compiled(self.model)
+            return TrainingPass(model, self.objective, samples)
+        return compiled(TrainingPass(self.model, self.objective, samples))
 
     @property
     def main(self) -> bool:
@@ -154,13 +178,19 @@ class Trainer:
         return every or max(LEAST_PERIOD, self.total_steps // PERIODS)
 
     def notices(self) -> Iterator[str]:
-        """What a user should know before the first step of the length and the learning rate."""
+        """What a user should know before the first step: of its length, its rate, its tokens."""
         settings = self.settings
         if settings.max_steps is not None and self.total_steps < settings.max_steps:
             yield (
                 f"epochs = {settings.epochs} ends the run at step {self.total_steps}, before "
                 f"max_steps = {settings.max_steps}; leave one of them out"
             )
+        start = settings.quantize_start
+        if settings.bottleneck == "vq" and start >= self.total_steps:
+            yield f"quantize_start = {start} is never reached: the decoder only sees latents"
+        for name, loss in self.objective.weighted.items():
+            if loss.start >= self.total_steps:
+                yield f"losses.{name}.start = {loss.start} is never reached: the term never acts"
         if settings.precision == "tf32" and self.device.type == "cpu":
             yield "precision = tf32 acts on a GPU alone: this run is in float32"
         if settings.compile:
@@ -169,6 +199,10 @@ class Trainer:
             yield f"cuda_graph = true has no effect here: {self._unrecorded}"
         if self.learning_rate.notice:
             yield self.learning_rate.notice
+        backbone = self.config.components["backbone"]
+        notice = few_tokens(self.model, self.source.shape, getattr(backbone, "options", None))
+        if notice:
+            yield notice
 
     def batches(self) -> Iterator[list[tuple[MicroBatch, Tensor]]]:
         """This process's micro-batches of each step with their samples, from the next step on."""
@@ -214,6 +248,7 @@ class Trainer:
                     forwards.append(self._forward_backward(batch, share))
         norm = self._optimize()
         self.model.bottleneck.update(self.optimizer)
+        self.objective.update()
         return StepValues(tuple(forwards), norm)
 
     @property
@@ -230,20 +265,24 @@ class Trainer:
         now = self._whole and self.step > 0
         first = now and not self._compiled
         waiting = working("compiling the step") if first else contextlib.nullcontext()
-        with waiting, compiling(now=now):
+        reused = any(each.adaptive for each in self.objective.trained.values())
+        with waiting, compiling(now=now, reused=reused):
             yield
         self._compiled = self._compiled or now
 
     def _forward_backward(self, batch: Tensor, share: float) -> ForwardValues:
         with self.accelerator.autocast():
-            out: ModelOutput = self._parallel(channels_last(batch))
+            # a share would be another graph where the pass is compiled as a whole
+            further = (share,) if self.objective.trained else ()
+            out: TrainingOutput = self._parallel(channels_last(batch), *further)
         # without a network, and with codes that are moving averages, nothing has a gradient
         if out.loss.requires_grad:
             # gradients are averaged over the processes, and this share is of the whole batch
-            loss = _times(out.loss, share * self.accelerator.num_processes)
+            loss = times(out.loss, share * self.accelerator.num_processes)
             scaler = self.accelerator.scaler
             (loss if scaler is None else scaler.scale(loss)).backward()
-        return ForwardValues.of(out)
+        turn = {} if out.batch is None else self.opponents.turn(out.batch, share)
+        return ForwardValues.of(out, turn)
 
     def _optimize(self) -> Tensor:
         """Clip the gradients and apply them; returns their norm before clipping.
@@ -264,12 +303,9 @@ class Trainer:
             self.optimizer.step()
         else:
             scaler.step(self.optimizer)
+        self.opponents.step()
+        if scaler is not None:
             scaler.update()
         for parameter in parameters:
             parameter.grad = None
         return norm
-
-
-def _times(value: Tensor, factor: float) -> Tensor:
-    """The product, without a kernel where the factor is 1."""
-    return value if factor == 1 else value * factor

@@ -15,6 +15,7 @@ from vq.config.merging import flatten, shown_names
 from vq.files import read_json
 from vq.runs.folder import RunFolder, run_path
 from vqcore.errors import SettingError
+from vqcore.plugin.component import SEVERAL
 
 if TYPE_CHECKING:
     from vq.runs.trained_run import RunLike
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 #: Held-out metrics of which higher, or lower, is better; the others are neither.
 HIGHER = frozenset(("psnr", "ssim", "perplexity", "codes_used", "usage", "images_per_second"))
 LOWER = frozenset(("mse", "dead_codes", "lpips", "fid"))
-#: The status of a run whose metrics are final.
+#: The status of a run whose metrics are final, unless it was stopped at once.
 FINAL = frozenset(("done", "interrupted"))
 STATUSES = FINAL | {"running", "failed"}
 #: Numbers and steps from here on are left out: no run has such.
@@ -37,8 +38,10 @@ class ComparedRun:
         name: of its folder; the whole path if two folders have the same name.
         folder: the run folder.
         status: ``done, running, failed, interrupted``, or ``unknown`` without a status.json.
+        final: whether its metrics are those of its end.
         step: the last step it recorded.
-        settings: every setting by its key path; ``regularizers`` holds their names too.
+        settings: every setting by its key path; ``regularizers`` and ``losses`` hold
+            names too.
         metrics: held-out metrics; of an unfinished run, the last it logged.
         lines: the lines of metrics.jsonl.
         among: the config of every run that it is compared with.
@@ -47,6 +50,7 @@ class ComparedRun:
     name: str
     folder: RunFolder
     status: str
+    final: bool
     step: int | None
     settings: Mapping[str, Any]
     metrics: Mapping[str, float]
@@ -118,7 +122,7 @@ def compare(runs: RunLike | Sequence[RunLike]) -> Comparison:
         _read(name if short.count(name) == 1 else str(folder.path), folder, config, configs)
         for name, folder, config in zip(short, folders, configs, strict=True)
     ]
-    finished = [run for run in compared if run.status in FINAL]
+    finished = [run for run in compared if run.final]
     same_data = len(set(map(_data_of, finished))) <= 1
     metrics = list(dict.fromkeys(name for run in compared for name in run.metrics))
     best = _best(finished, metrics) if same_data else {}
@@ -146,9 +150,9 @@ def settings_by_path(
     Names are without their package, unless it tells the settings of several runs (``among``) apart.
     """
     named = shown_names(values, among)
-    chosen = named.get("regularizers")
-    if isinstance(chosen, Mapping):
-        named["regularizers"] = {"name": ", ".join(map(str, chosen)) or "none", **chosen}
+    for key in SEVERAL:
+        if isinstance(chosen := named.get(key), Mapping):
+            named[key] = {"name": ", ".join(map(str, chosen)) or "none", **chosen}
     return {path.removesuffix(".name"): value for path, value in flatten(named).items()}
 
 
@@ -161,11 +165,12 @@ def _read(
     status = str(recorded.get("status"))
     if status not in STATUSES:
         status = "unknown"
-    metrics = read_json(folder.summary) if status in FINAL else None
+    final = status in FINAL and "error" not in recorded
+    metrics = read_json(folder.summary) if final else None
     numbers = _last_metrics(lines) if metrics is None else _numbers(metrics)
     step = _numbers(recorded).get("step")
     settings = settings_by_path(config, configs)
-    return ComparedRun(name, folder, status, step, settings, numbers, lines, configs)
+    return ComparedRun(name, folder, status, final, step, settings, numbers, lines, configs)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:

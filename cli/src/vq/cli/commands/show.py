@@ -8,10 +8,8 @@ from vq.config.plugin_files import registry_for
 from vq.config.run_settings import run_settings, setting_rows
 from vq.config.setting_hints import hint, unknown_setting
 from vqcore.errors import UsageError, did_you_mean, shown_key
-from vqcore.plugin.component import KINDS
+from vqcore.plugin.component import KINDS, PLURALS, SETTINGS, SEVERAL
 from vqcore.plugin.registry import Registry
-
-_PLURALS = [f"{kind}s" for kind in KINDS]
 
 
 def show(
@@ -57,7 +55,7 @@ def _view(registry: Registry, what: str | None, name: str | None) -> tuple[str, 
             return "options", options
         return "component", _component(registry, *_find(registry, what))
     if not kind:
-        guess = did_you_mean(what, ("run", *KINDS, *_PLURALS))
+        guess = did_you_mean(what, ("run", *KINDS, *PLURALS.values()))
         expected = guess or f"expected run or one of {', '.join(KINDS)}"
         raise UsageError(f"{shown_key(what)}: no kind of component; {expected}")
     return "component", _component(registry, kind, name)
@@ -65,7 +63,7 @@ def _view(registry: Registry, what: str | None, name: str | None) -> tuple[str, 
 
 def _kind(word: str) -> str:
     """The kind that a word means, in the singular or plural; empty if it is none."""
-    return next((kind for kind in KINDS if word in (kind, f"{kind}s")), "")
+    return next((kind for kind in KINDS if word in (kind, PLURALS[kind])), "")
 
 
 def _setting(name: str) -> str:
@@ -111,7 +109,8 @@ def _options(registry: Registry, path: str) -> list[dict[str, Any]]:
 
 def _key(kind: str, name: str) -> str:
     """Where the options of a component are in a config."""
-    return f"regularizers.{name}" if kind == "regularizer" else kind
+    setting = SETTINGS[kind]
+    return f"{setting}.{name}" if setting in SEVERAL else setting
 
 
 def _kinds_with(registry: Registry, name: str) -> list[str]:
@@ -129,7 +128,7 @@ def _find(registry: Registry, name: str) -> tuple[str, str]:
     if not kinds:
         names = [each for kind in KINDS for each in registry.names(kind)]
         short = name.rpartition("/")[2]
-        guess = did_you_mean(short, ["run", *KINDS, *_PLURALS, *names]) or hint(name)
+        guess = did_you_mean(short, ["run", *KINDS, *PLURALS.values(), *names]) or hint(name)
         guess = guess or "vq show lists what there is"
         raise UsageError(f"{shown_key(name)}: no kind, component or setting; {guess}")
     return kinds[0], name

@@ -97,7 +97,7 @@ def _options(params: Sequence[Any]) -> Options:
         for name in (*each.opts, *each.secondary_opts)
     ]
     keys = {name: FLAGS[each.name] for each in params if each.name in FLAGS for name in each.opts}
-    return Options(frozenset(flags), {**keys, "--regularizer": "regularizers"})
+    return Options(frozenset(flags), keys)
 
 
 def _refuse(params: dict[str, Any]) -> None:

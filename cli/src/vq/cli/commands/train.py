@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vq.cli.arguments import TrustPlugins, option
-from vq.cli.console import print_yaml, say, talking
+from vq.cli.console import ConsoleHandler, print_yaml, say, shown_by, talking
 from vq.cli.settings import given_settings, takes_settings
 from vq.config.presets import PRESETS
 from vqcore.errors import UsageError
@@ -38,6 +38,7 @@ def train(
     print_config: Annotated[
         bool, option("Print the resolved config and stop.", "--print-config")
     ] = False,
+    quiet: Annotated[bool, option("Print warnings and errors alone.", "--quiet")] = False,
     **settings: Any,
 ) -> None:
     """Train a vector-quantized autoencoder.
@@ -54,7 +55,9 @@ def train(
         raise UsageError(f"--resume uses the folder and the config of its run: leave out {others}")
     base = base_values(preset, config)
     given = given_settings(context)
-    resolved, registry = compose(given, base=base, resume=resume, trust_plugins=trust_plugins)
+    resolved, registry = compose(
+        given, base=base, resume=resume, trust_plugins=trust_plugins, check=not print_config
+    )
     if print_config:
         print_yaml(resolved.dump())
     elif dry_run:
@@ -62,21 +65,25 @@ def train(
     else:
         if run_dir is not None:
             RunFolder.check_free(run_dir)  # reported before torch is imported
-        _train(resolved, registry, run_dir, resume)
+        _train(resolved, registry, run_dir, resume, quiet)
 
 
 def _train(
-    config: "ResolvedConfig", registry: "Registry", run_dir: Path | None, resume: Path | None
+    config: "ResolvedConfig",
+    registry: "Registry",
+    run_dir: Path | None,
+    resume: Path | None,
+    quiet: bool,
 ) -> None:
     from vq.progress import working
     from vq.terminal import Terminal
 
-    with talking(Terminal(), at_once=True) as display:
+    with shown_by(ConsoleHandler()) if quiet else talking(Terminal(), at_once=True) as display:
         with working("loading PyTorch"):
             from vq.training.callbacks.show_progress import ShowProgress
             from vq.training.launch import launch
 
-        callbacks = [ShowProgress(display)]
+        callbacks = [ShowProgress(display)] if display else []
         finished = launch(config, registry, run_dir=run_dir, resume=resume, callbacks=callbacks)
     if finished.signal is not None:
         raise typer.Exit(128 + finished.signal)

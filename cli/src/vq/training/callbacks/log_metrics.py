@@ -64,7 +64,7 @@ class LogMetrics:
         return any(run.is_due(every) for every in periods)
 
     def _write(self, run: Trainer, line: dict[str, Any]) -> None:
-        names = OwnNames({*line, *RESERVED, *run.config.regularizers})
+        names = OwnNames({*line, *RESERVED, *run.config.regularizers, *run.objective.names})
         for metrics in self._hooks.call("vq_metrics", names.read, run=run, batch=run.batch):
             line |= metrics
         run.folder.append_metrics(line)

@@ -81,9 +81,9 @@ def _loss_charts(runs: Mapping[str, Lines], terms: Sequence[str]) -> list[Chart]
     if len(runs) == 1:
         (lines,) = runs.values()
         series = [Series(name, points(lines, name)) for name in terms]
-        return [Chart("Loss terms, weighted", series, x="step", log=_any_positive(runs, terms))]
+        return [Chart("Loss terms, weighted", series, x="step", log=_fits_log(runs, terms))]
     return [
-        _chart(runs, title, {name: ""}, log=_any_positive(runs, [name]))
+        _chart(runs, title, {name: ""}, log=_fits_log(runs, [name]))
         for name, title in {"loss": "Loss", **{t: f"Loss term: {t}" for t in terms}}.items()
     ]
 
@@ -111,7 +111,10 @@ def _chart(
     return Chart(title, series, x="step", y=unit, log=log, zero=zero, note=note)
 
 
-def _any_positive(runs: Mapping[str, Lines], names: Sequence[str]) -> bool:
-    return any(
-        value > 0 for lines in runs.values() for name in names for _, value in points(lines, name)
-    )
+def _fits_log(runs: Mapping[str, Lines], names: Sequence[str]) -> bool:
+    """Whether a logarithmic axis shows something and hides nothing: an adversarial term may be < 0.
+
+    Zeros are left out of it, such as those of a term before its first step.
+    """
+    values = [v for lines in runs.values() for name in names for _, v in points(lines, name)]
+    return any(value > 0 for value in values) and not any(value < 0 for value in values)

@@ -11,6 +11,7 @@ from vq.config.run_config import RunConfig
 from vq_report.comparison import Comparison, settings_by_path
 from vq_report.reported_run import ReportedRun
 from vqcore.errors import VQError
+from vqcore.plugin.component import SEVERAL
 from vqcore.plugin.registry import inner_kinds
 from vqcore.plugin.report_section import Block, Section, Strong, Table, Text
 
@@ -64,7 +65,7 @@ def _defaults(run: ReportedRun) -> dict[str, Any] | None:
         components = settings_by_path(resolve_config({}, run.registry).dump())
     except VQError:
         return None
-    return options | {key: components[key] for key in (*inner_kinds(RunConfig), "regularizers")}
+    return options | {key: components[key] for key in (*inner_kinds(RunConfig), *SEVERAL)}
 
 
 def _names_only(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,8 +74,8 @@ def _names_only(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping) and "name" in value:
             kept[key] = _names_only(value)
-    if "regularizers" in values:
-        kept["regularizers"] = {name: {} for name in values["regularizers"]}
+    for key in values.keys() & SEVERAL:
+        kept[key] = {name: {} for name in values[key]}
     return kept
 
 
