@@ -1,5 +1,7 @@
 """What ``--dry-run`` accepts neither fails nor hangs for its mere size."""
 
+import pkgutil
+
 import pytest
 
 from vq.config.resolved_config import resolve_config
@@ -12,9 +14,7 @@ from vqcore.testing.plugins import unbounded
 
 REGISTRY = default_registry()
 MODELS = {
-    f"{kind} {plugin.package}/{spec.name}": type(
-        REGISTRY.resolve(kind, f"{plugin.package}/{spec.name}").options
-    )
+    f"{kind} {plugin.package}/{spec.name}": pkgutil.resolve_name(spec.config)
     for plugin in REGISTRY.plugins
     for kind in KINDS
     for spec in plugin.provides.get(kind, ())
@@ -26,6 +26,7 @@ TOO_LARGE = [
     ("optimizer", {"weight_decay": 1e308}),
     ("backbone", {"downsamplings": 10**9}),
     ("backbone", {"name": "hierarchical", "levels": 10**12}),
+    ("backbone", {"name": "vit", "width": 2**16, "depth": 1024}),
     ("backbone", {"residual_blocks": 10**30}),
     ("backbone", {"hidden": 2**63}),
     ("quantizer", {"name": "grouped", "groups": 10**12}),
@@ -37,6 +38,7 @@ TOO_LARGE = [
 TOO_LARGE_TOGETHER = [
     ("backbone", {"hidden": 2**16, "residual_blocks": 1000}),
     ("backbone", {"name": "mlp", "hidden": 2**16, "layers": 1000}),
+    ("backbone", {"name": "resnet", "channels": 2**16, "blocks": 1000}),
     ("dataset", {"name": "trees", "depth": 12, "samples": 10**9}),
     ("dataset", {"name": "hierarchy", "depth": 5, "cell": 32, "samples": 10**9}),
     ("codebook_size", 2**40),

@@ -52,8 +52,8 @@ LAYERS = {
 }
 #: The highest layer that plugins may import.
 OPEN_TO_PLUGINS = 4
-#: Plugins that add commands, and therefore import ``vq`` too.
-COMMAND_PLUGINS = {"vq_report", "vq_prior"}
+#: Plugins that import ``vq`` too: they add commands, or share what ``vq evaluate`` has.
+USE_VQ = {"vq_report", "vq_prior", "vq_perceptual"}
 #: The page that lists what plugins may import.
 PUBLIC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 #: What modules that declare components and options may import: every command reads them.
@@ -215,7 +215,7 @@ def test_a_plugin_imports_vqcores_lower_layers_and_no_other_package_of_ours(name
     own = name.partition(".")[0]
     for other in imports(ALL[name]):
         top = other.partition(".")[0]
-        if top == "vq" and own in COMMAND_PLUGINS:
+        if top == "vq" and own in USE_VQ:
             subpackage = ".".join(other.split(".")[:2])
             assert f"`{other}`" in PUBLIC or f"`{subpackage}.*`" in PUBLIC, other
             continue
@@ -236,7 +236,7 @@ def test_a_plugin_declares_classes_of_its_own_alone(package):
         for text in texts
         if isinstance(text, str) and re.fullmatch(r"[a-z_][\w.]*:[A-Za-z_]\w*", text)
     ]
-    assert locations or package in COMMAND_PLUGINS
+    assert locations or package in USE_VQ
     assert {location.partition(".")[0] for location in locations} <= {package}
 
 

@@ -186,6 +186,22 @@ def test_their_default_is_the_rotation_trick():
     assert peer.VectorQuantize(dim=D, codebook_size=K).rotation_trick
 
 
+def test_directional_reparametrization_gives_latents_and_codes_the_same_gradient():
+    codes, z = autoencoder()[3], torch.randn(TOKENS, D, requires_grad=True)
+    settings = {"directional_reparam": True, "threshold_ema_dead_code": 1e-9}
+    theirs = their_layer(codes, directional_reparam_variance=0.25, **settings)
+    ours = our_layer(
+        codes, "codebook", {"name": "diveq", "noise": 0.5}, commitment_weight=0, codebook_weight=0
+    )
+    weight, found = torch.randn(TOKENS, D), []
+    for quantize, table in ((theirs, theirs._codebook.embed), (ours, ours.quantizer.weight)):
+        torch.manual_seed(1)
+        quantized = quantize(z)[0] if quantize is theirs else quantize(z).quantized
+        at_input, at_codes = torch.autograd.grad((weight * quantized).sum(), (z, table))
+        found.append((quantized, at_input, at_codes.view(K, D)))
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
 def test_synchronized_reaches_the_codes_in_ours_and_the_encoder_once_more_in_theirs():
     codes, z = autoencoder()[3], torch.randn(TOKENS, D, requires_grad=True)
     settings = {"learnable_codebook": True, "ema_update": False, "commitment_weight": 0.0}

@@ -309,6 +309,8 @@ def test_vqcore_alone_has_euclidean_and_no_poincare_until_hyperbolic_is_installe
         ("vqcore-grouped", {("quantizer", "grouped"), ("quantizer", "residual")}),
         ("vqcore-homology", {("regularizer", "homology")}),
         ("vqcore-householder-rotation", {("estimator", "rotation")}),
+        ("vqcore-diveq", {("estimator", "diveq")}),
+        ("vqcore-index-backpropagation", {("estimator", "index-backpropagation")}),
         ("vqcore-lookup-free", {("quantizer", "fsq"), ("quantizer", "lfq"), ("quantizer", "bsq")}),
     ],
 )
@@ -322,4 +324,11 @@ def test_a_plugin_installed_beside_vqcore_adds_its_own(name, provided, alone):
 def test_the_command_line_needs_no_plugin(alone, tmp_path):
     report = alone(["vqcore", "vq-cli"], COMMAND, tmp_path)
     assert report["code"] == 0
-    assert report["names"]["backbone"] == ["conv", "hierarchical", "mlp", "patches"]
+    assert report["names"]["backbone"] == [
+        "conv",
+        "hierarchical",
+        "mlp",
+        "patches",
+        "resnet",
+        "vit",
+    ]

@@ -9,12 +9,15 @@ from vq.models.backbones.conv import Conv
 from vq.models.backbones.hierarchical import Hierarchical
 from vq.models.backbones.mlp import MLP
 from vq.models.backbones.patches import Patches
-from vqcore.errors import SettingError
+from vq.models.backbones.resnet import Attention, Block, ResNet
+from vq.models.backbones.vit import ViT, sines
+from vqcore.errors import SettingError, UsageError
 from vqcore.interfaces.backbone import Backbone, LevelBackbone
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
+TINY = {"width": 12, "depth": 1, "heads": 2}
 
 
 def check(backbone, shape, dim):
@@ -167,12 +170,148 @@ def test_samples_of_a_batch_are_encoded_independently():
     x = torch.randn(5, 1, 8, 8)
     for backbone in (
         Conv(shape=(1, 8, 8), dim=6, hidden=4),
+        ResNet(shape=(1, 8, 8), dim=6, channels=4),
         MLP(shape=(1, 8, 8), dim=6),
         Patches(shape=(1, 8, 8), dim=6),
+        ViT(shape=(1, 8, 8), dim=6, **TINY),
     ):
         together = backbone.encode(x)
         alone = torch.cat([backbone.encode(one) for one in x.split(1)])
         assert torch.allclose(together, alone, atol=1e-6)
+
+
+# -- VQGAN's ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "latent_shape"),
+    [
+        ((1, 8, 8), (4, 4)),
+        ((1, 28, 28), (7, 7)),
+        ((2, 9, 9), (9, 9)),
+        ((3, 32, 48), (8, 12)),
+        ((3, 256, 256), (16, 16)),
+        ((3, 512, 272), (32, 17)),
+        ((1, 640), (40,)),
+        ((1, 4096), (256,)),
+        ((3, 8, 16, 16), (4, 8, 8)),
+    ],
+)
+def test_resnet_has_five_levels_or_as_many_as_leave_eight_positions(shape, latent_shape):
+    assert ResNet(shape=shape, dim=6, channels=4).latent_shape == latent_shape
+
+
+@pytest.mark.parametrize("shape", [(3, 16, 24), (1, 64), (3, 8, 8, 16)])
+def test_resnet_for_one_to_three_axes(shape):
+    backbone = ResNet(shape=shape, dim=6, channels=4, multipliers=(1, 2, 3), blocks=1)
+    check(backbone, shape, 6)
+    names = dict(backbone.named_parameters())
+    assert backbone.last_layer is list(names.values())[-2]
+    assert backbone.last_layer.shape[:2] == (shape[0], 4)
+
+
+def test_resnet_options_are_used():
+    def layers(kind, **options):
+        backbone = ResNet(shape=(3, 64, 32), dim=6, channels=4, **options)
+        return [sum(isinstance(each, kind) for each in half.modules()) for half in halves(backbone)]
+
+    def halves(backbone):
+        return backbone.encoder, backbone.decoder
+
+    assert layers(Block) == layers(Block, multipliers=(1, 2, 4)) == [3 * 2 + 2, 3 * 3 + 2]
+    assert layers(Block, blocks=1, multipliers=(1, 1)) == [2 * 1 + 2, 2 * 2 + 2]
+    assert layers(Attention) == layers(Attention, attention=[8]) == [2 + 1, 3 + 1]
+    assert layers(Attention, attention=[]) == [1, 1]
+    assert layers(Attention, attention=[32, 8]) == [2 * 2 + 1, 2 * 3 + 1]
+    norms = ResNet(shape=(1, 8, 8), dim=6, channels=48).modules()
+    groups = {each.num_groups for each in norms if isinstance(each, torch.nn.GroupNorm)}
+    assert groups == {8, 32}  # of 48 and 192 channels
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"attention": [16, 12]}, r"attention = 12: expected sizes among 32, 16, 8, the shorter"),
+        (
+            {"multipliers": (1, 1, 2, 2, 4, 4, 4)},
+            r"multipliers = \[1, 1, 2, 2, 4, 4, 4\]: expected sides 64 x 32 divisible by 64; "
+            "give fewer, or resize .* to 64 x 64",
+        ),
+    ],
+)
+def test_what_resnet_refuses(options, message):
+    with pytest.raises(SettingError, match=message):
+        ResNet(shape=(3, 64, 32), dim=6, channels=4, **options)
+
+
+def test_sides_that_resnet_cannot_halve_often_enough():
+    with pytest.raises(
+        SettingError, match=r"multipliers = None: .*96 x 96 or 104 x 104, or set mul"
+    ):
+        ResNet(shape=(3, 100, 100), dim=6, channels=4)
+    with pytest.raises(SettingError, match=r"backbone = 'resnet': expected signals .* mlp"):
+        ResNet(shape=(64,), dim=6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("init", ["he", "torch"])
+def test_latents_of_resnet_vary_behind_many_layers(init):
+    torch.manual_seed(0)
+    size = {"channels": 16, "multipliers": (1, 1, 2, 2, 4)}
+    backbone = ResNet(shape=(3, 64, 64), dim=8, init=init, **size)
+    z = backbone.encode(torch.randn(4, 3, 64, 64))
+    assert z.std((0, 2, 3)).mean() > z.mean((0, 2, 3)).abs().mean()
+    x = torch.randn(1, 64, 4, 4)
+    middle = backbone.decoder[1:4]  # a block, attention, a block
+    assert torch.equal(middle(x), x) == (init == "he")
+
+
+def test_attention_holds_no_score_of_each_pair():
+    largest = 0
+
+    def pack(tensor):
+        nonlocal largest
+        largest = max(largest, tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        Attention(8)(torch.randn(1, 8, 32, 32))
+    assert largest == 1024 * 8
+
+
+# -- less memory ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", [ResNet, Conv, Hierarchical])
+def test_checkpointing_keeps_less_and_changes_nothing(kind, precision):
+    size = (
+        {"channels": 4, "init": "torch"} if kind is ResNet else {"hidden": 4, "residual_blocks": 8}
+    )
+    found = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        backbone = kind(shape=(1, 16, 16), dim=6, checkpointing=checkpointing, **size)
+        kept = {}
+
+        def pack(tensor, kept=kept):
+            kept[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        with (
+            torch.autocast("cpu", precision, enabled=precision is not torch.float32),
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        ):
+            x = torch.randn(2, 1, 16, 16)
+            several = isinstance(backbone, LevelBackbone)
+            decoded = backbone.decode(latents_of(backbone, x) if several else backbone.encode(x))
+        decoded.float().square().mean().backward()
+        bytes_kept = sum(each.untyped_storage().nbytes() for each in kept.values())
+        gradients = [each.grad for each in backbone.parameters()]
+        found.append((bytes_kept, [decoded, *gradients]))
+    (all_kept, one), (less_kept, other) = found
+    assert all(map(torch.equal, one, other))
+    assert less_kept < 0.6 * all_kept
 
 
 @pytest.mark.parametrize("shape", [(7,), (255,), (1, 8, 8), (3, 4, 6)])
@@ -294,3 +433,84 @@ def test_levels_begin_with_latents_of_similar_size():
     backbone = Hierarchical(shape=(3, 64, 64), dim=8, levels=3)
     sizes = [float(z.std()) for z in latents_of(backbone, torch.randn(16, 3, 64, 64))]
     assert max(sizes) < 4 * min(sizes)
+
+
+# -- patches through a transformer --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch_size", "grid"),
+    [
+        ((1, 8, 8), None, (4, 4)),
+        ((1, 28, 28), None, (7, 7)),
+        ((3, 64, 48), None, (8, 6)),
+        ((3, 100, 100), None, (5, 5)),
+        ((1, 4096), None, (64,)),
+        ((3, 16, 32, 32), None, (4, 8, 8)),
+        ((3, 5, 16, 16), None, (5, 8, 8)),
+        ((3, 8, 12), 4, (2, 3)),
+        ((3, 8, 12), [2, 6], (4, 2)),
+        ((2, 4, 8, 8), [1, 4, 8], (4, 2, 1)),
+    ],
+)
+@pytest.mark.parametrize("tokens", [None, 3])
+def test_patches_are_tokens_along_any_axes(shape, patch_size, grid, tokens):
+    backbone = ViT(shape=shape, dim=5, patch_size=patch_size, tokens=tokens, **TINY)
+    assert (backbone.grid, backbone.latent_shape) == (grid, grid if tokens is None else (3,))
+    check(backbone, shape, 5)
+    assert any(backbone.last_layer is each for each in backbone.parameters())
+    assert "positions" not in backbone.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch_size", "text"),
+    [
+        ((1, 8, 9), 4, "expected a divisor of the sides, 8 x 9; .* to 8 x 8 or 8 x 12"),
+        ((1, 8, 8), [4, 4, 4], r"\[4, 4, 4\]: expected one number, or 2 for .* 8 x 8"),
+        ((1, 8, 9), None, "a common divisor that leaves 2 to 8 patches, found 8 x 9; set it"),
+        ((64,), None, "backbone = 'vit': expected signals .* set backbone to mlp"),
+    ],
+)
+def test_patches_that_do_not_fit_are_refused(shape, patch_size, text):
+    with pytest.raises(SettingError, match=text):
+        ViT(shape=shape, dim=5, patch_size=patch_size, **TINY)
+
+
+def test_heads_divide_the_width():
+    with pytest.raises(UsageError, match="backbone: expected heads that divide width = 16, not 3"):
+        REGISTRY.resolve("backbone", {"name": "vit", "width": 16, "heads": 3})
+
+
+def test_a_transformer_takes_pictures_of_other_sizes():
+    """Positions are fixed and local, so a cut away from a border moves only what sees the rest."""
+    torch.manual_seed(0)
+    backbone = ViT(shape=(1, 8, 8), dim=5, patch_size=2, **TINY)
+    x = torch.randn(2, 1, 12, 8)
+    assert backbone.encode(x).shape == (2, 5, 6, 4)
+    assert backbone.decode(torch.randn(2, 5, 6, 4)).shape == x.shape
+    large, small = sines((6, 4), 12).view(6, 4, 12), backbone.positions.view(4, 4, 12)
+    assert torch.allclose(large[:4], small)
+    assert torch.unique(large.flatten(0, 1), dim=0).shape[0] == 24
+
+
+@pytest.mark.parametrize("options", [{}, {"tokens": 3}])
+def test_checkpointing_computes_the_same_gradients(options):
+    gradients = []
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        chosen = {**TINY, **options, "depth": 2, "checkpointing": checkpointing}
+        backbone = ViT(shape=(1, 8, 8), dim=5, **chosen)
+        backbone.decode(backbone.encode(torch.randn(2, 1, 8, 8))).square().mean().backward()
+        gradients.append([parameter.grad for parameter in backbone.parameters()])
+    assert all(map(torch.equal, *gradients))
+
+
+@torch.no_grad()
+def test_a_transformer_begins_with_latents_that_depend_on_the_sample():
+    """Positions do not outweigh the patches, and a picture begins small."""
+    torch.manual_seed(0)
+    for tokens in (None, 16):
+        backbone = ViT(shape=(3, 32, 32), dim=8, tokens=tokens)
+        z = backbone.encode(torch.randn(16, 3, 32, 32) / 2)
+        assert z.std(0).mean() > 0.02
+        assert backbone.decode(z).std() < 0.5

@@ -113,7 +113,10 @@ def judged(losses, **settings):
     callback = SpikeWarning()
     for line in losses:
         run.step += len(line)
-        run.accumulator.losses = line
+        run.accumulator.losses = [
+            each if isinstance(each, dict) else {"loss": each, "reconstruction": each}
+            for each in line
+        ]
         callback.vq_log(run)
 
 
@@ -123,6 +126,12 @@ def test_a_loss_that_jumps_is_warned_of_once(caplog):
         "step 7: the loss jumps to 90, 120 times the median of the steps before. If it does not "
         "recover: lower --lr (0.01 here), or raise --warmup-steps (50 here)"
     ]
+
+
+def test_the_term_that_jumps_is_named(caplog):
+    before = {"loss": 1.0, "reconstruction": 0.5, "commitment": 0.5}
+    judged([[before] * 6, [{"loss": 90.0, "reconstruction": 1.0, "commitment": 89.0}]])
+    assert "the steps before, most of it commitment. If" in caplog.text
 
 
 def test_a_loss_without_a_jump(caplog):

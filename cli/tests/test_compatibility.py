@@ -43,6 +43,18 @@ def test_a_run_keeps_what_its_version_had_no_setting_for(old_run):
     assert config.components["backbone"].options.init == "torch"
 
 
+def test_so_does_its_config_file_and_that_of_a_run_of_a_sweep(vq):
+    sweep = FIXTURES / "sweep-v0.1" / "configs" / "lr=1e-3.yaml"
+    for config in (FIXTURES / "run-v0.1" / "config.yaml", sweep):
+        found = yaml.safe_load(vq("train", "--config", config, "--print-config").out)
+        assert (found["eval_samples"], found["blend_steps"]) == (None, 0)
+        assert found["backbone"]["init"] == "torch"
+    assert found["quantizer"]["lr_scale"] == 1
+    given = ("--blend-steps", 5, "--quantizer.lr_scale", 2)
+    found = yaml.safe_load(vq("train", "--config", sweep, *given, "--print-config").out)
+    assert (found["blend_steps"], found["quantizer"]["lr_scale"]) == (5, 2)
+
+
 def test_a_run_is_evaluated_to_the_metrics_that_it_ended_with(vq, old_run):
     result = vq("evaluate", old_run, "--json")
     assert result.code == 0, result.err

@@ -7,6 +7,8 @@ import torch
 from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 
+from vq.models.backbones.resnet import ResNet
+from vq.models.backbones.vit import ViT
 from vqcore.builtin.regularizers.entropy import UsageEntropy
 
 #: Two whole batches and a short one an epoch.
@@ -30,7 +32,7 @@ def graphs(monkeypatch):
         ("--quantizer", "ema", "--precision", "bf16", "--set", "accumulate=2"),
         ("--manifold", "poincare", "--regularizer", "entropy", "--backbone", "hierarchical"),
         ("--bottleneck", "gaussian", "--manifold", "lorentz", "--backbone", "mlp"),
-        ("--bottleneck", "none"),
+        ("--bottleneck", "none", "--set", "backbone.checkpointing=true"),
     ],
     ids=" ".join,
 )
@@ -43,6 +45,23 @@ def test_a_step_is_one_graph_compiled_once(train, graphs, choices):
     for one, other in zip(eager, compiled, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
     assert eager[-1]["test_mse"] == pytest.approx(compiled[-1]["test_mse"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        (ResNet, {"channels": 4, "multipliers": (1, 1), "blocks": 1}),
+        (ViT, {"width": 8, "depth": 1, "tokens": 3}),
+    ],
+)
+def test_a_deep_network_is_one_graph(kind, size):
+    backbone = kind(shape=(1, 8, 8), dim=6, checkpointing=True, **size)
+
+    def decoded(x):
+        return backbone.decode(backbone.encode(x))
+
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(torch.compile(decoded, backend="eager", fullgraph=True)(x), decoded(x))
 
 
 def test_a_component_that_cannot_be_compiled_splits_the_graph(train, graphs, monkeypatch):

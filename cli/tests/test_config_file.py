@@ -70,6 +70,8 @@ REFUSED = {
         "regularizers: [entropy, {name: entropy, weight: 3}]",
         "regularizers: 'entropy' is given twice",
     ),
+    "loss given twice": ("a.yaml", "losses: [l1, {name: l1}]", "losses: 'l1' is given twice"),
+    "loss without a name": ("a.yaml", "losses: [{weight: 1}]", "losses = .*: expected the name"),
     "regularizer under two names": (
         "a.yaml",
         "regularizers: {entropy: , vqcore/entropy: {weight: 3}}",

@@ -1,5 +1,7 @@
 """Training on a GPU: its precision, without a host sync, compiled and as CUDA graphs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.backends import cuda
@@ -10,6 +12,9 @@ from vqcore.search import affine
 from vqcore.search import cuda as cuda_search
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+CRITIC = (
+    "--plugin-file", Path(__file__).with_name("critic.py"), "--set", "losses.critic.adaptive=true",
+)  # fmt: skip
 STEPS = ("--device", "cuda", "--batch-size", 256, "--max-steps", 24, "--set", "log_every=8")
 
 
@@ -49,8 +54,9 @@ def test_the_search_in_tiles_is_exact_whatever_products_are(monkeypatch):
         ("--quantizer", "residual", "--manifold", "poincare", "--backbone", "hierarchical"),
         ("--bottleneck", "gaussian", "--backbone", "mlp"),
         ("--dataset.flip", "true", "--dataset.shift", "1", "--precision", "bf16"),
+        ("--loss", "ssim", "--loss", "critic", *CRITIC, "--precision", "bf16"),
     ],
-    ids=" ".join,
+    ids=lambda choices: " ".join(map(str, choices)),
 )
 def test_no_step_waits_for_the_device(train, monkeypatch, choices):
     step = Trainer.train_step

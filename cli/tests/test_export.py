@@ -34,12 +34,12 @@ IN_ONNX = ("fsq", "lfq")
 SHAPE = (12,)
 
 
-def model_of(values):
-    """An untrained model of vectors: tracing takes a fraction of what convolutions need."""
+def model_of(values, shape=SHAPE):
+    """An untrained model, by default of vectors: tracing takes a fraction of what images need."""
     backbone = {"name": "mlp", "hidden": 16, "tokens": 6}
     settings = {"codebook_size": 32, "backbone": backbone, **values}
     return build_model(
-        resolve_config(settings, default_registry()), default_registry(), SampleSpec(SHAPE)
+        resolve_config(settings, default_registry()), default_registry(), SampleSpec(shape)
     ).eval()
 
 
@@ -64,6 +64,16 @@ def test_exported_programs_choose_the_models_indices(name, tmp_path):
         decoded = decode(indices)
         assert decoded[0].isnan().any()
         assert not decoded[1].isnan().any()
+
+
+def test_vqgans_network_is_exported():
+    size = {"channels": 4, "multipliers": [1, 1], "blocks": 1, "checkpointing": True}
+    model = model_of({"backbone": {"name": "resnet", **size}}, (1, 8, 8))
+    encoder, decoder = export_programs(model, (1, 8, 8))
+    samples = torch.rand(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    indices = encoder.program.module()(samples)
+    assert torch.equal(indices, model.encode(samples))
+    assert torch.allclose(decoder.program.module()(indices), model.decode(indices), atol=1e-6)
 
 
 def test_graphs_that_compute_something_else_are_refused():
@@ -172,3 +182,16 @@ def test_a_model_that_cannot_be_traced_leaves_nothing_behind(
     assert result.code == 1
     assert "this model cannot be exported as pt2: ValueError: data-dependent" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_tokens_in_one_row_are_exported_for_any_number_of_samples():
+    registry = default_registry()
+    backbone = {"name": "vit", "width": 8, "depth": 1, "heads": 2, "tokens": 3}
+    config = resolve_config({"backbone": backbone, "codebook_size": 16}, registry)
+    model = build_model(config, registry, SampleSpec((1, 8, 8)))
+    x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model(x)
+    encoder, decoder = export_programs(model.eval(), (1, 8, 8))
+    indices = encoder.program.module()(x)
+    assert torch.equal(indices, model.encode(x))
+    assert torch.allclose(decoder.program.module()(indices), model.decode(indices), atol=1e-6)

@@ -1,5 +1,7 @@
 """Between log steps no training step reads from the device, which would wait for it."""
 
+from pathlib import Path
+
 import pytest
 
 from vq.training.trainer import Trainer
@@ -8,6 +10,12 @@ from vqcore.testing.waits import waits
 
 #: Of the data sets: those that need no files.
 DATASETS = ("digits", "hierarchy", "trees", "photos")
+
+#: A loss that is trained.
+CRITIC = (
+    *("--plugin-file", Path(__file__).with_name("critic.py")),
+    *("--set", "losses.critic.adaptive=true"),
+)
 
 
 @pytest.fixture
@@ -36,6 +44,7 @@ def reads(monkeypatch):
         ("--regularizer", "smoothness", "--regularizer", "orthogonal", "--weight-ema", 0.9),
         ("--quantizer", "fsq", "--dim", 3),
         ("--precision", "bf16", "--optimizer", "adam"),
+        ("--loss", "ssim", "--loss", "critic", *CRITIC),
     ],
 )
 def test_no_training_step_reads_from_the_device(train, reads, choices):

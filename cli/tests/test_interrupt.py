@@ -154,7 +154,8 @@ def test_a_run_stopped_at_once_keeps_its_last_checkpoint(train, resume, plugin_f
     whole = train(*arguments, run="whole")
     run = train(*arguments, "--plugin-file", plugin_file("two_signals", TWICE), code=130)
     assert run.checkpoint.name == "step-00000004"
-    assert run.json("status") == run.json("status") | {"status": "failed", "step": 6}
+    ended = {"status": "interrupted", "step": 6, "error": "stopped at once, without saving step 6"}
+    assert run.json("status") == run.json("status") | ended
     assert not (run.path / "summary.json").exists()
     assert "stopped at once, without saving step 6" in (run.path / "log.txt").read_text()
     source = run.path.parent / "plugin-files" / "two_signals.py"

@@ -74,8 +74,32 @@ CASES = {
         "--dataset",
         "photos",
     ),
+    "adversarial": (
+        *SHORT,
+        "--loss",
+        "mse",
+        "--loss",
+        "adversarial",
+        "--set",
+        "losses.adversarial.channels=4",
+        "--set",
+        "losses.adversarial.r1=0.1",
+        "--set",
+        "losses.adversarial.r1_every=2",
+        "--set",
+        "losses.adversarial.eps=1e-2",
+        "--set",
+        "losses.adversarial.lr=1e-5",
+    ),
     "vectors": ("--max-steps", 4, "--dataset", "trees", "--backbone", "mlp", "--batch-size", 63),
 }
+#: A discriminator in proportion to the other losses, with micro-batches of which one is empty.
+CASES["trained loss"] = (
+    *SHORT,
+    *("--set", "accumulate=2", "--quantizer", "ema", *NO_REVIVAL),
+    *("--plugin-file", Path(__file__).with_name("critic.py"), "--loss", "mse", "--loss", "critic"),
+    *("--set", "losses.critic.adaptive=true", "--set", "losses.critic.start=2"),
+)
 #: A backbone that any user may write: it fails on empty batches, and has unused layers, kernels of
 #: five axes and running statistics that differ between the processes.
 BORROWED = """

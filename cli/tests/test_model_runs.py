@@ -23,6 +23,10 @@ MODELS = {
         "--regularizer",
         "homology",
     ),
+    "tokens": (
+        *("--backbone", "vit", "--backbone.tokens", 5, "--backbone.width", 16),
+        *("--backbone.depth", 1, "--backbone.checkpointing", "true", "--quantizer", "residual"),
+    ),
     "hierarchical-vae": (
         "--backbone",
         "hierarchical",

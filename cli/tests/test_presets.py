@@ -1,5 +1,8 @@
 """The papers' settings: each is a valid config, agrees with its paper, and trains."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import yaml
 
@@ -10,7 +13,24 @@ from vqcore.errors import UsageError
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
-
+#: What lets a large model for large pictures, or for sounds, train in a test.
+VQGAN = [
+    "dataset={name: arrays, root: pictures.npy}", "codebook_size=16", "backbone.channels=4",
+    "backbone.multipliers=[1, 1]", "losses.perceptual.weights=random",
+    "losses.perceptual.network=squeeze", "losses.adversarial.channels=4",
+]  # fmt: skip
+SMALLER = {
+    "vqgan-f8": VQGAN,
+    "vqgan-f16": VQGAN,
+    "titok": [
+        "dataset={name: arrays, root: pictures.npy}", "codebook_size=16", "backbone.width=16",
+        "backbone.heads=2", "backbone.depth=1", "backbone.tokens=4",
+    ],
+    "audio": [
+        "dataset.root=sounds", "dataset.length=512", "dataset.workers=0", "codebook_size=16",
+        "backbone.hidden=4", "backbone.downsamplings=4",
+    ],
+}  # fmt: skip
 #: What each paper states, by key path (the project's notes on the papers).
 STATED = {
     "vq-vae": {
@@ -32,6 +52,31 @@ STATED = {
         "epochs": 100,
         "quantizer.commitment_weight": 0.25, "estimator.name": "rotation", "optimizer.name": "adam",
         "optimizer.lr": 2e-4, "backbone.output": "tanh", "dataset.name": "cifar10",
+    },
+    "vqgan-f8": {
+        "backbone.name": "resnet", "backbone.channels": 128, "backbone.blocks": 2,
+        "backbone.multipliers": [1, 2, 2, 4], "codebook_size": 16384, "dim": 4, "batch_size": 10,
+        "max_steps": 971_043, "optimizer.lr": 4.5e-5, "optimizer.betas": [0.5, 0.9],
+        "losses.perceptual.weight": 1.0, "losses.perceptual.network": "vgg",
+        "losses.adversarial.weight": 0.6, "losses.adversarial.start": 1,
+    },
+    "vqgan-f16": {
+        "backbone.name": "resnet", "backbone.channels": 128, "backbone.blocks": 2,
+        "backbone.multipliers": [1, 1, 2, 2, 4], "codebook_size": 16384, "dim": 8, "batch_size": 14,
+        "max_steps": 1_101_166, "optimizer.lr": 6.3e-5, "optimizer.betas": [0.5, 0.9],
+        "losses.perceptual.weight": 1.0, "losses.perceptual.network": "vgg",
+        "losses.adversarial.weight": 0.75, "losses.adversarial.start": 250_001,
+    },
+    "titok": {
+        "backbone.name": "vit", "backbone.patch_size": 16, "backbone.width": 512,
+        "backbone.depth": 8, "backbone.heads": 8, "backbone.tokens": 128, "codebook_size": 4096,
+        "dim": 12, "manifold.name": "sphere", "quantizer.commitment_weight": 0.25,
+        "optimizer.lr": 1e-4, "optimizer.betas": [0.9, 0.99], "optimizer.weight_decay": 1e-4,
+        "batch_size": 256, "max_steps": 1_000_000, "warmup_steps": 10_000, "weight_ema": 0.999,
+    },
+    "audio": {
+        "quantizer.name": "residual", "quantizer.inner.name": "ema", "codebook_size": 1024,
+        "losses.l1.weight": 10.0, "losses.spectral.weight": 0.1,
     },
 }  # fmt: skip
 
@@ -55,22 +100,42 @@ def test_a_preset_is_a_valid_config_with_the_papers_settings(name):
         values
     )
     assert ("epochs" in values) != ("max_steps" in values)
-    # our own default start is none of a paper's
-    quantizer = dumped["quantizer"]
-    assert (dumped["blend_steps"], dumped["backbone"]["init"]) == (0, "torch")
+    # our own default start is none of a paper's; audio is no paper's
+    quantizer, started = dumped["quantizer"], (None, None) if name == "audio" else (0, "torch")
+    assert (dumped["blend_steps"], dumped["backbone"].get("init", "torch")) == started
     assert quantizer.get("lr_scale", 1.0) == 1.0
 
 
+def write_samples():
+    """Pictures and sounds in the working folder."""
+    soundfile = pytest.importorskip("soundfile", reason="needs the extra audio")
+    draw = np.random.default_rng(0).random
+    np.save("pictures.npy", draw((20, 3, 32, 32), np.float32))
+    Path("sounds").mkdir()
+    for name in "ab":
+        soundfile.write(f"sounds/{name}.wav", draw(2048) - 0.5, 8000)
+
+
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_trains_on_digits(vq, tmp_path, without_plots, monkeypatch, name):
+def test_a_preset_trains(vq, tmp_path, without_plots, monkeypatch, name):
     monkeypatch.setattr("vq_homology.plots.save", lambda *_: None)
     settings = ("--dataset", "digits", "--max-steps", 2, "--batch-size", 16, "--set", "log_every=1")
+    if name in SMALLER:
+        write_samples()
+        settings = (*settings[2:], *(part for each in SMALLER[name] for part in ("--set", each)))
     result = vq("train", "--preset", name, *settings, "--run-dir", tmp_path / name)
     assert result.code == 0, result
-    assert (
-        yaml.safe_load((tmp_path / name / "config.yaml").read_text())["codebook_size"]
-        == STATED[name]["codebook_size"]
-    )
+    found = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
+    assert found["dim"] == read_preset(name)["dim"]
+
+
+@pytest.mark.parametrize("name", ["vqgan-f8", "vqgan-f16"])
+def test_a_preset_says_what_it_needs(vq, name):
+    result = vq("train", "--preset", name, "--dry-run")
+    assert result.code == 2
+    assert "losses.perceptual.weights = 'vgg16-397923af.pth'" in result.err
+    given = ("--set", "losses.perceptual.weights=random")
+    assert vq("train", "--preset", name, "--dry-run", *given).code == 0
 
 
 def test_config_and_options_override_a_preset(vq, tmp_path):
@@ -91,9 +156,16 @@ def test_another_component_drops_the_options_of_the_presets():
     assert config.components["manifold"].spec.name == "lorentz"
 
 
+@pytest.mark.parametrize("name", ["vqgan-f8", "vqgan-f16"])
+def test_a_preset_is_printed_without_the_file_that_it_needs(vq, name):
+    result = vq("train", "--preset", name, "--print-config")
+    assert result.code == 0
+    assert yaml.safe_load(result.out)["losses"]["vq-perceptual/perceptual"]["weights"]
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("vqvae", "did you mean 'vq-vae'?"), ("zzz", "expected one of hc-vq, hyperbolic-vqvae,")],
+    [("vqvae", "did you mean 'vq-vae'?"), ("zzz", "expected one of audio, hc-vq,")],
 )
 def test_an_unknown_preset(vq, name, hint):
     with pytest.raises(UsageError, match=f"--preset = '{name}'"):

@@ -138,7 +138,10 @@ def test_a_run_logs_the_same_lines(train):
     begun = ("loading PyTorch", "reading the data", "building the model", "building the optimizer")
     assert tuple(said[:4]) == begun
     assert "4 x 4 tokens of 16 codes (16 a sample, 64 bits: 8 times fewer than 8-bit" in said[4]
-    assert said[5] == "first step"
+    assert said[5].startswith(
+        "16 tokens a sample (4 x 4, f = 2), fewer than 64, keep little detail"
+    )
+    assert said[6] == "first step"
 
 
 # -- any work -----------------------------------------------------------------

@@ -211,7 +211,7 @@ def test_fid_is_the_frechet_distance_of_the_features(inception):
 
 @pytest.mark.parametrize("option", ["--fid", "--lpips"])
 @pytest.mark.parametrize(
-    "content", [None, b"no weights", {"features.0.weight": torch.zeros(3)}, [1, 2]]
+    "content", [None, b"no weights", b"hello", {"features.0.weight": torch.zeros(3)}, [1, 2]]
 )
 def test_another_file_is_refused_with_how_to_get_the_right_one(
     option, content, complete_run, vq, tmp_path

@@ -72,7 +72,7 @@ def recorder(bottleneck, optimizer):
         step([torch.full((1,), float(number))], [1.0])
         bottleneck.step += 1
 
-    step = RecordedStep(compute, bottleneck, optimizer)
+    step = RecordedStep(compute, bottleneck, Bottleneck(), optimizer)
     call.computed = []
     return call
 
@@ -197,7 +197,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 )
 def test_a_recorded_run_is_the_run(tmp_path, caplog, quantizer, manifold, compiled):
     options = dict(SMALL, quantizer=quantizer, manifold=manifold, device="cuda", compile=compiled)
-    options["weight_ema"] = 0.9
+    options |= {"weight_ema": 0.9, "losses": {"mse": {}, "ssim": {"start": 12}}}
     plain = vq.train(run_dir=tmp_path / "plain", **options)
     recorded = vq.train(run_dir=tmp_path / "recorded", cuda_graph=True, **options)
     assert "cannot be recorded" not in caplog.text

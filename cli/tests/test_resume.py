@@ -75,7 +75,7 @@ def untimed(lines):
 def hardest(quantizer):
     """Options that give a quantizer the most state: k-means codes, many of them replaced."""
     known = {option["name"] for option in default_registry().options("quantizer", quantizer)}
-    wanted = {"init": "kmeans", "dead_code_threshold": 0.5, "usage_decay": 0.5}
+    wanted = {"init": "kmeans", "dead_code_threshold": 0.5, "usage_decay": 0.5, "drift": 0.5}
     return [
         part
         for name in wanted
@@ -108,6 +108,16 @@ def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
     assert untimed(parts.metrics) == untimed(whole.metrics)
     assert (parts.path / "config.yaml").read_text() == (whole.path / "config.yaml").read_text()
     assert parts.json("status")["status"] == "done"
+
+
+def test_a_run_stopped_before_quantize_start_is_the_run_in_one(train, resume):
+    choices = (*PASSES, *CONSTANT, "--quantize-start", 5, "--set", "eval_every=4")
+    whole = train(*choices, "--max-steps", 8, run="whole")
+    first = train(*choices, "--max-steps", 4, run="parts")
+    assert "quantize_start = 5 is never reached" in first.result.out
+    parts = resume(first, "--max-steps", 8)
+    assert_same_run(whole, parts)
+    assert untimed(parts.metrics) == untimed(whole.metrics)
 
 
 @pytest.mark.parametrize(("name", "number"), [("SIGINT", 2), ("SIGTERM", 15)])

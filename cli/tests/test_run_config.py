@@ -11,6 +11,7 @@ from vq.config.resolved_config import resolve_config
 from vq.config.run_config import RunConfig
 from vqcore import VectorQuantizer
 from vqcore.errors import UsageError
+from vqcore.plugin.component import SEVERAL
 from vqcore.plugin.registry import default_registry
 
 COMPOSITIONS = {
@@ -103,7 +104,7 @@ def test_a_run_without_a_length_is_refused(vq):
 def test_defaults_are_those_of_run_config(config):
     found = config()
     for name, field in RunConfig.model_fields.items():
-        if name in ("regularizers", "plugin_files"):
+        if name in (*SEVERAL, "plugin_files"):
             assert not found[name]
         elif isinstance(found[name], dict):
             assert found[name]["name"] == field.default.name.rpartition("/")[2]
@@ -427,6 +428,7 @@ def test_assign_nests_key_paths():
         ("seed", 2),
     ]
     assert assign(pairs) == {"seed": 2, "quantizer": {"name": "grouped", "inner": {"name": "ema"}}}
+    assert assign([("loss.l1.weight", 2)]) == {"losses": {"l1": {"weight": 2}}}
     assert assign([("regularizer.entropy.weight", 2)]) == {
         "regularizers": {"entropy": {"weight": 2}}
     }

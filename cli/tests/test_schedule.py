@@ -6,7 +6,13 @@ from types import SimpleNamespace
 import pytest
 
 from vq.config.run_config import RunConfig
-from vq.training.schedule import COOLDOWN_SHARE, blend_steps, rate_factor, warmup_steps
+from vq.training.schedule import (
+    COOLDOWN_SHARE,
+    beyond_the_end,
+    blend_steps,
+    rate_factor,
+    warmup_steps,
+)
 from vq.training.trainer import Trainer
 
 
@@ -22,6 +28,21 @@ def test_the_default_warm_up_is_a_tenth_of_a_short_run(total, expected):
 
 def test_a_warm_up_that_was_asked_for_is_kept():
     assert factors(4, schedule="constant", warmup_steps=8) == [1 / 8, 2 / 8, 3 / 8, 4 / 8]
+
+
+def test_a_warm_up_that_the_run_does_not_get_over_is_named(train):
+    run = train("--warmup-steps", 9, "--quiet")
+    for setting in ("warmup_steps", "blend_steps"):
+        assert f"warning: {setting} = 9: the run ends after 8 steps, before" in run.result.err
+    assert run.result.out == ""
+    assert beyond_the_end(8, RunConfig(warmup_steps=8)) == []
+
+
+@pytest.mark.parametrize(("start", "missed"), [(4, 0), (5, 1), (8, 0)])
+def test_a_blend_counts_from_the_step_that_quantizes(start, missed):
+    """A start that the run does not reach has a sentence of its own."""
+    settings = RunConfig(warmup_steps=0, blend_steps=4, quantize_start=start)
+    assert len(beyond_the_end(8, settings)) == missed
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear", "wsd"])

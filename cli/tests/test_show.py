@@ -10,7 +10,7 @@ from vq.config.resolved_config import resolve_config
 from vq.config.run_config import RunConfig
 from vq.config.run_settings import GROUPS, SHORTCUTS, setting_rows
 from vq.terminal import Terminal
-from vqcore.plugin.component import KINDS
+from vqcore.plugin.component import KINDS, PLURALS
 from vqcore.plugin.component_config import ActsIf
 from vqcore.plugin.registry import default_registry
 
@@ -53,7 +53,7 @@ def test_the_table_of_settings_cuts_no_name_and_no_word(width):
 def test_a_kind_lists_its_components_with_a_line_each(vq, kind):
     rows = json.loads(vq("show", kind, "--json").out)
     assert [row["name"] for row in rows] == default_registry().names(kind)
-    table = vq("show", f"{kind}s").out
+    table = vq("show", PLURALS[kind]).out
     for row in rows:
         assert row["name"] in table
         assert row["summary"] in table

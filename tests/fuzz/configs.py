@@ -50,7 +50,7 @@ class Prepared:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         bases = [*CHOICES, *({"preset": name} for name in PRESETS)]
-        self.originals = [compose({}, base=_base(values))[0].dump() for values in bases]
+        self.originals = [_dumped(_base(values)) for values in bases]
 
 
 def prepare(folder: Path) -> Prepared:
@@ -114,6 +114,13 @@ def _setting(rng: Random) -> str:
     return mutated_bytes(rng, rng.choice((text, *TEXTS)).encode("utf-8", "replace")).decode(
         "utf-8", "replace"
     )
+
+
+def _dumped(base: dict[str, Any]) -> dict[str, Any]:
+    """Every option; a preset may name a file of weights, which is not here."""
+    named = "perceptual" in base.get("losses", {})
+    given = {"losses": {"perceptual": {"weights": "random"}}} if named else {}
+    return compose(given, base=base)[0].dump()
 
 
 def _base(values: dict[str, Any]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def test_a_source_is_built_without_its_data(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [
-        ("photos", "patch", 65),
+        ("photos", "patch", 257),
         ("photos", "stride", 0),
         ("trees", "depth", 1),
         ("trees", "noise", 0.6),
