@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from quantizer import Row, both, command, manifold, medians
 from torch import Tensor, nn
 
@@ -58,7 +59,8 @@ def training_step(model: VQModel, x: Tensor, steps: int = 1) -> Callable[[], Non
         for _ in range(steps):
             optimizer.zero_grad()
             with torch.autocast(x.device.type, torch.bfloat16, enabled=on_gpu):
-                loss = model(x).loss
+                out = model(x)
+                loss = F.mse_loss(out.reconstruction, x) + out.bottleneck.loss
             loss.backward()
             optimizer.step()
             model.bottleneck.update()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from vq.config.run_settings import default_in_words, setting_rows
-from vqcore.plugin.component import KINDS, ComponentSpec
+from vqcore.plugin.component import KINDS, PLURALS, ComponentSpec
 from vqcore.plugin.registry import Registry
 
 ROOT = Path(__file__).parent.parent
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "components.md"
 SETTINGS_PAGE = ROOT / "docs" / "settings.md"
 COMMAND = "uv run python docs/generate_components.py"
 #: Kinds whose classes are described by formula, source and cost; the others by summary and options.
-DESCRIBED = ("manifold", "quantizer", "estimator", "regularizer")
+DESCRIBED = ("manifold", "quantizer", "estimator", "regularizer", "loss")
 #: First lines of the docstring sections that describe code, not the component.
 SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:")
 
@@ -91,7 +91,7 @@ def page() -> str:
     for kind in KINDS:
         found = [(p.package, spec) for p in ours for spec in p.provides.get(kind, ())]
         found.sort(key=_name)
-        parts.append(f"\n## {kind.capitalize()}s\n\n{overview(found)}")
+        parts.append(f"\n## {PLURALS[kind].capitalize()}\n\n{overview(found)}")
         parts += [entry(kind, package, spec, registry) for package, spec in found]
     return "".join(parts)
 
