@@ -9,12 +9,12 @@ from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.quantizer import CodeAssignment
-from vqcore.numerics import counter_rng
+from vqcore.numerics.at_step import AtStep
 from vqcore.numerics.step_counter import StepCounter
 
 
 @dataclass(frozen=True)
-class LatentBatch:
+class LatentBatch(AtStep):
     """The latents of one training step.
 
     For a regularizer of scope ``codebook`` the fields describe one codebook and the tokens it
@@ -51,18 +51,6 @@ class LatentBatch:
     factors: int = 1
     codebook_size: int | None = None
     step_on_device: Tensor | None = None
-
-    @property
-    def step(self) -> int:
-        """Number of completed training steps. To a compiler each number is another graph."""
-        return self.steps.value if isinstance(self.steps, StepCounter) else self.steps
-
-    @property
-    def key(self) -> counter_rng.Key:
-        """Key of the step's random draws, see ``counter_rng``: the same on every rank."""
-        if self.step_on_device is None:
-            return counter_rng.key_of(self.step)
-        return counter_rng.key_on_device(self.step_on_device)
 
     def of_codebook(self, assignment: CodeAssignment) -> LatentBatch:
         """One codebook and its tokens, as a regularizer of scope ``codebook`` sees them."""

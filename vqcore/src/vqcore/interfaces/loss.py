@@ -12,12 +12,12 @@ from torch.utils._pytree import tree_map_only
 
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.output import Output
-from vqcore.numerics import counter_rng
+from vqcore.numerics.at_step import AtStep
 from vqcore.numerics.step_counter import StepCounter
 
 
 @dataclass(frozen=True)
-class LossBatch:
+class LossBatch(AtStep):
     """One forward pass of training, of at least one sample.
 
     Attributes:
@@ -39,18 +39,6 @@ class LossBatch:
     value_range: tuple[float, float]
     steps: int | StepCounter
     step_on_device: Tensor | None = None
-
-    @property
-    def step(self) -> int:
-        """Number of completed training steps. To a compiler each number is another graph."""
-        return self.steps.value if isinstance(self.steps, StepCounter) else self.steps
-
-    @property
-    def key(self) -> counter_rng.Key:
-        """Key of the step's random draws, see ``counter_rng``: the same on every rank."""
-        if self.step_on_device is None:
-            return counter_rng.key_of(self.step)
-        return counter_rng.key_on_device(self.step_on_device)
 
     def detach(self) -> LossBatch:
         """The same batch without a gradient to the model."""
