@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
     from vqcore.interfaces.regularizer import Regularizer
     from vqcore.layer import VectorQuantizer
-    from vqcore.plugin.component import ComponentSpec
+    from vqcore.plugin.component import ComponentSpec, PresetSpec
     from vqcore.plugin.component_config import (
         ActsIf,
         BackboneRef,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         OptimizerRef,
         QuantizerRef,
         RegularizerConfig,
+        Shorthand,
     )
     from vqcore.plugin.hooks import hookimpl
     from vqcore.plugin.registry import Registry, default_registry
@@ -63,10 +64,10 @@ _MODULES = {
     "interfaces.quantizer": "CodeAssignment Quantized Quantizer",
     "interfaces.regularizer": "Regularizer",
     "layer": "VectorQuantizer",
-    "plugin.component": "ComponentSpec",
+    "plugin.component": "ComponentSpec PresetSpec",
     "plugin.component_config": "ActsIf BackboneRef CodebookConfig ComponentConfig ComponentRef "
     "CurvedConfig DatasetRef DatasetRefs EstimatorRef LossConfig ManifoldRef OnDisk OptimizerRef "
-    "QuantizerRef RegularizerConfig",
+    "QuantizerRef RegularizerConfig Shorthand",
     "plugin.hooks": "hookimpl",
     "plugin.registry": "Registry default_registry",
 }
@@ -78,10 +79,10 @@ __all__ = [
     "CurvedConfig", "DataSource", "DatasetRef", "DatasetRefs", "DatasetSplit", "EstimatorRef",
     "GradientEstimator", "ImageSource", "LatentBatch", "LevelBackbone", "Loss",
     "LossBatch", "LossConfig", "Manifold", "ManifoldRef", "OnDisk", "OptimizerRef", "Output",
-    "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer", "RegularizerConfig",
-    "RunError", "SampleSpec", "SettingError", "Split", "SubsetSplit", "TensorSplit",
-    "TrainedLoss", "UsageError", "VQError", "VectorQuantizer", "default_registry", "hookimpl",
-    "train_test_indices",
+    "PresetSpec", "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer",
+    "RegularizerConfig", "RunError", "SampleSpec", "SettingError", "Shorthand", "Split",
+    "SubsetSplit", "TensorSplit", "TrainedLoss", "UsageError", "VQError", "VectorQuantizer",
+    "default_registry", "hookimpl", "train_test_indices",
 ]  # fmt: skip
 
 

@@ -114,8 +114,14 @@ class SubsetSplit(Split):
         self, chosen: Iterable[TrainingBatch], device: torch.device
     ) -> Iterator[Tensor]:
         """See ``Split.training_batches``."""
-        of_whole = (batch._replace(samples=self.rows[batch.samples]) for batch in chosen)
-        return self.whole.training_batches(of_whole, device)
+        return self.whole.training_batches(map(self._of_whole, chosen), device)
+
+    def training_labels(self, batch: TrainingBatch) -> Tensor:
+        """See ``Split.training_labels``."""
+        return self.whole.training_labels(self._of_whole(batch))
+
+    def _of_whole(self, batch: TrainingBatch) -> TrainingBatch:
+        return batch._replace(samples=self.rows[batch.samples])
 
 
 def _free_memory(device: torch.device) -> float:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
+
+from vqcore.interfaces.manifold import Manifold
 
 
 class Backbone(nn.Module, ABC):
     """An encoder to latents of dimension ``dim`` and a decoder back.
 
     The builder passes the component's options and, as keywords, ``shape`` (of a sample) and
-    ``dim``. A backbone never receives an empty batch.
+    ``dim``; where ``emits`` is logits, also ``classes``, the number of them that the data have. A
+    backbone never receives an empty batch.
 
     Attributes:
+        emits: what ``decode`` returns: ``samples``, or ``logits`` (B, classes) of the classes of
+            samples. With logits a run is a classifier, trained through its bottleneck.
         channel_first: latents are (B, dim, ...), as from convolutions, instead of (B, ..., dim).
         latent_shape: positions of a sample's latents: (h, w), (tokens,) or (). With
             ``channel_first`` and as many axes as a sample has sides, they tell the strides: a model
@@ -24,6 +30,7 @@ class Backbone(nn.Module, ABC):
             injected one.
     """
 
+    emits: ClassVar[Literal["samples", "logits"]] = "samples"
     channel_first: bool = False
     latent_shape: tuple[int, ...]
     dim: int | None = None
@@ -36,13 +43,25 @@ class Backbone(nn.Module, ABC):
         """
         return None
 
+    def attach(self, manifold: Manifold, scale: float, factors: int) -> None:
+        """Learn of the bottleneck, which the builder has made; called once, before any sample.
+
+        A backbone that keeps the manifold must not register it, which the bottleneck has done.
+
+        Args:
+            manifold: whose tangent vectors ``decode`` gets.
+            scale: the factor of a latent between ``encode`` and ``decode``, as on curved manifolds.
+            factors: number of equal parts of a latent that are separate tangent vectors.
+        """
+        return
+
     @abstractmethod
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, *latent_shape, dim), or (B, dim, *latent_shape), of samples (B, *shape)."""
 
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
-        """Samples (B, *shape) from latents laid out as ``encode`` returns them."""
+        """Samples (B, *shape), or see ``output``, from latents as ``encode`` lays them out."""
 
 
 class LevelBackbone(Backbone):

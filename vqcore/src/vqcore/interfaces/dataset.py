@@ -66,10 +66,22 @@ class Split(ABC):
         """
         return self.batches((batch.samples for batch in chosen), device)
 
+    def training_labels(self, batch: TrainingBatch) -> Tensor:
+        """The classes (B,) int64 of the samples that ``training_batches`` serves for a batch.
+
+        Only of a split that has ``labels``.
+        """
+        labels: Any = self.labels
+        return labels[batch.samples.to(labels.device)]
+
 
 @dataclass(frozen=True)
 class SampleSpec:
-    """What a model must know of its data; the fields are those of ``DataSource``."""
+    """What a model must know of its data; the fields are those of ``DataSource``.
+
+    ``likelihood`` is that of what the model's decoder emits: also ``categorical``, for logits of
+    the classes.
+    """
 
     shape: tuple[int, ...]
     value_range: tuple[float, float] = (-1.0, 1.0)
@@ -77,11 +89,13 @@ class SampleSpec:
     stored_range: tuple[float, float] | None = None
     sample_rate: int | None = None
     frame_stride: int | None = None
+    classes: tuple[str, ...] | None = None
 
     @classmethod
     def of(cls, source: DataSource) -> SampleSpec:
         """The spec of a data set."""
-        return cls(**{each.name: getattr(source, each.name) for each in fields(cls)})
+        values = {each.name: getattr(source, each.name) for each in fields(cls)}
+        return cls(**values | {"classes": _names(source.classes)})
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> SampleSpec:
@@ -93,8 +107,9 @@ class SampleSpec:
         if not isinstance(values, Mapping):
             raise TypeError(f"expected a mapping, found {type(values).__name__}")
         stored, likelihood = values.get("stored_range"), values["likelihood"]
-        if likelihood not in ("gaussian", "bernoulli"):
-            raise ValueError(f"likelihood {shown(likelihood)}: expected gaussian or bernoulli")
+        if likelihood not in ("gaussian", "bernoulli", "categorical"):
+            expected = "expected gaussian, bernoulli or categorical"
+            raise ValueError(f"likelihood {shown(likelihood)}: {expected}")
         return cls(
             _shape(values["shape"]),
             _range(values["value_range"]),
@@ -102,6 +117,7 @@ class SampleSpec:
             _range(stored) if stored else None,
             _whole(values, "sample_rate"),
             _whole(values, "frame_stride"),
+            _names(values.get("classes")),
         )
 
 
@@ -177,6 +193,12 @@ def _shape(values: Any) -> tuple[int, ...]:
         expected = f"a list of sides, at most {LARGEST} values in all"
         raise ValueError(f"shape {shown(values)}: expected {expected}")
     return tuple(values)
+
+
+def _names(values: Any) -> tuple[str, ...] | None:
+    if values is not None and (isinstance(values, str) or not isinstance(values, Sequence)):
+        raise ValueError(f"classes {shown(values)}: expected a list of their names")
+    return None if values is None else tuple(map(str, values))
 
 
 def _range(values: Any) -> tuple[float, float]:

@@ -22,14 +22,15 @@ class LossBatch(AtStep):
 
     Attributes:
         inputs: samples (B, *shape), in the units of the data.
-        reconstruction: (B, *shape) in float32, in the units of the data: probabilities where the
-            decoder emits logits.
-        decoded: what the decoder emits, in float32: logits if a loss of the run reads them, else
-            ``reconstruction`` itself.
+        reconstruction: (B, *shape) in float32, or float64 as the run; in the units of the data:
+            probabilities where the decoder emits logits; (B, classes) of a classifier.
+        decoded: what the decoder emits, of the same type: logits if a loss of the run reads them,
+            else ``reconstruction`` itself.
         out: the output of the bottleneck.
         value_range: smallest and largest value of the data.
         steps: number of completed training steps, or what counts them.
         step_on_device: the step as a scalar int64 where a graph of this pass is replayed later.
+        labels: the class of each sample, (B,) int64, where a loss of the run reads them.
     """
 
     inputs: Tensor
@@ -39,6 +40,7 @@ class LossBatch(AtStep):
     value_range: tuple[float, float]
     steps: int | StepCounter
     step_on_device: Tensor | None = None
+    labels: Tensor | None = None
 
     def detach(self) -> LossBatch:
         """The same batch without a gradient to the model."""
@@ -51,7 +53,7 @@ class LossBatch(AtStep):
 
 
 class Loss(nn.Module, ABC):
-    """A term that compares reconstructions with samples.
+    """A term that compares reconstructions with samples, or a classifier's output with labels.
 
     It acts in training alone, and is no part of the model that results. The builder passes the
     component's options and, as a keyword, ``samples``. A loss never receives an empty batch, and is
@@ -65,13 +67,16 @@ class Loss(nn.Module, ABC):
         start: first step on which the term is evaluated, counted from 0.
 
     Attributes:
-        logits: whether the decoder has to emit logits, as for a cross-entropy.
+        logits: whether the decoder has to emit logits of values, as for a cross-entropy with them.
+        labels: whether the term compares logits of classes, which the backbone emits (see
+            ``Backbone.emits``), with ``LossBatch.labels``.
         autocast: whether the term is computed in the precision of the run, as the network is; the
-            others are computed in float32.
+            others are computed in float32 at least.
         recordable: as ``Regularizer.recordable``.
     """
 
     logits: ClassVar[bool] = False
+    labels: ClassVar[bool] = False
     autocast: ClassVar[bool] = False
     recordable: bool = False
 

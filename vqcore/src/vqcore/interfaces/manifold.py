@@ -190,7 +190,9 @@ class Manifold(nn.Module, ABC):
     def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
         """Index (N,), int64, of the code (K, A) nearest to each point x (N, A).
 
-        Ties go to the lowest index. A manifold without an affine form overrides it.
+        Ties go to the lowest index. A manifold without an affine form overrides it. Nearest is by
+        ``dist``, or by another distance that the manifold's docstring states, whose centroid
+        ``from_ambient`` then gives.
         """
         centre = codes.mean(0)
         return affine.search(self.search_query(x, centre), *self.search_keys(codes, centre))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 #: Every kind of component, and the hook that collects it.
 KINDS: dict[str, str] = {
@@ -78,3 +79,28 @@ class ComponentSpec:
         if not isinstance(needs, tuple):
             expected = "expected a tuple of module names"
             raise ValueError(f"{self.name}: needs = {needs!r}: {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetSpec:
+    """Settings of a run by a name, as ``vq train --preset`` takes it.
+
+    Attributes:
+        name: what users write, lower case with hyphens: ``vq-vae``.
+        file: a config file with these settings.
+        summary: one line for ``vq show presets``.
+
+    Raises:
+        ValueError: if the name is malformed or the summary is empty.
+    """
+
+    name: str
+    file: Path
+    summary: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            expected = "expected lower-case words joined by hyphens"
+            raise ValueError(f"preset name {self.name!r}: {expected}")
+        if not self.summary.strip():
+            raise ValueError(f"{self.name}: expected a summary of one line")

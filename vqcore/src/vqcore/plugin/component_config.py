@@ -22,6 +22,12 @@ class ComponentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
+    @classmethod
+    def constructor_options(cls) -> list[str]:
+        """The options that the class of the component receives: all but shorthands."""
+        marks = {name: field.metadata for name, field in cls.model_fields.items()}
+        return [name for name in marks if not any(isinstance(m, Shorthand) for m in marks[name])]
+
 
 class ComponentRef(BaseModel):
     """A component chosen by name, with the options given for it: ``{name: ema, decay: 0.9}``."""
@@ -111,6 +117,15 @@ class ActsIf:
         )
 
 
+@dataclass(frozen=True)
+class Shorthand:
+    """Marks an option that stands for values of others, which a validator of the model fills in.
+
+    The class of the component does not receive it. Write it as
+    ``size: Annotated[Literal["small", "large"] | None, Shorthand()] = None``.
+    """
+
+
 def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
@@ -173,6 +188,8 @@ class CodebookConfig(ComponentConfig):
 
     commitment_weight: Weight = 0.25
     """Weight (beta) of the commitment term, which pulls the encoder towards its code."""
+    similarity: Literal["distance", "inverse"] = "distance"
+    """What losses compare: the squared distance d^2/D, or 1 - 1/(1 + d^2/D), which is bounded."""
     init: Literal["normal", "uniform", "wrapped-normal", "data", "kmeans"] = "data"
     """Initial codes, from the first training batch: random, some latents, or k-means."""
     init_scale: Annotated[Scale | None, ActsIf("init", _RANDOM)] = None

@@ -1,8 +1,8 @@
 """Every hook that a plugin may implement. Mark an implementation with ``@hookimpl``.
 
-The first eight declare the components that a plugin provides. The rest follow a run from its
-config to its report. No answer depends on the order of the plugins, and no mathematics lives
-here: that is what the interfaces are for.
+The first nine declare what a plugin provides: components, and settings by name. The rest follow a
+run from its config to its report. No answer depends on the order of the plugins, and no mathematics
+lives here: that is what the interfaces are for.
 
 The methods of a callback have the names and arguments of ``vq_run_start``, ``vq_metrics``,
 ``vq_step_end``, ``vq_log`` and ``vq_run_end``. Where several processes train one model, the main
@@ -19,7 +19,7 @@ import pluggy
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vqcore.plugin.component import ComponentSpec
+    from vqcore.plugin.component import ComponentSpec, PresetSpec
     from vqcore.plugin.protocols import CommandApp, ReportedRun, ResolvedConfig, TrainingRun
     from vqcore.plugin.report_section import Section
 
@@ -69,6 +69,11 @@ def vq_datasets() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 @hookspec
 def vq_backbones() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
     """The backbones this plugin provides: targets are ``vqcore.Backbone`` classes."""
+
+
+@hookspec
+def vq_presets() -> Iterable[PresetSpec]:  # type: ignore[empty-body]
+    """The presets this plugin provides: settings of a run by a name."""
 
 
 @hookspec

@@ -9,23 +9,24 @@ import io
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
 from vqcore.errors import printable, shortened, shown
 from vqcore.plugin import hooks
-from vqcore.plugin.component import KINDS, ComponentSpec
+from vqcore.plugin.component import KINDS, ComponentSpec, PresetSpec
 
 ENTRY_POINT_GROUP = "vqcore"
 DISABLE_VARIABLE = "VQ_DISABLE_PLUGINS"
+Spec = TypeVar("Spec", ComponentSpec, PresetSpec)
 HOOK_NAMES = frozenset(name for name in vars(hooks) if name.startswith("vq_"))
 
 
@@ -45,13 +46,14 @@ class Plugin:
     status: str = "ok"
     error: str | None = None
     provides: dict[str, tuple[ComponentSpec, ...]] = field(default_factory=dict)
+    presets: tuple[PresetSpec, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     def fail(self, status: str, error: str) -> None:
         """Record a failure and withdraw what the plugin provided."""
         self.status = status
         self.error = error
-        self.provides = {}
+        self.provides, self.presets = {}, ()
 
     def owns(self, name: str) -> bool:
         """Whether ``name`` is its package's, or that of its file."""
@@ -139,6 +141,7 @@ class Loader:
                 self.manager.register(module, key)
                 self.manager.check_pending()
                 record.provides = self._collect(module)
+                record.presets = tuple(self._specs(module, "vq_presets", PresetSpec))
         except KeyboardInterrupt:
             raise
         except Refused as error:
@@ -155,26 +158,33 @@ class Loader:
     def _collect(self, module: ModuleType) -> dict[str, tuple[ComponentSpec, ...]]:
         provides = {}
         for kind, hook in KINDS.items():
-            specs = list(self._specs(module, hook))
-            names = [spec.name for spec in specs]
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise Refused("error", f"{hook} names {', '.join(twice)} twice")
+            specs = self._specs(module, hook, ComponentSpec)
             if specs:
                 provides[kind] = tuple(specs)
         return provides
 
-    def _specs(self, module: ModuleType, hook: str) -> Iterator[ComponentSpec]:
+    def _specs(self, module: ModuleType, hook: str, kind: type[Spec]) -> list[Spec]:
+        """What a module declares by a hook.
+
+        Raises:
+            Refused: for a declaration of another kind, or a name that it has twice.
+        """
+        specs: list[Spec] = []
         for implementation in self.manager.hook.__dict__[hook].get_hookimpls():
             if implementation.plugin is module:
-                for spec in _answer(hook, implementation.function):
-                    if not isinstance(spec, ComponentSpec):
-                        text = f"{hook} yields {shown(spec)}: expected a ComponentSpec"
+                for spec in _answer(hook, implementation.function, kind):
+                    if not isinstance(spec, kind):
+                        text = f"{hook} yields {shown(spec)}: expected a {kind.__name__}"
                         raise Refused("error", text)
-                    yield spec
+                    specs.append(spec)
+        names = [spec.name for spec in specs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise Refused("error", f"{hook} names {', '.join(twice)} twice")
+        return specs
 
 
-def _answer(hook: str, function: Callable[[], Any]) -> list[Any]:
+def _answer(hook: str, function: Callable[[], Any], kind: type) -> list[Any]:
     """What a hook returns, as a list.
 
     Raises:
@@ -186,7 +196,7 @@ def _answer(hook: str, function: Callable[[], Any]) -> list[Any]:
             return list(specs)
     except (Exception, SystemExit) as error:
         raise Refused("error", f"{hook}: {describe_error(error)}") from error
-    raise Refused("error", f"{hook} returns {shown(specs)}: expected a list of ComponentSpecs")
+    raise Refused("error", f"{hook} returns {shown(specs)}: expected a list of {kind.__name__}s")
 
 
 def _entry_points() -> list[tuple[str, str, metadata.EntryPoint]]:

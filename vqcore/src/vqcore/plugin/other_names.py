@@ -61,7 +61,7 @@ ELSEWHERE = {
     "adversarial": "disc discriminator gan gan_loss patchgan",
     "ssim": "dssim ssim_loss",
     "spectral": "stft stft_loss multi_scale_stft spectral_loss",
-    "precision": "amp dtype mixed_precision fp16 bf16 half",
+    "precision": "amp dtype mixed_precision fp16 bf16 half double fp64",
     "compile": "torch_compile",
     "cuda_graph": "cudagraph cudagraphs cuda_graphs",
     "device": "gpu cuda accelerator",

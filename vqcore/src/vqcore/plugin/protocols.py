@@ -93,6 +93,10 @@ class TrainingRun(Protocol):
     def total_steps(self) -> int:
         """Training steps of the whole run."""
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training steps of a pass over the training split."""
+
     def is_due(self, every: int | None) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now.
 

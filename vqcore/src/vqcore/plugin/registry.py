@@ -289,6 +289,19 @@ class Registry:
 
     # -- building ------------------------------------------------------------
 
+    def target(self, component: Component) -> Any:
+        """What makes a component: its class, imported.
+
+        Raises:
+            ComponentError: if it, or a module that it needs, cannot be imported.
+        """
+        spec = component.spec
+        absent = [module for module in spec.needs if not _is_there(module)]
+        if absent:
+            what, fix = ", ".join(absent), f"install what {component.package} documents"
+            raise ComponentError(f"{component.kind} {spec.name!r} needs {what}: {fix}")
+        return _load(spec.target, component.kind, spec.name)
+
     def build(self, component: Component, **injected: Any) -> Any:
         """Import the component's class and construct it from its options and what is injected.
 
@@ -298,13 +311,8 @@ class Registry:
             SettingError: if an option does not fit what is injected, with the whole key path.
         """
         spec, options = component.spec, component.options
-        label = f"{component.kind} {spec.name!r}"
-        absent = [module for module in spec.needs if not _is_there(module)]
-        if absent:
-            fix = f"install what {component.package} documents"
-            raise ComponentError(f"{label} needs {', '.join(absent)}: {fix}")
-        target = _load(spec.target, component.kind, spec.name)
-        fields = type(options).model_fields if options is not None else {}
+        label, target = f"{component.kind} {spec.name!r}", self.target(component)
+        fields = options.constructor_options() if options is not None else []
         kwargs = {name: getattr(options, name) for name in fields}
         factories = {name: partial(self.build, each) for name, each in component.children.items()}
         kwargs |= by_option(factories)

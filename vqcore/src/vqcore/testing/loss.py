@@ -14,8 +14,8 @@ from vqcore.testing.rules import expect, finite, near, rule, same
 from vqcore.testing.samples import gradients, normal, state_of, untouched
 from vqcore.testing.waits import device, no_waits
 
-#: Samples of a batch, and of the parts that it is cut into.
-SAMPLES, PARTS = 6, (2, 4)
+#: Samples of a batch, and of the parts that it is cut into; classes of a loss that reads labels.
+SAMPLES, PARTS, CLASSES = 6, (2, 4), 3
 
 
 class LossConformance:
@@ -53,11 +53,13 @@ class LossConformance:
     def test_edges_are_finite(self) -> None:
         """Value and gradient are finite for equal samples, constant ones and ends of the range."""
         loss, (low, high) = self.make(), self.samples.value_range
-        x = self._values(seed=1)
-        flat = {f"all {value:g}": torch.full_like(x, value) for value in (low, high, 0.0)}
-        for what, each in {"equal": x, **flat}.items():
-            for other in (each, x):
-                batch = self._batch(loss, other, each)
+        x, decoded = self._values(seed=1), self._decoded(loss, seed=1)
+        for what, value in {"equal": None, "low": low, "high": high, "zero": 0.0}.items():
+            flat, emitted = (
+                each if value is None else torch.full_like(each, value) for each in (x, decoded)
+            )
+            for other in (flat, x):
+                batch = self._batch(loss, other, emitted)
                 term = loss(batch)
                 finite(term, f"the term of {what}")
                 (found,) = gradients(term, [batch.decoded])
@@ -69,12 +71,10 @@ class LossConformance:
         loss = self.make()
         if any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in loss.modules()):
             return  # which compares the samples of a part with one another
-        inputs, decoded = self._values(seed=1), self._decoded()
-        whole = _terms(loss, self._batch(loss, inputs, decoded))
-        parts = [
-            _terms(loss, self._batch(loss, *each))
-            for each in zip(inputs.split(PARTS), decoded.split(PARTS), strict=True)
-        ]
+        each = self._values(seed=1), self._decoded(loss), self._labels()
+        whole = _terms(loss, self._batch(loss, *each))
+        split = zip(*(values.split(PARTS) for values in each), strict=True)
+        parts = [_terms(loss, self._batch(loss, *part)) for part in split]
         for name, term in whole.items():
             mean = sum(n / SAMPLES * part[name] for n, part in zip(PARTS, parts, strict=True))
             near(torch.as_tensor(mean), term, name, 1e-4, 1e-6)
@@ -123,8 +123,8 @@ class LossConformance:
         """A loss that is ``recordable`` does not wait for the device."""
         loss = self.make().to(device())
         if loss.recordable:
-            inputs, decoded = (each.to(device()) for each in (self._values(1), self._decoded()))
-            batch = self._batch(loss, inputs, decoded)
+            each = self._values(1), self._decoded(loss), self._labels()
+            batch = self._batch(loss, *(values.to(device()) for values in each))
             loss(batch)  # the first call may prepare something
             with no_waits("the term"):
                 loss(batch)
@@ -133,19 +133,34 @@ class LossConformance:
         low, high = self.samples.value_range
         return low + (high - low) * normal(SAMPLES, *self.samples.shape, seed=seed).sigmoid()
 
-    def _decoded(self) -> Tensor:
-        return self._values(seed=2)
+    def _decoded(self, loss: Loss, seed: int = 2) -> Tensor:
+        if loss.labels:
+            return normal(SAMPLES, CLASSES, seed=seed)
+        return self._values(seed)
+
+    def _labels(self) -> Tensor:
+        return torch.arange(SAMPLES) % CLASSES
 
     def _batch(
-        self, loss: Loss, inputs: Tensor | None = None, decoded: Tensor | None = None
+        self,
+        loss: Loss,
+        inputs: Tensor | None = None,
+        decoded: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> LossBatch:
         """A batch whose decoder emits ``decoded``, as logits where the loss reads them."""
         inputs = self._values(seed=1) if inputs is None else inputs
-        decoded = (self._decoded() if decoded is None else decoded).clone().requires_grad_()
+        labels = self._labels() if labels is None else labels
+        decoded = (self._decoded(loss) if decoded is None else decoded).clone().requires_grad_()
         layer = VectorQuantizer(dim=4, codebook_size=4).to(inputs.device)
         out = layer(normal(len(inputs), 4).to(inputs.device))
         reconstruction = decoded.sigmoid() if loss.logits else decoded
-        return LossBatch(inputs, reconstruction, decoded, out, self.samples.value_range, 0)
+        if loss.labels:
+            reconstruction = decoded.softmax(1)
+        return LossBatch(
+            inputs, reconstruction, decoded, out, self.samples.value_range, 0,
+            labels=labels if loss.labels else None,
+        )  # fmt: skip
 
 
 def _terms(loss: Loss, batch: LossBatch) -> dict[str, Tensor]:

@@ -205,7 +205,7 @@ class PluginConformance:
         for each in self._declared():
             label, injected = f"{each}: {each.spec.target}", self.injected(each.kind)
             config = each.spec.config
-            options = set(_imported(config, each).model_fields) if config else set()
+            options = set(_imported(config, each).constructor_options()) if config else set()
             parameters = inspect.signature(_imported(each.spec.target, each)).parameters.values()
             named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
             keywords = [p for p in parameters if p.kind in named]
