@@ -44,6 +44,28 @@ def test_losses_by_hand():
     )
 
 
+@pytest.mark.parametrize("quantizer", ["codebook", "ema", "simvq"])
+@pytest.mark.parametrize("manifold", ["euclidean", "poincare"])
+def test_inverse_similarity_bounds_the_losses_and_chooses_the_same_codes(quantizer, manifold):
+    space, z = REGISTRY.build(REGISTRY.resolve("manifold", manifold)), 3 * torch.randn(64, 2)
+    found = {}
+    for name in ("distance", "inverse"):
+        chosen = REGISTRY.resolve("quantizer", {"name": quantizer, "similarity": name})
+        torch.manual_seed(0)
+        layer = REGISTRY.build(chosen, dim=2, codebook_size=4, manifold=space)
+        latents = z.clone().requires_grad_()
+        found[name] = layer(layer.tangent(latents))
+        sum(found[name].losses.values()).backward()
+        assert torch.isfinite(latents.grad).all()
+    plain, bounded = found["distance"], found["inverse"]
+    assert torch.equal(plain.indices, bounded.indices)
+    (one,) = plain.assignments
+    squared = space.squared_dist(space.expmap0(one.z), space.expmap0(one.z_q)) / 2
+    expected = 0.25 * (1 - 1 / (1 + squared)).mean()
+    torch.testing.assert_close(bounded.losses["commitment"], expected)
+    assert bounded.losses["commitment"] < plain.losses["commitment"]
+
+
 def test_masked_tokens_have_no_effect():
     layer = with_codes([[0.0, 0.0], [4.0, 4.0]])
     z = torch.tensor([[1.0, 0.0], [3.0, 4.0], [100.0, 0.0]])

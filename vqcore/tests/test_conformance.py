@@ -133,7 +133,10 @@ class TestQuantizersWithOptions(Chosen, QuantizerConformance):
 
 
 class TestEstimators(Chosen, EstimatorConformance):
-    choices = REGISTRY.names("estimator")
+    choices = (
+        *REGISTRY.names("estimator"),
+        {"name": "rotation", "radial": False, "rescale": False},
+    )
 
     def make(self, manifold):
         return build("estimator", self.choice, manifold=manifold)
@@ -149,7 +152,7 @@ class TestRegularizers(Chosen, RegularizerConformance):
 
 class TestLosses(Chosen, LossConformance):
     choices, spaces = REGISTRY.names("loss"), [None]
-    shapes = {"spectral": (2, 80), "perceptual": (3, 32, 32)}
+    shapes = {"spectral": (2, 80), "perceptual": (3, 32, 32), "links": (12, 12)}
     required = {"perceptual": {"weights": "random", "network": "squeeze"}}
 
     @property

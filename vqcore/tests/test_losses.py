@@ -115,6 +115,27 @@ def test_what_is_no_signal_is_refused(shape):
         build("spectral", shape)
 
 
+def test_links_by_hand():
+    """Root 0 with children 1 and 2, and 3 below 1; 2 and 3 are in one place."""
+    above = torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 1]]).unsqueeze(0)
+    apart = torch.tensor([[0.0, 1, 2, 3], [1, 0, 4, 2], [2, 4, 0, 0], [3, 2, 0, 0]]).unsqueeze(0)
+    logits = (-apart).requires_grad_()
+    loss = build("links", (4, 4), UNIT)(batch(above, logits.sigmoid(), logits))
+    # of 1 against 2; of 2 against 1; of 3 to 0 and 1 against nothing, since 2 is in its place
+    terms = [math.log1p(math.exp(1 - 4)), math.log1p(math.exp(2 - 4)), 0, 0]
+    assert loss.item() == pytest.approx(sum(terms) / 4)
+    (slopes,) = torch.autograd.grad(loss, logits)
+    assert slopes[0].nonzero().tolist() == [[1, 0], [1, 2], [2, 0], [2, 1]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "value_range"), [((4, 5), UNIT), ((1, 4, 4), UNIT), ((4, 4), (-1.0, 1.0))]
+)
+def test_what_relates_no_nodes_is_refused(shape, value_range):
+    with pytest.raises(SettingError, match="losses = 'links': expected samples of n x n"):
+        build("links", shape, value_range)
+
+
 # -- gradients ----------------------------------------------------------------
 
 SHAPES = {"spectral": (2, 40), "ssim": (2, 12, 12)}

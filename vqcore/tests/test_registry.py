@@ -803,7 +803,7 @@ def test_the_builtin_components_are_there_with_every_option_described():
         "quantizer": {"codebook", "random-projection", "simvq"},
         "estimator": {"gumbel", "noise-substitution", "straight-through", "transport"},
         "regularizer": {"entropy", "isometry", "orthogonal", "smoothness"},
-        "loss": {"bernoulli", "l1", "mse", "spectral", "ssim"},
+        "loss": {"bernoulli", "cross-entropy", "l1", "links", "mse", "spectral", "ssim"},
     }
     provides = record(registry, "vqcore").provides
     assert {kind: {each.name for each in specs} for kind, specs in provides.items()} == expected

@@ -202,6 +202,13 @@ class VectorQuantizer(Projected):
             for module, mode in training.items():
                 module.training = mode
 
+    @torch.no_grad()
+    def tangent(self, z: Tensor) -> Tensor:
+        """Latents z as the quantizer gets them: tangent vectors (..., d), scaled and clipped."""
+        self._check_width(z)
+        with without_autocast(z.device.type):
+            return self._quantizer_input(z, None)[0]
+
     def decode(self, indices: Indices) -> Tensor:
         """The layer's output for indices, in the layout of its input; -1 gives zeros.
 

@@ -79,14 +79,18 @@ def vq_regularizers() -> list[ComponentSpec]:
 
 @hookimpl
 def vq_losses() -> list[ComponentSpec]:
-    """Squared and absolute error, cross-entropy, structural similarity, distance of spectra."""
-    cross_entropy = "cross-entropy of values in [0, 1], of which the decoder emits logits"
+    """Errors, cross-entropies, structural similarity, distance of spectra, links of a hierarchy."""
+    bernoulli = "cross-entropy of values in [0, 1], of which the decoder emits logits"
+    labels = "cross-entropy of the classes of samples, of which the backbone emits logits"
     ssim = "structural dissimilarity of images in a Gaussian window"
+    links = "links of a hierarchy against unrelated nodes, of which the decoder emits logits"
     spectral = "distance of spectra at several resolutions, for audio"
     return [
         _spec("mse", "losses.mse:SquaredError", "LossConfig", "mean squared error"),
         _spec("l1", "losses.l1:AbsoluteError", "LossConfig", "mean absolute error"),
-        _spec("bernoulli", "losses.bernoulli:CrossEntropy", "LossConfig", cross_entropy),
+        _spec("bernoulli", "losses.bernoulli:CrossEntropy", "LossConfig", bernoulli),
+        _spec("cross-entropy", "losses.cross_entropy:LabelCrossEntropy", "LossConfig", labels),
         _spec("ssim", "losses.ssim:StructuralDissimilarity", "LossConfig", ssim),
         _spec("spectral", "losses.spectral:SpectralDistance", "SpectralConfig", spectral),
+        _spec("links", "losses.links:Links", "LossConfig", links),
     ]

@@ -51,6 +51,7 @@ class CodebookQuantizer(UsageTracking):
         *,
         commitment_weight: float = 0.25,
         codebook_weight: float = 1.0,
+        similarity: str = "distance",
         init: str = "data",
         init_scale: float | None = None,
         **options: Any,
@@ -58,6 +59,7 @@ class CodebookQuantizer(UsageTracking):
         super().__init__(**options)
         self.commitment_weight = commitment_weight
         self.codebook_weight = codebook_weight
+        self.similarity = similarity
         self.init = init
         self.init_scale = init_scale
         self.register_buffer("has_started", torch.zeros_like(self.usage))
@@ -101,13 +103,23 @@ class CodebookQuantizer(UsageTracking):
         By default those of a table with gradients: commitment moves x, the codebook term the codes.
         """
         apart = self.manifold.squared_dist_apart(x, chosen)
-        commitment, codebook = masked_mean(apart, mask)
+        commitment, codebook = masked_mean(self.dissimilarity(apart), mask)
         if not (chosen.requires_grad or self.manifold.learns):  # frozen codes
             codebook = codebook.detach()
         return {
             "commitment": commitment * (self.commitment_weight / self.dim),
             "codebook": codebook * (self.codebook_weight / self.dim),
         }
+
+    def dissimilarity(self, squared: Tensor) -> Tensor:
+        """Squared distances as ``losses`` takes them: with ``inverse`` D (1 - 1/(1 + d^2/D)).
+
+        Near a code both are d^2, and the nearest code is the same. The second is at most D, and its
+        gradient falls with the distance, so that latents far from every code pull and move little.
+        """
+        if self.similarity == "distance":
+            return squared
+        return squared / (1 + squared / self.dim)
 
     def gather(self, x: Tensor, indices: Tensor) -> None:
         """Accumulate statistics of points x (N, A) and indices (N,), -1 for masked tokens.

@@ -12,6 +12,7 @@ from torch import Tensor
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.loss import Loss, LossBatch
+from vqcore.numerics.stable import in_full_precision
 
 #: The paper's windows; a signal has those that are no longer than it.
 WINDOWS = (2048, 1024, 512, 256, 128, 64)
@@ -59,7 +60,7 @@ class SpectralDistance(Loss):
 
     def forward(self, batch: LossBatch) -> Tensor:
         """See ``Loss.forward``."""
-        signals = torch.stack([batch.inputs.float(), batch.reconstruction])
+        signals = torch.stack([in_full_precision(batch.inputs), batch.reconstruction])
         terms = []
         for n in self.windows:
             x, y = self._magnitudes(signals, n)

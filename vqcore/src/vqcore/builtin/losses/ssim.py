@@ -11,6 +11,7 @@ from torch import Tensor
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.loss import Loss, LossBatch
+from vqcore.numerics.stable import in_full_precision
 
 #: Side of the paper's window and standard deviation of its Gaussian; both shrink for small images.
 WINDOW, SIGMA = 11, 1.5
@@ -50,7 +51,7 @@ class StructuralDissimilarity(Loss):
 
     def forward(self, batch: LossBatch) -> Tensor:
         """See ``Loss.forward``."""
-        x, y = batch.inputs.float(), batch.reconstruction
+        x, y = in_full_precision(batch.inputs), batch.reconstruction
         c1, c2 = (K1 * self.range) ** 2, (K2 * self.range) ** 2
         # variances are differences of squares, which lose digits far from 0
         center = x.mean((-2, -1), keepdim=True)
