@@ -73,6 +73,8 @@ def test_a_run_records_its_homology_and_continues_after_a_resume(train, tmp_path
         quantizer,
         "--regularizer",
         "homology",
+        "--set",
+        "regularizers.homology.strength=entropy-ratio",
         "--max-steps",
         "8",
         "--run-dir",
@@ -87,6 +89,10 @@ def test_a_run_records_its_homology_and_continues_after_a_resume(train, tmp_path
         with Image.open(folder / f"homology-{cloud}.png") as image:
             assert image.width > 1000
             assert len(image.convert("L").getcolors()) > 50
+    for line in lines:
+        assert line["homology_strength"] == 1  # in the first period
+        assert 0 < line["homology_code_entropy"] <= 1
+        assert 0 < line["homology_input_entropy"] <= 1
     assert [line["step"] for line in diagram_record.read(folder)] == [4, 8]
     with (folder / diagram_record.FILE).open("a") as file:
         file.write('{"step": 9}\n')  # as if the run had continued and crashed

@@ -103,6 +103,9 @@ def test_the_ratio_of_a_period_applies_in_the_next_and_is_1_before():
     found = [ratio(batch(indices, HALVES, step=step)).item() for step, indices in enumerate(usage)]
     first, second = (abs(1 - mean / (1 / 8)) for mean in ((0.5 + 0 + 1) / 3, 0.5))
     assert found == pytest.approx([1, 1, 1, first, first, first, second])
+    names = ("homology_strength", "homology_code_entropy", "homology_input_entropy")
+    assert ratio.metrics() == pytest.approx(dict(zip(names, (second, 0, 1 / 8), strict=True)))
+    assert EntropyRatio(3, "usage").metrics() == {}
 
 
 def test_codebooks_of_a_step_are_averaged_and_the_inputs_counted_once():

@@ -16,19 +16,20 @@ def build(**options):
     )
 
 
-ROTATION, TURN = build(), build(radial=False)
+ROTATION, TURN, ISOMETRY = build(), build(radial=False), build(rescale=False)
 
 
 def jacobian(z, z_q, estimator=ROTATION):
     return torch.autograd.functional.jacobian(lambda e: estimator(e, z_q), z)
 
 
-def by_formula(z, z_q, radial=True):
-    """lam R, R = I - 2 r r^T + 2 v u^T, or without the radial part lam R (I - u u^T)."""
+def by_formula(z, z_q, radial=True, rescale=True):
+    """lam R, R = I - 2 r r^T + 2 v u^T; without the radial part lam R (I - u u^T)."""
     eye, u, v = torch.eye(len(z)).double(), z / z.norm(), z_q / z_q.norm()
     r = (u + v) / (u + v).norm()
     turn = eye - 2 * torch.outer(r, r) + 2 * torch.outer(v, u)
-    return z_q.norm() / z.norm() * turn @ (eye if radial else eye - torch.outer(u, u))
+    lam = z_q.norm() / z.norm() if rescale else 1
+    return lam * turn @ (eye if radial else eye - torch.outer(u, u))
 
 
 @pytest.fixture
@@ -89,6 +90,18 @@ def test_without_its_radial_part_the_gradient_can_only_turn_the_latent(pair):
     torch.testing.assert_close(j @ basis[:, 2:], scale * basis[:, 2:])
 
 
+@pytest.mark.parametrize("radial", [True, False])
+def test_without_rescaling_the_jacobian_is_the_rotation_alone(pair, radial):
+    z, z_q = pair
+    j = jacobian(z, 7 * z_q, build(rescale=False, radial=radial))
+    torch.testing.assert_close(j, by_formula(z, z_q, radial, rescale=False))
+    torch.testing.assert_close(j, jacobian(z, z_q * z.norm() / z_q.norm(), build(radial=radial)))
+    g = torch.randn(DIM, generator=torch.Generator().manual_seed(2)).double()
+    if radial:
+        torch.testing.assert_close((g @ j).norm(), g.norm())
+        torch.testing.assert_close(j @ (z / z.norm()), z_q / z_q.norm())
+
+
 def test_turning_by_hand():
     """A quarter turn and twice the length: R = [[0, -1], [1, 0]], with and without radial part."""
     z, z_q = torch.tensor([3.0, 0.0]).double(), torch.tensor([0.0, 6.0]).double()
@@ -96,6 +109,8 @@ def test_turning_by_hand():
     torch.testing.assert_close(
         jacobian(z, z_q, TURN), torch.tensor([[0.0, -2.0], [0.0, 0.0]]).double()
     )
+    quarter = torch.tensor([[0.0, -1.0], [1.0, 0.0]]).double()
+    torch.testing.assert_close(jacobian(z, z_q, ISOMETRY), quarter)
 
 
 @pytest.mark.parametrize("gap", [1e-1, 1e-3, 1e-5])
@@ -131,6 +146,7 @@ def test_where_no_rotation_is_defined_the_gradient_is_copied(z, z_q):
     assert torch.equal(ROTATION(z, z_q), z_q)
     eye, u = torch.eye(2, dtype=torch.float64), z / z.norm().clamp(min=1e-300)
     assert torch.equal(jacobian(z, z_q), eye)
+    assert torch.equal(jacobian(z, z_q, ISOMETRY), eye)
     torch.testing.assert_close(jacobian(z, z_q, TURN), eye - torch.outer(u, u))
 
 
@@ -141,7 +157,7 @@ def test_parallel_vectors_are_only_scaled():
     torch.testing.assert_close(jacobian(z, 2 * z, TURN), 2 * (eye - torch.outer(u, u)))
 
 
-@pytest.mark.parametrize("estimator", [ROTATION, TURN], ids=["whole", "turn"])
+@pytest.mark.parametrize("estimator", [ROTATION, TURN, ISOMETRY], ids=["whole", "turn", "isometry"])
 def test_half_precision_gradients_are_those_of_float32(estimator):
     generator = torch.Generator().manual_seed(0)
     z, z_q = (torch.randn(64, 8, generator=generator).bfloat16() for _ in range(2))

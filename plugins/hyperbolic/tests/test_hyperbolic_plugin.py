@@ -103,5 +103,7 @@ def test_options_and_signatures_have_the_same_defaults(registry):
         chosen = registry.resolve(kind, f"vqcore-hyperbolic/{name}")
         module, _, attribute = chosen.spec.target.partition(":")
         target = getattr(__import__(module, fromlist=[attribute]), attribute)
-        init = getattr(target, "__init__", None) if isinstance(target, type) else target
-        assert init.__kwdefaults__ == chosen.options.model_dump()
+        classes = target.__mro__[:-1] if isinstance(target, type) else ()
+        inits = [vars(each)["__init__"] for each in classes if "__init__" in vars(each)] or [target]
+        defaults = [getattr(each, "__kwdefaults__", None) or {} for each in reversed(inits)]
+        assert {k: v for each in defaults for k, v in each.items()} == chosen.options.model_dump()

@@ -8,6 +8,7 @@ import torch
 from vq_hyperbolic.poincare import Poincare
 from vq_hyperbolic.riemannian import geoopt
 
+EXACT = "donot_use_mm_for_euclid_dist"
 CURVATURES = [0.5, 1.0, 2.0]
 
 
@@ -103,3 +104,17 @@ def test_project_brings_back_what_left_the_ball(dtype):
     assert (distance > 0.99 * ours.squared_dist(x, torch.zeros_like(x))).all()
     assert "not finite" in ours.check_points(x / 0)
     assert ours.check_points(x[:0]) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_search_in_the_ball_is_flat(dtype):
+    """Codes are chosen and averaged by |x - y|; distances and translations stay geodesic."""
+    ours, geodesic = (Poincare(search=search, curvature=2.0) for search in ("ball", "geodesic"))
+    x, codes = (ours.expmap0(tangents(n, seed=n, scale=3.0).to(dtype)) for n in (200, 20))
+    nearest = ours.nearest(x, codes)
+    assert torch.equal(nearest, torch.cdist(x, codes, compute_mode=EXACT).argmin(1))
+    assert (nearest != geodesic.nearest(x, codes)).any()
+    mean = ours.from_ambient(ours.to_ambient(x).mean(0))
+    torch.testing.assert_close(mean, x.double().mean(0))
+    assert torch.equal(ours.dist(x[:20], codes), geodesic.dist(x[:20], codes))
+    assert torch.equal(ours.pairwise_order(x), geodesic.pairwise_order(x))

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from vqcore.codebook.drift import followed
-from vqcore.codebook.losses import squared_error
 from vqcore.codebook.table import CodebookQuantizer
 from vqcore.codebook.together import as_one, stacked
 from vqcore.distributed import sum_over_ranks
+from vqcore.numerics.stable import masked_mean
 
 
 class EMACodebook(CodebookQuantizer):
@@ -60,8 +60,8 @@ class EMACodebook(CodebookQuantizer):
 
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """See ``CodebookQuantizer.losses``: commitment only."""
-        weight = self.commitment_weight
-        return {"commitment": squared_error(self.manifold, x, chosen, mask, self.dim, weight)}
+        apart = self.dissimilarity(self.manifold.squared_dist(x, chosen))
+        return {"commitment": masked_mean(apart, mask) * (self.commitment_weight / self.dim)}
 
     def sums_of(self, x: Tensor, indices: Tensor, rows: int) -> Tensor:
         """See ``CodebookQuantizer.sums_of``: one index-add, in which row 0 takes masked tokens."""

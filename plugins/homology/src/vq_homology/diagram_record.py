@@ -34,7 +34,7 @@ def record_line(run: TrainingRun, batch: Tensor) -> dict[str, Any]:
     """
     model: Any = run.model  # an autoencoder, whose parts nn.Module does not declare
     bottleneck = model.bottleneck
-    assignment = bottleneck.inspect(model.backbone.encode(batch)).assignments[0]
+    assignment = bottleneck.inspect(model.latents(batch)).assignments[0]
     manifold = bottleneck.manifold
     latents = manifold.expmap0(assignment.z[assignment.mask])
     line = {"step": run.step, "latents": diagram(latents, manifold)}

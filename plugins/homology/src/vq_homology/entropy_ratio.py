@@ -80,6 +80,20 @@ class EntropyRatio(nn.Module):
             values = row_entropy(inputs) if is_paper else value_entropy(inputs)
         return torch.stack([zero, zero, codes, zero + 1, values, zero + first])
 
+    def metrics(self) -> dict[str, float]:
+        """w, and the means of S(Q) and S(X) over the running period, by name; empty before a step.
+
+        Reading them waits for the device.
+        """
+        w, _, codes, codebooks, values, steps = self._state.tolist()
+        if steps == 0:
+            return {}
+        return {
+            "homology_strength": w,
+            "homology_code_entropy": codes / codebooks,
+            "homology_input_entropy": values / steps,
+        }
+
     def get_extra_state(self) -> Tensor:
         """w and the running sums of the period."""
         return self._state

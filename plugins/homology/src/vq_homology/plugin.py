@@ -42,14 +42,19 @@ def vq_run_start(run: TrainingRun) -> None:
 
 @hookimpl
 def vq_metrics(run: TrainingRun, batch: Tensor) -> Mapping[str, float] | None:
-    """On log steps, append the diagrams to homology.jsonl and return their metrics."""
+    """On log steps, append the diagrams to homology.jsonl; return their metrics and the strength's.
+
+    The strength's are those of the first level where a model has several.
+    """
     if not _uses_homology(run.config):
         return None
     from vq_homology import diagram_record
+    from vq_homology.entropy_ratio import EntropyRatio
 
     line = diagram_record.record_line(run, batch)
     diagram_record.append(run.folder, line)
-    return diagram_record.metrics(line)
+    ratios = [each for each in run.model.modules() if isinstance(each, EntropyRatio)]
+    return diagram_record.metrics(line) | (ratios[0].metrics() if ratios else {})
 
 
 @hookimpl

@@ -30,39 +30,44 @@ class Rotation(GradientEstimator):
     I - u u^T where no rotation is defined. The latent can then only turn, and commitment alone
     changes its length. A latent of exactly 0 has no direction to drop.
 
+    ``rescale=False`` leaves lam out: d out / d z = R, an isometry. Latents far shorter than their
+    codes then get no larger gradient than others, and longer ones no smaller.
+
     Cost: O(N D), two reflections.
     """
 
-    def __init__(self, *, radial: bool = True, manifold: Manifold) -> None:
+    def __init__(self, *, radial: bool = True, rescale: bool = True, manifold: Manifold) -> None:
         super().__init__(manifold=manifold)
-        self.radial = radial
+        self.radial, self.rescale = radial, rescale
 
     def forward(self, z: Tensor, z_q: Tensor) -> Tensor:
         """See ``GradientEstimator.forward``. Computed in float32 at least."""
-        return _rotated(z, z_q.detach(), self.radial)
+        return _rotated(z, z_q.detach(), self.radial, self.rescale)
 
 
-def _value(z: Tensor, z_q: Tensor, radial: bool) -> tuple[Tensor]:
+def _value(z: Tensor, z_q: Tensor, radial: bool, rescale: bool) -> tuple[Tensor]:
     return (z_q.clone(),)
 
 
 def _pull(
     gradient: Tensor, inputs: Sequence[Any], kept: Sequence[Tensor], needed: Sequence[bool]
-) -> tuple[Tensor, None, None]:
-    start, end, radial = inputs
+) -> tuple[Tensor | None, ...]:
+    start, end, radial, rescale = inputs
     wide = torch.promote_types(start.dtype, torch.float32)
     constants = start.detach().to(wide), end.to(wide)
-    return _rotated_back(gradient.to(wide), *constants, radial).to(start.dtype), None, None
+    pulled = _rotated_back(gradient.to(wide), *constants, radial=radial, rescale=rescale)
+    return pulled.to(start.dtype), None, None, None
 
 
 #: z_q (..., D) to the bit, with the rotated gradient for z; nothing is computed before that.
 _rotated = with_gradient(_value, _pull)
 
 
-def _rotated_back(g: Tensor, start: Tensor, end: Tensor, radial: bool) -> Tensor:
+def _rotated_back(g: Tensor, start: Tensor, end: Tensor, *, radial: bool, rescale: bool) -> Tensor:
     """lam R^T g (..., D), for the rotation of ``start`` to ``end``; g where none is defined.
 
-    Without ``radial``, the component along ``start`` is dropped at last.
+    Without ``rescale``, lam is 1; without ``radial``, the component along ``start`` is dropped at
+    last.
     """
     tiny = torch.finfo(g.dtype).tiny
     length, target = _norm(start), _norm(end)
@@ -72,7 +77,7 @@ def _rotated_back(g: Tensor, start: Tensor, end: Tensor, radial: bool) -> Tensor
     width = _norm(bisector)
     turned = _reflected(_reflected(g, v), bisector / width.clamp(min=tiny))
     defined = (length > _TINY * target) & (target > tiny) & (width > _TINY)
-    turned = torch.where(defined, target / positive * turned, g)
+    turned = torch.where(defined, target / positive * turned if rescale else turned, g)
     return turned if radial else turned - _dot(u, turned) * u
 
 

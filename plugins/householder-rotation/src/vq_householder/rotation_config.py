@@ -10,3 +10,5 @@ class RotationConfig(ComponentConfig):
 
     radial: bool = True
     """Keep the gradient along the latent; without it, the latent can only turn."""
+    rescale: bool = True
+    """Scale the gradient by |code| / |latent|; without it, the gradient is only turned."""

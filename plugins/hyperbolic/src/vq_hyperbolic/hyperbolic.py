@@ -10,15 +10,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from vq_hyperbolic.hyperbolic_config import FLOAT32_REACH, shown_limit
+from vq_hyperbolic.hyperbolic_config import FLOAT32_REACH, FLOAT64_REACH, shown_limit
 from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.curvature import Curvature
 from vqcore.numerics.radial import clip_norm, radial_map
 from vqcore.numerics.stable import safe_norm, safe_sqrt
 
-#: Largest sqrt(c) |u| by type; float64 has lost 5 of its 16 digits there. See ``FLOAT32_REACH``.
-REACH = {torch.float32: FLOAT32_REACH, torch.float64: 6.1}
+#: Largest sqrt(c) |u| by type.
+REACH = {torch.float32: FLOAT32_REACH, torch.float64: FLOAT64_REACH}
 #: Largest sqrt(c) |u| at which the search is reliable in float32.
 FLOAT32_SEARCH = 2.5
 
@@ -139,10 +139,14 @@ class Hyperbolic(Manifold):
 
     def pairwise_order(self, x: Tensor) -> Tensor:
         """x_0 y_0 - x_s.y_s - 1/c = (cosh(sqrt(c) d) - 1)/c of Lorentz coordinates, in float64."""
-        lift = self.to_ambient(x)
-        time, side = lift[:, :1], lift[:, 1:]
+        lifted = self.lift(x)
+        time, side = lifted[:, :1], lifted[:, 1:]
         inner = torch.addmm(time * time.mT, side, side.mT, alpha=-1)
         return (inner - 1 / self.curvature).clamp(min=0)
+
+    def lift(self, x: Tensor) -> Tensor:
+        """Lorentz coordinates (..., D+1) of points (..., A), in float64."""
+        return self.to_ambient(x)
 
     def log_volume(self, u: Tensor) -> Tensor:
         """(D - 1) log(sinh(2a)/(2a)), a = sqrt(c) |u| (Nagano et al. 2019, arXiv:1902.02992)."""

@@ -10,6 +10,8 @@ from vqcore.plugin.component_config import ComponentConfig, CurvedConfig
 #: Largest sqrt(c) |u|, half the distance from the origin, at which float32 tells points apart:
 #: there 1 - c|y|^2 in the ball has lost 2 of 7 digits. Lorentz has the same limit, to agree.
 FLOAT32_REACH = 3.1
+#: The same of float64, which has lost 5 of its 16 digits there.
+FLOAT64_REACH = 6.1
 
 
 def shown_limit(limit: float) -> str:
@@ -22,9 +24,16 @@ class HyperbolicConfig(CurvedConfig):
     """Options of both models of hyperbolic space."""
 
     max_radius: Scale = 2.0
-    """Clip of the tangent norm, half the distance from the origin; at most 3.1/sqrt(curvature)."""
+    """Clip of |u|, half the distance from the origin; at most 3.1/sqrt(curvature), float64: 6.1."""
     codes: Literal["tangent", "riemannian"] = "tangent"
     """Store codes as tangent vectors (any optimizer) or as points (optimizer riemannian-adam)."""
+
+
+class PoincareConfig(HyperbolicConfig):
+    """Options of the Poincare ball."""
+
+    search: Literal["geodesic", "ball"] = "geodesic"
+    """Distance by which codes are chosen and averaged; ball: in flat coordinates of the ball."""
 
 
 class RiemannianAdamConfig(ComponentConfig):

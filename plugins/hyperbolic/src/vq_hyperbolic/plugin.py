@@ -18,7 +18,7 @@ def vq_manifolds() -> list[ComponentSpec]:
         ComponentSpec(
             name="poincare",
             target="vq_hyperbolic.poincare:Poincare",
-            config="vq_hyperbolic.hyperbolic_config:HyperbolicConfig",
+            config="vq_hyperbolic.hyperbolic_config:PoincareConfig",
             summary="hyperbolic space as the Poincare ball, D coordinates a point",
         ),
         ComponentSpec(
@@ -45,8 +45,13 @@ def vq_optimizers() -> list[ComponentSpec]:
 
 @hookimpl
 def vq_check_config(config: Any) -> Iterator[str]:
-    """Codes stored as points need the optimizer that uses their metric; ``vq`` is in float32."""
-    from vq_hyperbolic.hyperbolic_config import FLOAT32_REACH, HyperbolicConfig, shown_limit
+    """Codes stored as points need the optimizer that uses their metric; float32 ends early."""
+    from vq_hyperbolic.hyperbolic_config import (
+        FLOAT32_REACH,
+        FLOAT64_REACH,
+        HyperbolicConfig,
+        shown_limit,
+    )
 
     optimizer, options = config.components["optimizer"], config.components["manifold"].options
     if not isinstance(options, HyperbolicConfig):
@@ -57,9 +62,12 @@ def vq_check_config(config: Any) -> Iterator[str]:
             f"{optimizer.name}: it would move points as flat vectors; set "
             "--optimizer riemannian-adam, or manifold.codes to tangent"
         )
-    farthest = FLOAT32_REACH / options.curvature**0.5
+    double = config.settings.precision == "float64"
+    reach, kind = (FLOAT64_REACH, "float64") if double else (FLOAT32_REACH, "float32")
+    farthest = reach / options.curvature**0.5
     if options.max_radius > farthest:
+        fix = "lower it" if double else "lower it, or set precision to float64"
         yield (
             f"manifold.max_radius = {options.max_radius}: expected at most "
-            f"{shown_limit(farthest)} in float32 at curvature {options.curvature:g}; lower it"
+            f"{shown_limit(farthest)} in {kind} at curvature {options.curvature:g}; {fix}"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -48,7 +50,13 @@ class Poincare(Hyperbolic):
     """The ball c|y|^2 < 1 in R^D with metric (2/(1 - c|y|^2))^2 |dy|^2.
 
     ``1 - c|y|^2`` cancels near the edge: the relative error of a float32 point is 1e-7 cosh^2 of
-    half the distance from the origin, which ``max_radius`` limits. Options: see ``Hyperbolic``.
+    half the distance from the origin, which ``max_radius`` limits.
+
+    With ``search="ball"`` codes are chosen and averaged by flat distance |x - y| in the ball: the
+    geodesic distance, in units that shrink with the metric, by 1 - c|y|^2. All children of a node
+    far out then lie close to it, so one code stands for a small subtree, and codes are left for the
+    few nodes near the origin. Losses, decoders and sums of residuals stay geodesic.
+    Options: see ``PoincareConfig``.
 
     Cost: O(N D) for the maps; the search is a product of (N, D+1) and (D+1, K) in O(N + tile)
     memory, in float64 if ``max_radius`` is above 2.5 at curvature 1.
@@ -56,6 +64,10 @@ class Poincare(Hyperbolic):
 
     geoopt_name = "PoincareBall"
     keys_of_tables = True
+
+    def __init__(self, *, search: str = "geodesic", **options: Any) -> None:
+        super().__init__(**options)
+        self.flat_search = search == "ball"
 
     def expmap0(self, u: Tensor) -> Tensor:
         """tanh(a) u/a, a = sqrt(c) |u|."""
@@ -99,26 +111,45 @@ class Poincare(Hyperbolic):
         return None
 
     def to_ambient(self, x: Tensor) -> Tensor:
-        """The Lorentz lift (1 + c|x|^2, 2 sqrt(c) x)/(sqrt(c) (1 - c|x|^2)), float64 for sums."""
+        """The Lorentz lift (1 + c|x|^2, 2 sqrt(c) x)/(sqrt(c) (1 - c|x|^2)), float64 for sums.
+
+        With ``search="ball"`` x itself.
+        """
+        return x.double() if self.flat_search else self.lift(x)
+
+    def lift(self, x: Tensor) -> Tensor:
+        """See ``Hyperbolic.lift``."""
         rho = self.sqrt_c
         height = depth(x, rho, torch.float64) / 2
         return torch.cat([(1 - height) / rho, x], -1) / height
 
     def from_ambient(self, m: Tensor) -> Tensor:
-        """m_s/(sqrt(c) (m_0 + sqrt(m_0^2 - |m_s|^2))) of a sum m (..., D+1), any scale; 0 for 0."""
+        """m_s/(sqrt(c) (m_0 + sqrt(m_0^2 - |m_s|^2))) of a sum m (..., D+1), any scale; 0 for 0.
+
+        With ``search="ball"`` the mean m itself.
+        """
+        if self.flat_search:
+            return self.project(m)
         v = self.velocity(m)
         return v / scaled(1 + (1 - v.square().sum(-1, keepdim=True)).sqrt(), self.sqrt_c)
 
     def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
-        """(x', |x'|^2), x' = x - centre."""
+        """(x', |x'|^2), x' = x - centre; x' alone with ``search="ball"``."""
         x = self._search_type(x) - self._search_type(centre)
+        if self.flat_search:
+            return x
         return torch.cat([x, x.square().sum(-1, keepdim=True)], -1)
 
     def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """|x - y|^2 s = (x', |x'|^2).(-2y', 1) s + |y'|^2 s, s = 1/(1 - c|y|^2), rises with d."""
+        """|x - y|^2 s = (x', |x'|^2).(-2y', 1) s + |y'|^2 s, s = 1/(1 - c|y|^2), rises with d.
+
+        With ``search="ball"`` s is 1, and |x'|^2 is left out.
+        """
         codes = self._search_type(codes)
-        scale = depth(codes, self.sqrt_c).reciprocal()
         side = codes - self._search_type(centre)
+        if self.flat_search:
+            return -2 * side, side.square().sum(-1)
+        scale = depth(codes, self.sqrt_c).reciprocal()
         weight = torch.cat([-2 * scale * side, scale], -1)
         return weight, (side.square().sum(-1, keepdim=True) * scale).squeeze(-1)
 
