@@ -76,6 +76,26 @@ class TreesConfig(ComponentConfig):
         return self
 
 
+class TreeLinksConfig(ComponentConfig):
+    """Options of ``tree-links``."""
+
+    tree: Literal["full", "random", "icd10"] = "full"
+    """All nodes have as many children, or skewed numbers of them; icd10: respiratory diseases."""
+    depth: Annotated[int, Field(ge=2, le=12), ActsIf("tree", ("full",))] = 8
+    """Levels of the full tree."""
+    branching: Annotated[int, Field(ge=2, le=64), ActsIf("tree", ("full",))] = 2
+    """Children of each node of the full tree."""
+    nodes: Annotated[int, Field(ge=3, le=8192), ActsIf("tree", ("random",))] = 400
+    """Nodes of the random tree, which has 10 levels at most."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        nodes = (self.branching**self.depth - 1) // (self.branching - 1)
+        if self.tree == "full" and nodes > 8192:
+            raise ValueError(f"a tree of {nodes} nodes: expected at most 8192, as n x n numbers")
+        return self
+
+
 class DownloadConfig(ImageConfig):
     """Options of every data set that can be downloaded."""
 

@@ -10,7 +10,7 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor
 
-from vq.data.heap_tree import tree_distance
+from vq.data.tree import Tree
 from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.tensor_split import TensorSplit
 from vqcore.numerics.counter_rng import key_of, uniform
@@ -60,6 +60,7 @@ class Hierarchy(ImageSource):
         side = cell * 2 ** (depth - 1)
         super().__init__((3, side, side), **augmentation)
         self.depth, self.branching, self.noise, self.samples = depth, branching, noise, samples
+        self.tree = Tree.full(branching, depth)
         self.classes = [f"object {number}" for number in range(branching)]
 
     def split(self, name: Literal["train", "test"]) -> HierarchySplit:
@@ -72,10 +73,6 @@ class Hierarchy(ImageSource):
             self._paint(key_of(part, 1, number), chunk) for number, chunk in enumerate(chunks)
         ]
         return HierarchySplit(torch.cat(images), nodes)
-
-    def tree_distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance in edges between nodes, int64; shapes broadcast."""
-        return tree_distance(a, b, self.branching)
 
     def _paint(self, key: int, nodes: tuple[Tensor, ...]) -> Tensor:
         count, side = len(nodes[0]), self.shape[1]

@@ -214,6 +214,13 @@ class MixedSplit(Split):
             ]
             yield batch.in_order(served)
 
+    def training_labels(self, batch: TrainingBatch) -> Tensor:
+        """See ``Split.training_labels``."""
+        mixed, taken = self._choose(batch)
+        labels: Any = self.labels
+        chosen = zip(self.starts, taken, strict=False)
+        return mixed.in_order([labels[start + own.samples] for start, own in chosen])
+
     def _choose(self, batch: TrainingBatch) -> tuple[_Mixed, list[TrainingBatch]]:
         """The samples of each source that stand for the numbers of an epoch in a batch."""
         mixed = _Mixed(batch.samples, self._ends)

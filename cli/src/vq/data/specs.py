@@ -13,6 +13,7 @@ def _spec(name: str, target: str, config: str, summary: str) -> ComponentSpec:
 _DIGITS = "1,797 handwritten digits of 8x8 (from scikit-learn, offline)"
 _PHOTOS = "colour patches of two photos (from scikit-learn, offline)"
 _TREES = "noisy bit vectors of the nodes of a binary tree (generated)"
+_LINKS = "the links of a tree as one matrix: full, random, or diagnoses (extra: trees)"
 _MNIST = "70,000 handwritten digits of 28x28"
 _FASHION = "70,000 grey images of clothes, 28x28"
 _CIFAR10 = "60,000 colour images of 32x32"
@@ -30,6 +31,7 @@ DATASETS = [
     _spec("digits", "digits:Digits", "ImageConfig", _DIGITS),
     _spec("photos", "photos:Photos", "PhotosConfig", _PHOTOS),
     _spec("trees", "trees:Trees", "TreesConfig", _TREES),
+    _spec("tree-links", "tree_links:TreeLinks", "TreeLinksConfig", _LINKS),
     _spec("mnist", "mnist:Mnist", "MnistConfig", _MNIST),
     _spec("fashion-mnist", "mnist:FashionMnist", "MnistConfig", _FASHION),
     _spec("cifar10", "cifar10:Cifar10", "DownloadConfig", _CIFAR10),

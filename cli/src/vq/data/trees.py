@@ -7,10 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vq.data.heap_tree import node_levels, tree_distance
+from vq.data.tree import Tree
 from vqcore.data.tensor_split import TensorSplit
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import DataSource
+
+#: The probability with which the paper flips the bits of the nodes that it scores.
+PAPER_NOISE = 0.1
 
 
 class Trees(DataSource):
@@ -26,7 +29,8 @@ class Trees(DataSource):
 
     def __init__(self, *, depth: int = 8, noise: float = 0.1, samples: int = 8160) -> None:
         self.depth, self.noise, self.samples = depth, noise, samples
-        self.nodes = 2**depth - 1
+        self.tree = Tree.full(2, depth - 1)
+        self.nodes = len(self.tree)
         if samples < self.nodes:
             expected = f"{self.nodes} (the nodes of a tree of depth {depth}) or more"
             raise SettingError("samples", samples, expected)
@@ -35,7 +39,7 @@ class Trees(DataSource):
 
     def split(self, name: Literal["train", "test"]) -> TensorSplit:
         """Bool (N, n), served as 0 and 1."""
-        bits, levels = tree_bits(self.depth), node_levels(torch.arange(self.nodes), 2)
+        bits, levels = tree_bits(self.tree), self.tree.levels
         if name == "test":
             return TensorSplit(bits, levels)
         nodes = torch.arange(self.samples) % self.nodes
@@ -45,18 +49,17 @@ class Trees(DataSource):
             row ^= torch.rand(self.nodes, generator=generator) < self.noise
         return TensorSplit(samples, levels[nodes])
 
-    def tree_distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance in edges between nodes (rows of the test split), int64; shapes broadcast."""
-        return tree_distance(a, b, 2)
+    def noisy_nodes(self, draw: int) -> TensorSplit:
+        """The test split, each bit flipped with the paper's probability of 0.1."""
+        bits = tree_bits(self.tree)
+        generator = torch.Generator().manual_seed(draw + 1)
+        flipped = torch.rand(bits.shape, generator=generator) < PAPER_NOISE
+        return TensorSplit(bits ^ flipped, self.tree.levels)
 
 
-def tree_bits(depth: int) -> Tensor:
+def tree_bits(tree: Tree) -> Tensor:
     """Bool (n, n): bit j of node i is set if j is i or an ancestor of i.
 
     The Hamming distance of two rows is the distance of their nodes in the tree.
     """
-    nodes = 2**depth - 1
-    bits = torch.eye(nodes, dtype=torch.bool)
-    for node in range(1, nodes):
-        bits[node] |= bits[(node - 1) // 2]
-    return bits
+    return tree.ancestors | torch.eye(len(tree), dtype=torch.bool)
