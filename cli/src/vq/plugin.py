@@ -1,9 +1,10 @@
-"""The components of ``vq``: optimizers, backbones and data sets, registered as any plugin's."""
+"""The components and presets of ``vq``, registered as any plugin's."""
 
 from __future__ import annotations
 
+from vq.config import presets
 from vq.data.specs import DATASETS
-from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component import ComponentSpec, PresetSpec
 from vqcore.plugin.hooks import hookimpl
 
 VQ_API = 1
@@ -14,7 +15,12 @@ _BACKBONES = {
     "hierarchical": ("Hierarchical", "convolutions with several levels of latents (VQ-VAE-2)"),
     "vit": ("ViT", "a transformer over patches; 1-D latent tokens (TiTok) as an option"),
     "patches": ("Patches", "no network: patches of an image are the latents (classical VQ)"),
+    "classifier": (
+        "Classifier",
+        "another backbone's encoder, and a head to the classes of samples",
+    ),
     "mlp": ("MLP", "fully connected layers, for vectors and small images"),
+    "distance": ("Distance", "no network: a free point for each node of a graph; distances"),
 }
 _OPTIMIZERS = {"adam": ("Adam", "Adam"), "adamw": ("AdamW", "Adam with decoupled weight decay")}
 
@@ -35,7 +41,7 @@ def vq_optimizers() -> list[ComponentSpec]:
 
 @hookimpl
 def vq_backbones() -> list[ComponentSpec]:
-    """Convolutions, fully connected layers, and patches without a network."""
+    """Convolutions, transformers, fully connected layers, and what has no network or no decoder."""
     room = "vq.models.backbones"
     return [
         _spec(name, f"{room}.{name}:{title}", f"{room}.backbone_config:{title}Config", summary)
@@ -47,3 +53,9 @@ def vq_backbones() -> list[ComponentSpec]:
 def vq_datasets() -> list[ComponentSpec]:
     """The data sets of scikit-learn, torchvision and your own files, and generated trees."""
     return DATASETS
+
+
+@hookimpl
+def vq_presets() -> list[PresetSpec]:
+    """Tokenizers of pictures and of sounds."""
+    return presets.OWN

@@ -9,6 +9,7 @@ from typing import Any
 from vq.config.plain_values import DEEPEST, plain, repeated
 from vq.config.run_config import RunConfig
 from vq.config.setting_hints import unknown_setting
+from vq.config.sizes import SIZED
 from vqcore.errors import UsageError, shown, shown_key
 from vqcore.plugin.component import KINDS, SETTINGS, SEVERAL
 
@@ -32,8 +33,11 @@ def lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     """A source of settings laid over another, with lower precedence.
 
     As ``merge``, but a source that says how long a run is, in epochs or in steps, replaces what the
-    other says of it in either.
+    other says of it in either. One that chooses another size of the backbone replaces what the size
+    before, or the options that it sets, say of it.
     """
+    if "backbone" in base:
+        base = {**base, "backbone": _resized(base["backbone"], over.get("backbone"))}
     merged = merge(base, over)
     given = {key for key in LENGTHS if over.get(key) is not None}
     replaced = set(LENGTHS) - given if given else set()
@@ -113,6 +117,14 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _resized(old: Any, new: Any) -> Any:
+    """The options of a backbone, without what ``size`` sets if the new ones choose another."""
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return old
+    dropped = SIZED if "size" in new and new["size"] != old.get("size") else frozenset()
+    return {key: _resized(old[key], new.get(key)) for key in old if key not in dropped}
 
 
 def _merged_value(key: str, old: Any, new: Any) -> Any:

@@ -86,8 +86,10 @@ class RunConfig(ComponentConfig):
     """Seed of every random draw."""
     device: Annotated[str, BeforeValidator(_device_name)] = "auto"
     """auto, cpu, cuda, or one GPU as in cuda:1; auto takes a GPU if there is one."""
-    precision: Annotated[Literal["no", "tf32", "bf16", "fp16"], BeforeValidator(_yaml_no)] = "no"
-    """Of encoder and decoder; no: float32; tf32 acts on a GPU. The code search is in float32."""
+    precision: Annotated[
+        Literal["no", "tf32", "bf16", "fp16", "float64"], BeforeValidator(_yaml_no)
+    ] = "no"
+    """Of encoder and decoder; no: float32; tf32 acts on a GPU; float64: of codes, losses, too."""
     compile: bool = False
     """Compile the training step's forward and backward pass with torch.compile."""
     cuda_graph: bool = False
@@ -103,7 +105,9 @@ class RunConfig(ComponentConfig):
     eval_fid: str | None = None
     """Also FID (rFID) in evaluations, with torch-fidelity's weights in this file."""
     sample_every: Steps | None = None
-    """Steps between images of reconstructions; null: as for eval_every."""
+    """Steps between images of reconstructions; null: as eval_every, or sample_epochs alone."""
+    sample_epochs: list[StepsOrZero] = []
+    """Epochs after which there is an image of reconstructions; 0: before the first step."""
     checkpoint_every: Steps | None = None
     """Steps between checkpoints, also after the last step; null: as for eval_every."""
     keep_checkpoints: Count = 2

@@ -10,18 +10,19 @@ from torch import Tensor, nn
 
 from vq.config.resolved_config import ResolvedConfig, Unavailable
 from vq.config.run_config import RunConfig
-from vq.models.backbones.patches import Patches
-from vq.models.bottlenecks.build import Bottleneck, build_bottleneck, scale_of
+from vq.data.labels import classes_of
+from vq.models.bottlenecks.build import Bottleneck, build_bottleneck, factors_of, scale_of
 from vq.models.bottlenecks.hierarchical import HierarchicalBottleneck, LevelBottleneck
 from vq.models.empty_batches import allow_empty_batch
 from vq.models.eval_mode import eval_mode
-from vq.models.samples import check_samples
+from vq.models.samples import as_samples
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone, LevelBackbone
 from vqcore.interfaces.dataset import DataSource, SampleSpec
 from vqcore.interfaces.output import Output
 from vqcore.layer import VectorQuantizer
 from vqcore.numerics.indices import Indices, as_indices
+from vqcore.numerics.stable import in_full_precision
 from vqcore.plugin.registry import Registry
 
 
@@ -31,7 +32,8 @@ class ModelOutput:
 
     Attributes:
         bottleneck: the bottleneck's output: indices, code usage, metrics, and its own losses.
-        reconstruction: the decoder's output, (B, *shape) in float32, before any sigmoid.
+        reconstruction: the decoder's output, (B, *shape) in float32 or float64, before any sigmoid;
+            logits (B, classes) of a classifier.
     """
 
     bottleneck: Output
@@ -45,9 +47,12 @@ class VQModel(nn.Module):
         backbone: the encoder and decoder.
         bottleneck: a ``VectorQuantizer`` or a baseline without codes; a ``HierarchicalBottleneck``
             of them for a ``LevelBackbone``.
-        likelihood: ``bernoulli`` if the decoder emits logits, ``gaussian`` if it emits samples.
+        likelihood: ``gaussian`` if the decoder emits samples, ``bernoulli`` if it emits their
+            logits, ``categorical`` if those of their classes.
         sample_shape: of the samples that the backbone was built for, to refuse others by name.
     """
+
+    like: Tensor
 
     def __init__(
         self,
@@ -59,22 +64,29 @@ class VQModel(nn.Module):
         super().__init__()
         self.backbone, self.bottleneck, self.likelihood = backbone, bottleneck, likelihood
         self.sample_shape = sample_shape
+        #: Of the model's type, which a backbone without parameters does not tell.
+        self.register_buffer("like", torch.empty(0), persistent=False)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Samples (B, *shape) through the whole model; what compares them is the trainer's.
 
         Raises:
-            SettingError: see ``check_samples``.
+            SettingError: see ``as_samples``.
         """
-        self._check(x)
+        x = self._samples(x)
         z = allow_empty_batch(self.backbone.encode)(x)
         out = self.bottleneck(z, inputs=x, decode=allow_empty_batch(self.backbone.decode))
-        return ModelOutput(out, out.reconstruction.float())
+        return ModelOutput(out, in_full_precision(out.reconstruction))
 
     @property
     def has_codes(self) -> bool:
         """Whether a sample has indices; a baseline's ``codebook_size`` is 0."""
         return self.codebook_size > 0
+
+    @property
+    def classifies(self) -> bool:
+        """Whether it emits the classes of samples in place of samples."""
+        return self.likelihood == "categorical"
 
     @property
     def parameter_count(self) -> int:
@@ -117,22 +129,29 @@ class VQModel(nn.Module):
             return f"{positions} tokens of {self.codebook_size} codes"
         return f"{positions} latents of {self._coarsest.dim} dimensions"
 
+    def latents(self, x: Tensor) -> Any:
+        """What the encoder emits for samples (B, *shape): a tensor, or one per level.
+
+        Raises:
+            SettingError: see ``as_samples``.
+        """
+        return self.backbone.encode(self._samples(x))
+
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
         """Indices (B, *index_shape) of samples (B, *shape).
 
         Raises:
-            SettingError: if the model has no codes; and see ``check_samples``.
+            SettingError: if the model has no codes; and see ``as_samples``.
         """
-        self._check(x)
-        latents: Any = self.backbone.encode(x)  # a tensor, or one per level
-        return self.bottleneck.encode(latents)
+        return self.bottleneck.encode(self.latents(x))
 
     @torch.no_grad()
     def decode(self, indices: Indices) -> Tensor:
         """Samples (B, *shape) of indices (B, *index_shape), in the units of the data.
 
-        Indices are a tensor of any integer type, a NumPy array or nested lists.
+        A classifier gives probabilities (B, classes). Indices are a tensor of any integer type, a
+        NumPy array or nested lists.
 
         Raises:
             SettingError: if the model has no codes, or the indices have another shape, are not
@@ -147,27 +166,34 @@ class VQModel(nn.Module):
                 axes = ", ".join(["B", *map(str, expected)])
                 raise SettingError("indices", tuple(indices.shape), f"the shape ({axes})")
         vectors: Any = self.bottleneck.decode(indices)
-        return self.to_values(self.backbone.decode(vectors).float())
+        return self.to_values(in_full_precision(self.backbone.decode(vectors)))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor) -> Tensor:
         """Reconstructions of samples (B, *shape) in the units of the data, as in eval mode.
 
+        A classifier gives probabilities (B, classes).
+
         Raises:
-            SettingError: see ``check_samples``.
+            SettingError: see ``as_samples``.
         """
-        self._check(x)
+        x = self._samples(x)
         with eval_mode(self):
             z = allow_empty_batch(self.backbone.encode)(x)
             decoded = allow_empty_batch(self.backbone.decode)(self.bottleneck(z).quantized)
-        return self.to_values(decoded.float())
+        return self.to_values(in_full_precision(decoded))
 
     def to_values(self, reconstruction: Tensor) -> Tensor:
         """The decoder's output in the units of the data: probabilities if it is logits."""
-        return reconstruction.sigmoid() if self.likelihood == "bernoulli" else reconstruction
+        match self.likelihood:
+            case "bernoulli":
+                return reconstruction.sigmoid()
+            case "categorical":
+                return reconstruction.softmax(-1)
+        return reconstruction
 
-    def _check(self, x: Tensor) -> None:
-        check_samples(x, self.backbone, self.sample_shape)
+    def _samples(self, x: Tensor) -> Tensor:
+        return as_samples(x, self.backbone, self.sample_shape, self.like.dtype)
 
     @property
     def _coarsest(self) -> LevelBottleneck:
@@ -188,12 +214,18 @@ def build_source(config: ResolvedConfig, registry: Registry) -> DataSource:
     return registry.build(component)
 
 
+def emits_logits(config: ResolvedConfig, registry: Registry) -> bool:
+    """Whether the run's backbone emits logits of classes, see ``Backbone.emits``."""
+    made_by = registry.target(config.components["backbone"])
+    return getattr(made_by, "emits", "samples") == "logits"
+
+
 def build_model(
     config: ResolvedConfig, registry: Registry, samples: SampleSpec | DataSource
 ) -> VQModel:
     """The run's model for these samples, on the CPU, initialised with the config's seed.
 
-    Their likelihood says whether its decoder emits logits.
+    Their likelihood says what its decoder emits.
 
     Raises:
         SettingError: if backbone, dimension and samples do not fit together.
@@ -203,17 +235,22 @@ def build_model(
     # of what the encoder emits: the Gaussian takes a mean and a deviation per dimension
     width = 2 * settings.dim if settings.bottleneck == "gaussian" else settings.dim
     chosen = config.components["backbone"]
-    backbone: Backbone = registry.build(chosen, shape=samples.shape, dim=width)
+    injected: dict[str, Any] = {"shape": samples.shape, "dim": width}
+    likelihood = samples.likelihood
+    if emits_logits(config, registry):
+        injected["classes"] = len(classes_of(config, samples))
+        likelihood = "categorical"
+    backbone: Backbone = registry.build(chosen, **injected)
     dim = settings.dim
     if backbone.dim is not None:
         dim = width = backbone.dim
         if settings.dim not in (dim, RunConfig.model_fields["dim"].default):
             expected = f"{dim}, which the backbone's own structure sets"
             raise SettingError("dim", settings.dim, expected, "leave it out")
-    bottleneck = build_bottleneck(config, registry, backbone, width, dim, samples.likelihood)
-    if isinstance(backbone, Patches):
-        backbone.scale = scale_of(bottleneck)
-    return VQModel(backbone, bottleneck, samples.likelihood, tuple(samples.shape))
+    bottleneck = build_bottleneck(config, registry, backbone, width, dim, likelihood)
+    backbone.attach(bottleneck.manifold, scale_of(bottleneck), factors_of(bottleneck))
+    model = VQModel(backbone, bottleneck, likelihood, tuple(samples.shape))
+    return model.double() if settings.precision == "float64" else model
 
 
 def place(model: VQModel, device: torch.device) -> VQModel:

@@ -14,11 +14,14 @@ from vqcore.interfaces.backbone import Backbone, LevelBackbone
 _HALF = (torch.bfloat16, torch.float16)
 
 
-def check_samples(x: Any, backbone: Backbone, shape: tuple[int, ...] | None) -> None:
-    """Refuse what the backbone would fail on, or whose edges it would lose.
+def as_samples(
+    x: Any, backbone: Backbone, shape: tuple[int, ...] | None, kind: torch.dtype
+) -> Tensor:
+    """x for a model of type ``kind``: float32, as data sets serve, becomes float64 where that is.
 
-    Samples have the shape that the model was built for. A backbone of convolutions takes other
-    sides, too, where its strides divide them.
+    Refused is what the backbone would fail on, or whose edges it would lose. Samples have the shape
+    that the model was built for. A backbone of convolutions takes other sides, too, where its
+    strides divide them.
 
     Raises:
         SettingError: if x is no tensor of floats of the model's type, or of another shape.
@@ -26,9 +29,11 @@ def check_samples(x: Any, backbone: Backbone, shape: tuple[int, ...] | None) -> 
     if not isinstance(x, Tensor) or not x.is_floating_point():
         found = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
         raise SettingError("samples", found, "a tensor of floats in the range of the data")
-    _check_type(x, next((each.dtype for each in backbone.parameters()), x.dtype))
+    if (x.dtype, kind) == (torch.float32, torch.float64):
+        x = x.double()
+    _check_type(x, kind)
     if shape is None or tuple(x.shape[1:]) == shape:
-        return
+        return x
     channels, *sides = shape
     if not backbone.channel_first or x.ndim != 1 + len(shape) or x.shape[1] != channels:
         expected = ", ".join(map(str, ("B", *shape)))
@@ -36,6 +41,7 @@ def check_samples(x: Any, backbone: Backbone, shape: tuple[int, ...] | None) -> 
         fix = "put the channels first: samples.movedim(-1, 1)" if last and sides else ""
         raise SettingError("samples", tuple(x.shape), f"the shape ({expected})", fix)
     _check_sides(tuple(x.shape), strides(backbone, tuple(sides)))
+    return x
 
 
 def strides(backbone: Backbone, sides: tuple[int, ...]) -> tuple[int, ...]:

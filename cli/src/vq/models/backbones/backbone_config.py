@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,8 +13,15 @@ from pydantic import (
     model_validator,
 )
 
-from vqcore.plugin.bounds import Depth, Size, check_total
-from vqcore.plugin.component_config import ActsIf, ComponentConfig
+from vq.config.sizes import SizeName, with_size
+from vqcore.plugin.bounds import Depth, Scale, Size, check_total
+from vqcore.plugin.component_config import (
+    ActsIf,
+    BackboneRef,
+    ComponentConfig,
+    ComponentRef,
+    Shorthand,
+)
 
 Halvings = Annotated[int, Field(ge=0, le=16)]
 Multiplier = Annotated[int, Field(gt=0, le=1024)]
@@ -26,12 +34,19 @@ def _in_one_message(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError("a number from 1 to 65536, or a list of one for each axis") from error
 
 
+def _sized(backbone: str) -> Any:
+    """A validator that fills in what a named size sets."""
+    return model_validator(mode="before")(partial(with_size, backbone))
+
+
 PatchSize = Annotated[Size | tuple[Size, ...], WrapValidator(_in_one_message)]
 
 
 class ConvConfig(ComponentConfig):
     """Options of ``conv``."""
 
+    size: Annotated[SizeName | None, Shorthand()] = None
+    """hidden/residual_blocks/residual_hidden: 32/2/32, 64/2/32, 128/2/32, 256/2/256."""
     hidden: Size = 32
     """Channels of each layer."""
     residual_blocks: Annotated[int, Field(ge=0, le=1024)] = 2
@@ -46,6 +61,8 @@ class ConvConfig(ComponentConfig):
     """Initial weights, He's or torch's own; null: he if colour or four times halved, else torch."""
     checkpointing: Annotated[bool, ActsIf("residual_blocks")] = False
     """Keep the inputs of blocks alone in training and compute them again: less memory, slower."""
+
+    _with_size = _sized("conv")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -68,6 +85,8 @@ class HierarchicalConfig(ConvConfig):
 class ResNetConfig(ComponentConfig):
     """Options of ``resnet``."""
 
+    size: Annotated[SizeName | None, Shorthand()] = None
+    """Values of channels/blocks: 32/1, 64/2, 128/2, 128/4; either may be given beside it."""
     channels: Size = 128
     """Channels of the first convolution, and of a level with multiplier 1."""
     multipliers: Annotated[tuple[Multiplier, ...], Field(min_length=1, max_length=17)] | None = None
@@ -80,6 +99,8 @@ class ResNetConfig(ComponentConfig):
     """Initial weights: blocks that begin as the identity, or torch's own, as published."""
     checkpointing: bool = False
     """Keep the inputs of blocks alone in training and compute them again: less memory, slower."""
+
+    _with_size = _sized("resnet")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -96,6 +117,8 @@ class ResNetConfig(ComponentConfig):
 class ViTConfig(ComponentConfig):
     """Options of ``vit``."""
 
+    size: Annotated[SizeName | None, Shorthand()] = None
+    """Values of width/depth/heads: 192/12/3, 512/8/8, 768/12/12, 1024/24/16."""
     patch_size: PatchSize | None = None
     """Side of a patch, or one number an axis; null leaves at most 8 a side, of a signal 64."""
     width: Size = 128
@@ -113,6 +136,8 @@ class ViTConfig(ComponentConfig):
     checkpointing: bool = False
     """Keep the inputs of blocks alone in training and compute them again: less memory, slower."""
 
+    _with_size = _sized("vit")
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.width % self.heads:
@@ -128,6 +153,22 @@ class PatchesConfig(ComponentConfig):
 
     size: Annotated[int, Field(gt=0, le=1024)] = 4
     """Side of a patch in pixels. A latent is a patch's values, so dim is channels times size^2."""
+
+
+class DistanceConfig(ComponentConfig):
+    """Options of ``distance``."""
+
+    temperature: Scale = 0.5
+    """Distance by which the odds between two nodes change by the factor e."""
+
+
+class ClassifierConfig(ComponentConfig):
+    """Options of ``classifier``."""
+
+    inner: BackboneRef = ComponentRef(name="vq-cli/conv")
+    """The backbone whose encoder it takes, with its own options; its decoder is dropped."""
+    hidden: Annotated[int, Field(ge=0, le=65536)] = 128
+    """Units of the layer between the latents of a sample and its classes; 0: a linear map."""
 
 
 class MLPConfig(ComponentConfig):

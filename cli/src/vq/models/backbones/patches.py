@@ -9,16 +9,13 @@ from vq.models.backbones.sides import image_shape
 from vq.models.samples import nearest_sides
 from vqcore.errors import SettingError
 from vqcore.interfaces.backbone import Backbone
+from vqcore.interfaces.manifold import Manifold
 
 
 class Patches(Backbone):
     """Each patch of size x size pixels is a latent of channels times size^2 values.
 
     It has no parameters and sets ``dim`` itself. For ``size`` see ``PatchesConfig``.
-
-    Attributes:
-        scale: the factor of a latent between ``encode`` and ``decode``, as on curved manifolds.
-            ``decode`` divides by it, since there is no network to learn it.
 
     Raises:
         SettingError: if samples are not images, or ``size`` does not divide their sides.
@@ -35,6 +32,10 @@ class Patches(Backbone):
             raise SettingError("size", size, expected, f"change it, or resize images to {near}")
         self.size, self.scale = size, 1.0
         self.dim, self.latent_shape = channels * size**2, (height // size, width // size)
+
+    def attach(self, manifold: Manifold, scale: float, factors: int) -> None:
+        """``decode`` divides by the scale, since there is no network to learn it."""
+        self.scale = scale
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, dim, h, w)."""

@@ -58,11 +58,22 @@ def scale_of(bottleneck: Bottleneck) -> float:
     """The factor of a latent before the quantizer, without clipping; 1 if linear maps learn it."""
     if isinstance(bottleneck, HierarchicalBottleneck):
         return 1.0
-    if not isinstance(bottleneck.project_in, nn.Identity):
+    if not _is_unprojected(bottleneck):
         return 1.0
     if isinstance(bottleneck, VectorQuantizer):
         return tangent_scale(bottleneck.quantizer.tangent, bottleneck.dim)
     return tangent_scale(bottleneck.manifold.tangent, bottleneck.dim)
+
+
+def _is_unprojected(level: LevelBottleneck) -> bool:
+    return isinstance(level.project_in, nn.Identity)
+
+
+def factors_of(bottleneck: Bottleneck) -> int:
+    """The number of tangent vectors in one that the decoder gets; 1 if a linear map made it."""
+    if isinstance(bottleneck, VectorQuantizer) and _is_unprojected(bottleneck):
+        return bottleneck.quantizer.factors
+    return 1
 
 
 def _codes(
