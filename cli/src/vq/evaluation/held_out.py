@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from vq.evaluation.classification import Classification
 from vq.evaluation.metric import Metric
+from vq.evaluation.squared_error import SquaredError
 from vq.models.autoencoder import VQModel
 from vq.models.eval_mode import eval_mode
 from vq.progress import working
 from vqcore.codebook.usage_meter import UsageMeter, to_floats
-from vqcore.distributed import sum_over_ranks
 from vqcore.interfaces.dataset import Split
+
+#: What tells how good a model is: one that reconstructs, and one that classifies.
+QUALITY = ("psnr", "mse", "accuracy", "cross_entropy")
+#: Those that are finite unless something is wrong.
+ERRORS = frozenset(("mse", "cross_entropy"))
 
 
 @torch.no_grad()
@@ -37,33 +42,32 @@ def evaluate(
         metrics: updated with each batch, for the caller to compute.
 
     Returns:
-        ``mse``: mean squared error over all values, with the data's range scaled to 1; ``psnr`` =
-        -10 log10(mse), in dB; means over the codebooks, from the usage over the whole split:
-        ``perplexity``, ``codes_used``, ``dead_codes`` and ``quantization_error``;
-        ``codebook_size``, ``codebooks`` and ``samples``. Without codes, only ``psnr``, ``mse`` and
-        ``samples``.
+        The metrics of ``SquaredError``, or for a classifier those of ``Classification``. Means over
+        the codebooks, from the usage over the whole split: ``perplexity``, ``codes_used``,
+        ``dead_codes`` and ``quantization_error``; ``codebook_size`` and ``codebooks``; none of
+        these without codes. Then ``samples``.
+
+    Raises:
+        ValueError: for a classifier and a split without labels.
     """
-    low, high = value_range
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
     usage = UsageMeter()
     total = min(len(split), samples or len(split))
     chosen = torch.arange(total) * len(split) // max(total, 1)
     rows = chosen.tensor_split(share[1])[share[0]]
+    quality: Metric = SquaredError(value_range, device)
+    if model.classifies:
+        if split.labels is None:
+            raise ValueError("a classifier is evaluated on a split with labels")
+        quality = Classification(split.labels[rows.to(split.labels.device)], device)
     with eval_mode(model), working("evaluating", len(rows), "samples") as task:
         for batch in task.through(split.batches(rows.split(batch_size), device)):
             out = model(batch)
             reconstruction = model.to_values(out.reconstruction)
-            for metric in metrics:
+            for metric in (quality, *metrics):
                 metric.update(batch, reconstruction, out.bottleneck)
-            difference = (reconstruction - batch) / (high - low)
-            sums[0] += difference.double().square().sum()
-            sums[1] += difference.numel()
             if len(out.bottleneck.counts):
                 usage.add(out.bottleneck)
-    sum_over_ranks(sums)
-    mse = float(sums[0] / sums[1])
-    psnr = math.inf if mse == 0 else -10 * math.log10(mse)
-    return {"psnr": psnr, "mse": mse, **_code_metrics(usage), "samples": total}
+    return {**quality.compute(), **_code_metrics(usage), "samples": total}
 
 
 def _code_metrics(usage: UsageMeter) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from vq.evaluation.weights_file import FID_FILE, LPIPS_FILE
 from vq.optional_dependencies import require
 from vqcore.distributed import sum_over_ranks
 from vqcore.errors import SettingError
+from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.output import Output
 
 EXTRA = "perceptual"
@@ -117,25 +118,26 @@ class Fid(Metric):
 
 
 def perceptual_metrics(
-    weights: Mapping[str, str | Path | None],
-    shape: tuple[int, ...],
-    value_range: tuple[float, float],
-    device: torch.device,
+    weights: Mapping[str, str | Path | None], samples: SampleSpec, device: torch.device
 ) -> list[Metric]:
     """``Lpips`` and ``Fid``, each if an option names a file for it.
 
     Args:
         weights: the two options and their files, that of LPIPS first.
-        shape, value_range: of the samples.
+        samples: what the model reconstructs.
         device: of the images.
 
     Raises:
-        SettingError: if the samples are not images, and as ``Lpips`` and ``Fid``.
+        SettingError: if these are not images, and as ``Lpips`` and ``Fid``.
     """
     metrics: list[Metric] = []
+    shape, value_range = samples.shape, samples.value_range
     for kind, (option, file) in zip((Lpips, Fid), weights.items(), strict=True):
         if file is None:
             continue
+        if samples.likelihood == "categorical":
+            expected = "a model that reconstructs images; this one tells their classes"
+            raise SettingError(option, str(file), expected, "leave it out")
         if len(shape) != 3 or shape[0] not in (1, 3):
             expected = f"a run on images; its samples have shape {shape}"
             raise SettingError(option, str(file), expected, "leave it out")
@@ -158,4 +160,4 @@ def check_weights(weights: Mapping[str, str | None]) -> None:
 def _rgb(images: Tensor, value_range: tuple[float, float]) -> Tensor:
     """Images (B, C, H, W) of 1 or 3 channels as three, scaled to [0, 1] and clipped."""
     low, high = value_range
-    return ((images - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
+    return ((images.float() - low) / (high - low)).clamp(0, 1).expand(-1, 3, -1, -1)
