@@ -46,7 +46,7 @@ def train(
 
     Args:
         config: a YAML, TOML or JSON file, or a mapping.
-        preset: a paper's settings by name.
+        preset: settings by a name; ``vq show presets`` lists them.
         settings: by key path, as in ``{"quantizer.commitment_weight": 0.5}``.
         run_dir: the folder of a new run; ``runs/<time>-<names>`` by default.
         resume: continue this run, by its folder or as an object. Only settings that do not change
@@ -83,7 +83,7 @@ def train(
         choices["init_from"] = str(run_path(init_from))
     resolved, registry = compose(
         given_values(choices, settings),
-        base=base_values(preset, config),
+        base=base_values(preset, config, registry),
         resume=resumed,
         registry=registry,
         trust_plugins=trust_plugins,

@@ -24,23 +24,26 @@ _log = logging.getLogger(__name__)
 #: which device it is and how it is observed, not what it computes.
 RESUMABLE = frozenset((
     "epochs", "max_steps", "schedule", "device", "compile", "cuda_graph", "accumulate", "log_every",
-    "eval_every", "eval_samples", "eval_lpips", "eval_fid", "sample_every", "checkpoint_every",
-    "keep_checkpoints", "trackers", "plugin_files",
+    "eval_every", "eval_samples", "eval_lpips", "eval_fid", "sample_every", "sample_epochs",
+    "checkpoint_every", "keep_checkpoints", "trackers", "plugin_files",
 ))  # fmt: skip
 
 
 def base_values(
-    preset: str | None = None, config: str | Path | Mapping[str, Any] | None = None
+    preset: str | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    registry: Registry | None = None,
 ) -> dict[str, Any]:
     """Settings of a preset, with those of a config file or mapping laid over them.
 
     A resolved config, as in the folder of a run or a sweep, computes what its version computed.
+    Presets are those of ``registry``, by default of the installed plugins.
 
     Raises:
         SettingError: if ``config`` is neither.
         UsageError: if there is no such preset, or the file cannot be read.
     """
-    values = read_preset(preset) if preset else {}
+    values = read_preset(preset, registry) if preset else {}
     if isinstance(config, str | Path):
         config = read_config(Path(config))
     if config is not None and not isinstance(config, Mapping):

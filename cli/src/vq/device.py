@@ -24,7 +24,8 @@ def choose_device(name: str) -> torch.device:
         device = None
     if device is None or not _exists(device):
         gpus = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-        raise SettingError("device", name, f"one of {', '.join(['auto', 'cpu', *gpus])}")
+        fix = "mps has no float64, which counts and sums need" if name.startswith("mps") else ""
+        raise SettingError("device", name, f"one of {', '.join(['auto', 'cpu', *gpus])}", fix)
     return device
 
 

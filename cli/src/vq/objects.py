@@ -56,6 +56,11 @@ class ObjectRegistry(Registry):
         provides: dict[str, tuple[ComponentSpec, ...]] = dict.fromkeys(KINDS, (_SPEC,))
         self.plugins = [*self.base.plugins, Plugin(_PACKAGE, _PACKAGE, "object", provides=provides)]
 
+    def target(self, component: Component) -> Any:
+        """See ``Registry.target``; of an object that was given, the object."""
+        given = self.objects.get(component.kind) if component.spec is _SPEC else None
+        return super().target(component) if given is None else given
+
     def build(self, component: Component, **injected: Any) -> Any:
         """See ``Registry.build``.
 
@@ -141,7 +146,7 @@ def _source(dataset: Any, test_dataset: Any, value_range: Any) -> DataSource | N
     return InMemoryDataset(dataset, test_dataset, value_range=value_range)
 
 
-def _backbone(module: Any, *, shape: tuple[int, ...], dim: int) -> Backbone:
+def _backbone(module: Any, *, shape: tuple[int, ...], **_: Any) -> Backbone:
     from vq.models.backbones.module import ModuleBackbone
     from vqcore.interfaces.backbone import Backbone
 

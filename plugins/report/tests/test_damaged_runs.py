@@ -93,10 +93,13 @@ def test_an_image_that_is_none_is_left_out(run, report, content):
 
 
 def test_only_samples_of_steps_are_frames(run, report):
-    for name in ("step-1x", "step-\N{SUPERSCRIPT TWO}0000000", "step-00000004-best"):
+    others = ["step-1x", "step-\N{SUPERSCRIPT TWO}0000000", "step-00000004-best"]
+    others += ["step-00000004-epoch-", "step-00000004-epoch-01", "step-00000004-epoch-1-best"]
+    for name in (*others, "step-00000004-epoch-1234"):
         (run.path / "samples" / f"{name}.png").write_bytes(picture("PNG"))
     page, said = report(run)
-    assert section(page, RECONSTRUCTIONS).count("<img") == 3
+    assert section(page, RECONSTRUCTIONS).count("<img") == 4
+    assert "4 (epoch 1,234)" in section(page, RECONSTRUCTIONS)
     assert said == ""
 
 

@@ -122,7 +122,8 @@ def training(tmp_path):
     """A run in training, as the hooks receive it."""
     model, source = built()
     run = SimpleNamespace(
-        config=SimpleNamespace(settings=SimpleNamespace(sample_every=4)),
+        config=SimpleNamespace(settings=SimpleNamespace(sample_every=4, sample_epochs=[])),
+        steps_per_epoch=5,
         model=model,
         evaluated=model,
         device=CPU,
@@ -131,7 +132,8 @@ def training(tmp_path):
         test_split=source.split("test"),
         step=0,
     )
-    run.is_due = lambda every: run.step % every == 0 or run.step == 10
+    run.total_steps = 10
+    run.is_due = lambda every: run.step % every == 0 or run.step == run.total_steps
     return run
 
 
@@ -148,6 +150,24 @@ def test_samples_are_saved_when_due_and_disturb_nothing(training, tmp_path):
     after = training.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert all(parameter.grad is None for parameter in training.model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("every", "names"),
+    [
+        (None, ["step-00000000-epoch-0", "step-00000005-epoch-1", "step-00000010"]),
+        (5, ["step-00000000-epoch-0", "step-00000005-epoch-1", "step-00000010"]),
+        (8, ["step-00000000-epoch-0", "step-00000005-epoch-1", "step-00000008", "step-00000010"]),
+    ],
+)
+def test_samples_of_epochs_are_named_so(training, tmp_path, every, names):
+    training.config.settings.sample_every = every
+    training.config.settings.sample_epochs = [0, 1]
+    plugin.vq_run_start(training)
+    for step in range(1, 11):
+        training.step = step
+        plugin.vq_step_end(training, step)
+    assert sorted(path.stem for path in (tmp_path / "samples").iterdir()) == names
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,18 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def picture_name(step: int, epoch: int | None) -> str:
+    """The name of a picture after a step, with the epoch that ends there if it was asked for."""
+    return step_name(step) if epoch is None else f"{step_name(step)}-epoch-{epoch}"
+
+
+def step_and_epoch(name: str) -> tuple[int, int | None] | None:
+    """What ``picture_name`` made a name from; None of any other."""
+    start, _, rest = name.partition("-epoch-")
+    step, epoch = step_of(start), int(rest) if rest.isdecimal() else None
+    return (step, epoch) if step is not None and name == picture_name(step, epoch) else None
+
+
 def step_of(name: str) -> int | None:
     """The step that a name of ours stands for; None of any other, as of ``step-00000010-best``."""
     found = _NAME.fullmatch(name)

@@ -12,10 +12,10 @@ from vqcore.plugin.component import KINDS, ComponentSpec
 from vqcore.plugin.loader import Plugin
 from vqcore.plugin.registry import Component, Registry
 
-_DIM, _CODES = 16, 8
+_DIM, _CODES, _CLASSES = 16, 8, 3
 #: Samples that a backbone or a loss may be for, the first ones in messages: pictures, vectors,
-#: signals, volumes.
-_SHAPES = ((1, 8, 8), (3, 64, 64), (64,), (1, 64), (1, 8, 8, 8))
+#: signals, volumes, graphs.
+_SHAPES = ((1, 8, 8), (3, 64, 64), (64,), (1, 64), (1, 8, 8, 8), (8, 8))
 
 
 def broken_components(registry: Registry, kind: str | None = None) -> list[str]:
@@ -98,6 +98,8 @@ def _build_for_any_shape(registry: Registry, chosen: Component) -> None:
     refusals = []
     for shape in _SHAPES:
         injected: dict[str, Any] = {"shape": shape, "dim": _DIM}
+        if getattr(registry.target(chosen), "emits", "samples") == "logits":
+            injected["classes"] = _CLASSES
         if chosen.kind == "loss":
             injected = {"samples": SampleSpec(shape, (0.0, 1.0))}
         try:

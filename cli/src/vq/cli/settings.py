@@ -17,7 +17,7 @@ from vqcore.errors import UsageError, shown_key
 _Command = TypeVar("_Command", bound=Callable[..., None])
 #: What stands for a value in help, by what is in the type of a setting.
 _METAVARS = {
-    r"Ref\b": "NAME", r"^dict": "NAME", r"^list": "TEXT", r"\bstr\b": "TEXT", r"\bfloat\b": "X",
+    r"Ref\b": "NAME", r"^dict": "NAME", r"\bstr\b": "TEXT", r"\bfloat\b": "X",
     r"\b(Rate|Weight|Decay|Share)\b": "X", "": "N",
 }  # fmt: skip
 

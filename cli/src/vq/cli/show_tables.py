@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+import yaml
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -49,6 +50,11 @@ def settings(rows: Sequence[_Row]) -> RenderableType:
 def components(rows: Sequence[_Row]) -> RenderableType:
     """The components of a kind."""
     return _table(("name", "provided by", "what it is"), [tuple(row.values()) for row in rows])
+
+
+def preset(values: _Row) -> RenderableType:
+    """The settings of a preset, as in a config file."""
+    return yaml.safe_dump(dict(values), sort_keys=False).rstrip()
 
 
 def component(about: _Row) -> RenderableType:

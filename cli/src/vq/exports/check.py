@@ -36,7 +36,7 @@ def check(
     generator = torch.Generator().manual_seed(0)
     indices = torch.randint(model.codebook_size, (CHECKED, *model.index_shape), generator=generator)
     with working("comparing with the model"):
-        samples = model.decode(indices)
+        samples = model.decode(indices).float()
         chosen = model.encode(samples)
         exported = torch.cat([encode(samples[1:]), encode(samples[:1])]).roll(1, 0)
         decoded = torch.cat([decode(indices[1:]), decode(indices[:1])]).roll(1, 0)

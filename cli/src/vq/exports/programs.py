@@ -30,7 +30,7 @@ class _Encoder(_Half):
 
 class _Decoder(_Half):
     def forward(self, indices: Tensor) -> Tensor:
-        return self.model.decode(indices)
+        return self.model.decode(indices).float()
 
 
 class Graph(NamedTuple):
@@ -47,8 +47,9 @@ def export_programs(model: VQModel, shape: tuple[int, ...]) -> list[Graph]:
 
     Returns:
         The encoder, from samples (B, *shape), float32, to indices (B, *index_shape), int64; and the
-        decoder, from indices to samples in the data's range. It does not refuse indices out of
-        range: -1 is a masked token, whose vector is zero, and any other gives NaN.
+        decoder, from indices to samples in the data's range, float32. What is between is of the
+        model's type. The decoder does not refuse indices out of range: -1 is a masked token, whose
+        vector is zero, and any other gives NaN.
     """
     batch = Dim("batch")
     samples = torch.zeros(TRACED, *shape)

@@ -13,7 +13,7 @@ from vq.exports.programs import Runner, export_programs
 from vq.files import as_path, check_free, new_folder, write_json
 from vq.models.autoencoder import VQModel
 from vq.progress import working
-from vq.runs.provenance import model_of, require_codes, versions
+from vq.runs.provenance import model_of, require_codes, require_samples, versions
 from vq.runs.trained_run import RunLike, load_run
 from vqcore.errors import RunError
 from vqcore.plugin.loader import describe_error
@@ -45,13 +45,14 @@ def export(
         The contents of export.json.
 
     Raises:
-        SettingError: if the model has no codes, or the folder is not empty.
+        SettingError: if the model has no codes or is a classifier, or the folder is not empty.
         UsageError: if the extra of the format is not installed.
         RunError: if the model cannot be traced, or the files and the model differ; nothing is left
             behind then.
     """
     trained = load_run(run, "cpu", trust_plugins=trust_plugins)
     require_codes(trained)
+    require_samples(trained, "vq export")
     require_format(file_format)
     folder = as_path("output", output)
     check_free(folder)
@@ -93,5 +94,7 @@ def _write(
         raise
     except Exception as error:  # a third-party component may raise anything when it is traced
         cause = describe_error(error)
+        if file_format == "onnx" and model.like.dtype == torch.float64:
+            cause += "; ONNX Runtime has few operations in float64: export it as pt2"
         raise RunError(f"this model cannot be exported as {file_format}: {cause}") from error
     return files, runners

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vq.evaluation.held_out import QUALITY
 from vq.evaluation.metrics_table import UNITS
 from vq.objects import NAME as OBJECT
 from vq.runs.trained_run import TrainedRun
@@ -43,11 +44,11 @@ from vq import from_pretrained
 
 model = from_pretrained({load})  # in eval mode
 indices = model.encode(samples)  # float32 {samples_shape} in {value_range} to {indices_shape}
-decoded = model.decode(indices)
+{made} = model.decode(indices)
 ```
 """
-_NO_CODES = "latents = model.backbone.encode(samples)  # float32 {samples_shape} in {value_range}"
-_SHOWN = ("psnr", "mse", "perplexity", "codes_used", "dead_codes", "quantization_error")
+_NO_CODES = "latents = model.latents(samples)  # float32 {samples_shape} in {value_range}"
+_SHOWN = (*QUALITY, "perplexity", "codes_used", "dead_codes", "quantization_error")
 _PARTS = ("backbone", "manifold", "quantizer", "estimator")
 
 
@@ -78,6 +79,7 @@ def model_card(run: TrainedRun, metrics: Mapping[str, Any], repo: str) -> str:
         "packages": ", ".join(f"`{each}`" for each in sorted({"vq-cli", *_packages(run)})),
         "load": f"{repo!r}, backbone=..." if given_in_python else repr(repo),
         "samples_shape": _batch(samples.shape),
+        "made": "probabilities" if model.classifies else "decoded",
         "indices_shape": f"int64 {_batch(model.index_shape)}",
     }
     return (_CARD if model.has_codes else _without_codes(_CARD)).format(**values)
@@ -106,6 +108,8 @@ def _what(run: TrainedRun) -> str:
         bottleneck = run.config.settings.bottleneck
         latents = _sides(sum(model.latent_shapes, ()))
         codes = f"no codes (bottleneck {bottleneck}) and {latents} latents"
+    if model.classifies:
+        return f"A classifier of {len(run.samples.classes or ())} classes with {codes} a sample"
     return f"An autoencoder with {codes} a sample"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -141,8 +140,7 @@ def _usage(model: VQModel, split: Split, found: list[Tensor], batch_size: int) -
     seen = []
     with eval_mode(model):
         for batch in split.batches(chosen.split(batch_size), found[0].device):
-            features: Any = model.backbone.encode(batch)  # of several levels: one tensor each
-            seen.append(model.bottleneck.inspect(features).assignments)
+            seen.append(model.bottleneck.inspect(model.latents(batch)).assignments)
     counts = [_sum([each.counts for each in stage]) for stage in zip(*seen, strict=True)]
     stages = len(counts) // len(found)
     return [_sum(counts[first : first + stages]) for first in range(0, len(counts), stages)]

@@ -16,7 +16,7 @@ import torch
 from vq.checkpoints.checkpoint import WEIGHTS
 from vq.models.bottlenecks.continuous import no_codes
 from vq.runs.trained_run import TrainedRun
-from vqcore.errors import printable
+from vqcore.errors import SettingError, printable
 
 #: Packages that env.json records beside those of ``versions``.
 RECORDED = ("numpy", "torchvision", "accelerate", "geoopt", "giotto-ph", "gudhi")
@@ -71,3 +71,15 @@ def require_codes(run: TrainedRun) -> None:
     """
     if not run.model.has_codes:
         raise no_codes(run.config.settings.bottleneck)
+
+
+def require_samples(run: TrainedRun, command: str) -> None:
+    """Refuse a classifier, whose codes do not lead back to samples.
+
+    Raises:
+        SettingError: that names its backbone, and the ``command`` that is of no use for it.
+    """
+    if run.model.classifies:
+        name = run.config.components["backbone"].spec.name
+        expected = f"one that decodes codes to samples, as {command} does: this one tells classes"
+        raise SettingError("backbone", name, expected, "train one with backbone = conv")

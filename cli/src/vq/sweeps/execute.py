@@ -176,8 +176,9 @@ def _sentence(run: SweepRun, started: _Started) -> str:
     where = _on(started.gpu)
     if run.status != "done":
         return f"{run.name}: {run.status}{where}{f': {run.error}' if run.error else ''}"
-    psnr = (run.metrics or {}).get("psnr")
-    quality = "" if psnr is None else f"psnr {psnr:.2f} dB, "
+    found = run.metrics or {}
+    named = {"psnr": "psnr {:.2f} dB, ", "accuracy": "accuracy {:.3f}, "}
+    quality = "".join(text.format(found[name]) for name, text in named.items() if name in found)
     return f"{run.name}: {quality}{started.task.seconds:.0f} s{where}"
 
 

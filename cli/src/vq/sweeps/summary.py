@@ -13,7 +13,7 @@ from vq.files import write_text
 from vq.sweeps.folder import SweepFolder, SweepRun
 
 #: Metrics in the tables; the other files have all.
-SHOWN = ("psnr", "perplexity", "codes_used", "dead_codes", "seconds")
+SHOWN = ("psnr", "accuracy", "perplexity", "codes_used", "dead_codes", "seconds")
 
 
 def groups(runs: Sequence[SweepRun]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 from vq.data.pixels import to_pixels
 from vq.files import as_path, new_file, new_folder, writing
 from vq.progress import working
+from vq.runs.provenance import require_samples
 from vq.runs.trained_run import RunLike, TrainedRun, load_run
 from vq.tokens.read import Tokens, read_tokens
 from vq.tokens.recordings import joined, write_audio, write_frames
@@ -52,12 +53,13 @@ def decode(
         The number of samples.
 
     Raises:
-        SettingError: if the samples are not what the format is for, ``output`` exists, or the
-            indices do not belong to this model.
+        SettingError: if the model is a classifier, the samples are not what the format is for,
+            ``output`` exists, or the indices do not belong to this model.
         RunError: if ``tokens`` is damaged or ``output`` cannot be written; nothing is left behind
             then.
     """
     trained = load_run(run, device, trust_plugins=trust_plugins)
+    require_samples(trained, "vq decode")
     fix = "decode tensors with vq.load(run).decode(indices)"
     indices = read_tokens(trained, as_path("tokens", tokens, fix), force=force)
     path = as_path("output", output)

@@ -41,7 +41,7 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     chosen = own_device(device)
     if precision == "fp16" and chosen.type == "cpu":  # Accelerate would train in float32
         raise SettingError("precision", precision, "no or bf16 on a CPU")
-    mixed = "no" if precision == "tf32" else precision  # that is no mixed precision
+    mixed = precision if precision in ("bf16", "fp16") else "no"
     # the state of an earlier run in this process would refuse another precision
     AcceleratorState._reset_state(True)
     if chosen.index is not None:  # of a CPU and of "cuda" there is only the current one
@@ -69,9 +69,9 @@ class _WithEveryParameter(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, *arguments: Any) -> TrainingOutput:
+    def forward(self, *arguments: Any, **further: Any) -> TrainingOutput:
         """See ``TrainingPass.forward``."""
-        out: TrainingOutput = self.network(*arguments)
+        out: TrainingOutput = self.network(*arguments, **further)
         trainable = [each for each in self.network.parameters() if each.requires_grad]
         return replace(out, loss=_Holding.apply(out.loss, *trainable))
 

@@ -1,27 +1,27 @@
-"""The losses of a run: what compares reconstructions with samples."""
+"""The losses of a run: what compares reconstructions with samples, or classes with labels."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from vq.config.resolved_config import ResolvedConfig
+from vq.models.losses import build_losses, untrained, value_of
 from vq.training.adaptive_factor import adaptive_factor
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.interfaces.loss import Loss, LossBatch, TrainedLoss
 from vqcore.numerics.execution import is_capturing
-from vqcore.numerics.stable import times, without_autocast
+from vqcore.numerics.stable import times
 from vqcore.numerics.step_counter import StepCounter
 from vqcore.plugin.registry import Registry
 
-#: What the sum of all terms, and of those that are not trained, is logged as.
-SUMS = {"loss", "reconstruction"}
+#: What the sum of all terms is logged as, and that of those that are not trained, of what compares
+#: samples and of what compares classes.
+SUMS = {"loss", "reconstruction", "classification"}
 
 
 class Objective(nn.Module):
@@ -34,6 +34,8 @@ class Objective(nn.Module):
     Attributes:
         compared: the losses with a weight that are not trained, by name.
         trained: those that are trained against the model.
+        labelled: whether they compare classes with labels, in place of samples.
+        title: what the sum of those that are not trained is called.
         acting: the names of those that act on the next step.
         steps: completed training steps.
 
@@ -50,20 +52,27 @@ class Objective(nn.Module):
         self.losses = nn.ModuleDict(losses).requires_grad_(False)
         weighted = {name: each for name, each in losses.items() if each.weight}
         self.trained = {n: each for n, each in weighted.items() if isinstance(each, TrainedLoss)}
-        self.compared = {n: each for n, each in weighted.items() if n not in self.trained}
+        self.compared = untrained(losses)
         if not self.compared:
             expected = "one with a weight that compares reconstructions with samples"
             raise SettingError("losses", ", ".join(losses), expected, "add mse, as --loss mse does")
         if SUMS & losses.keys():
             expected = "names other than those of sums, which are logged beside them"
             raise SettingError("losses", ", ".join(SUMS & losses.keys()), expected)
+        self.labelled = any(each.labels for each in losses.values())
+        self.title = "classification" if self.labelled else "reconstruction"
         self._scaler = scaler
         self.steps = StepCounter()
         self._choose_by_step()
 
     @property
     def likelihood(self) -> str:
-        """``bernoulli`` if the decoder has to emit logits, else ``gaussian``."""
+        """``categorical`` of classes, ``bernoulli`` if the decoder has to emit logits of samples.
+
+        Else ``gaussian``.
+        """
+        if self.labelled:
+            return "categorical"
         losses: list[Loss] = list(self.losses.values())  # type: ignore[arg-type]  # of modules
         return "bernoulli" if any(each.logits for each in losses) else "gaussian"
 
@@ -88,24 +97,24 @@ class Objective(nn.Module):
             share: of a step's samples that the batch has, of those on all processes.
 
         Returns:
-            ``reconstruction``, the sum of the terms that are not of trained losses; then each of
-            these, if there are several, and those of trained losses.
+            The sum of the terms that are not of trained losses, as ``title``; then each of these,
+            if there are several, and those of trained losses.
         """
         terms = {
-            name: times(_value(loss, batch), loss.weight)
+            name: times(value_of(loss, batch), loss.weight)
             for name, loss in self.compared.items()
             if name in self.acting
         }
-        reconstruction = reduce(torch.add, terms.values()) if terms else batch.decoded.sum() * 0
-        found = {"reconstruction": reconstruction}
+        compared = reduce(torch.add, terms.values()) if terms else batch.decoded.sum() * 0
+        found = {self.title: compared}
         if len(self.compared) > 1:
             found |= terms
         for name, loss in self.trained.items():
             if name in self.acting:
-                value = _value(loss, batch)
+                value = value_of(loss, batch)
                 if loss.adaptive:  # the weight comes after, which the norms would cancel
                     wrt = batch.decoded if last_layer is None else last_layer
-                    value = value * adaptive_factor(reconstruction, value, wrt, share, self._scaler)
+                    value = value * adaptive_factor(compared, value, wrt, share, self._scaler)
                 found[name] = times(value, loss.weight)
         return found
 
@@ -152,19 +161,6 @@ class Objective(nn.Module):
         self.acting = tuple(name for name, each in self.weighted.items() if each.acts_on(step))
 
 
-def _value(loss: Loss, batch: LossBatch) -> Tensor:
-    """A loss without its weight, in float32."""
-    if len(batch.inputs) == 0:  # a mean would be NaN
-        return batch.decoded.sum()
-    with in_its_precision(loss, batch):
-        return loss(batch).float()
-
-
-def in_its_precision(loss: Loss, batch: LossBatch) -> AbstractContextManager[Any]:
-    """Inside a region of autocast, the precision in which a loss is computed."""
-    return nullcontext() if loss.autocast else without_autocast(batch.decoded.device.type)
-
-
 def build_objective(
     config: ResolvedConfig,
     registry: Registry,
@@ -174,17 +170,7 @@ def build_objective(
     """The run's losses for these samples, initialised with the config's seed; by default one.
 
     Raises:
-        SettingError: if a loss does not fit the samples or the others, or two have the same name.
+        SettingError: if a loss does not fit the samples, the backbone or the others, or two have
+            the same name.
     """
-    chosen = list(config.losses.values())
-    if not chosen:
-        name = "bernoulli" if samples.likelihood == "bernoulli" else "mse"
-        chosen = [registry.resolve("loss", f"vqcore/{name}", f"losses.{name}")]
-    weighted = [each for each in chosen if getattr(each.options, "weight", 1)]
-    losses: dict[str, Loss] = {}
-    for component in weighted or chosen:  # the others may lack what they need, such as a file
-        if component.spec.name in losses:
-            raise SettingError("losses", component.spec.name, "each name once")
-        torch.manual_seed(config.settings.seed)  # whichever others there are
-        losses[component.spec.name] = registry.build(component, samples=samples)
-    return Objective(losses, scaler)
+    return Objective(build_losses(config, registry, samples), scaler)

@@ -11,10 +11,12 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from vq.checkpoints.optimizer_state import check_optimizer_state
-from vq.training.objective import Objective, in_its_precision
+from vq.models.losses import in_its_precision
+from vq.training.objective import Objective
 from vqcore.distributed import is_active, sum_over_ranks
 from vqcore.errors import RunError
 from vqcore.interfaces.loss import LossBatch, TrainedLoss
+from vqcore.numerics.stable import in_full_precision
 
 #: The end of the names of their own losses, as they are logged.
 OPPONENT = "_opponent"
@@ -51,7 +53,7 @@ class Opponents:
             if len(batch.inputs):
                 with _trainable(loss):
                     with self._accelerator.autocast(), in_its_precision(loss, batch):
-                        value = loss.opponent(batch).float()
+                        value = in_full_precision(loss.opponent(batch))
                     scaled = value * share
                     (scaled if scaler is None else scaler.scale(scaled)).backward()
             found[f"{name}{OPPONENT}"] = value.detach()

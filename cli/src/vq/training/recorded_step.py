@@ -20,7 +20,7 @@ WARM_STEPS = 3
 #: Kinds of steps of which graphs are kept; steps of any more run as usual.
 MOST_GRAPHS = 8
 
-#: The step, of the samples of each micro-batch and their shares of the batch.
+#: The step, of the tensors of its micro-batches (samples, then labels) and their shares of it.
 Compute = Callable[[Sequence[Tensor], Sequence[float]], StepValues]
 
 
@@ -45,19 +45,19 @@ class RecordedStep:
         self._bottleneck, self._objective = bottleneck, objective
         self._graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, StepValues]] = {}
         self._seen: Counter[Hashable] = Counter()
-        self._samples: list[Tensor] = []
+        self._inputs: list[Tensor] = []
         self._given_up = False
 
-    def __call__(self, samples: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
+    def __call__(self, tensors: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
         """Do a step with a batch of the recorded shape."""
         kind = self._bottleneck.phase, self._objective.phase, self._tensors()
         if kind not in self._graphs and self._ready(kind):
-            self._record(kind, samples, shares)
+            self._record(kind, tensors, shares)
         self._seen[kind] += 1
         if kind not in self._graphs:
-            return self._compute(samples, shares)
+            return self._compute(tensors, shares)
         graph, values = self._graphs[kind]
-        torch._foreach_copy_(self._samples, list(samples))
+        torch._foreach_copy_(self._inputs, list(tensors))
         for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
             rate.fill_(group["lr"])
         graph.replay()
@@ -82,12 +82,12 @@ class RecordedStep:
             self._given_up = True
         return not names and len(self._graphs) < MOST_GRAPHS
 
-    def _record(self, kind: Hashable, samples: Sequence[Tensor], shares: Sequence[float]) -> None:
+    def _record(self, kind: Hashable, tensors: Sequence[Tensor], shares: Sequence[float]) -> None:
         """Record the step, or say why not; then every step is done as usual."""
         if not self._graphs:
-            self._samples = [torch.empty_like(each) for each in samples]
+            self._inputs = [torch.empty_like(each) for each in tensors]
             groups = self._optimizer.param_groups
-            self._rates = [torch.empty((), device=samples[0].device) for _ in groups]
+            self._rates = [torch.empty((), device=tensors[0].device) for _ in groups]
             self._pool = torch.cuda.graph_pool_handle()  # one step at a time uses the memory
         graph = torch.cuda.CUDAGraph()
         mode = "thread_local"  # other threads, those that read data, may use the device meanwhile
@@ -98,7 +98,7 @@ class RecordedStep:
                 _capturable(self._optimizer, self._rates),
                 torch.cuda.graph(graph, pool=self._pool, capture_error_mode=mode),
             ):
-                values = self._compute(self._samples, shares)
+                values = self._compute(self._inputs, shares)
         except Exception as error:  # optimizers and components refuse with errors of any kind
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             LOG.warning("cuda_graph: a step cannot be recorded, it runs as usual: %s", reason)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from vq.config.resolved_config import ResolvedConfig
+from vq.data.labels import labelled
 from vq.evaluation.perceptual import perceptual_metrics
 from vq.models.autoencoder import VQModel, build_model, channels_last, place
 from vq.processes.gradients import unsynchronised
@@ -34,6 +35,7 @@ from vq.training.recorded_step import RecordedStep, why_not_recorded
 from vq.training.schedule import blend_steps
 from vq.training.training_pass import TrainingOutput, TrainingPass
 from vq.training.weight_average import WeightAverage
+from vqcore.data.transfer import to_device
 from vqcore.interfaces.dataset import SampleSpec, TrainingBatch
 from vqcore.layer import VectorQuantizer
 from vqcore.numerics import counter_rng
@@ -103,6 +105,9 @@ class Trainer:
             objective = build_objective(config, registry, samples, accelerator.scaler)
             self.objective = objective.to(self.device)
             self.opponents = Opponents(objective, accelerator)
+            if objective.labelled:
+                for split in data[1:]:
+                    labelled(split, config, self.source, samples)
             samples = replace(samples, likelihood=objective.likelihood)
             if initial is None:
                 model = build_model(config, registry, samples)
@@ -137,9 +142,7 @@ class Trainer:
                 self._compute, self.model.bottleneck, self.objective, self.optimizer
             )
         weights = {"eval_lpips": settings.eval_lpips, "eval_fid": settings.eval_fid}
-        self.perceptual = perceptual_metrics(
-            weights, self.source.shape, self.source.value_range, self.device
-        )
+        self.perceptual = perceptual_metrics(weights, samples, self.device)
         # up to here all processes draw the same numbers, from here on each draws its own
         torch.manual_seed(settings.seed + accelerator.process_index)
 
@@ -169,6 +172,11 @@ class Trainer:
         of_epochs = math.inf if epochs is None else epochs * self.sampler.steps_per_epoch
         return int(min(of_epochs, math.inf if steps is None else steps))
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of a pass over the training split."""
+        return self.sampler.steps_per_epoch
+
     def is_due(self, every: int | None) -> bool:
         """Whether something that happens every so many steps, and at the end, happens now."""
         return self.step % self.period(every) == 0 or self.step == self.total_steps
@@ -191,6 +199,9 @@ class Trainer:
         for name, loss in self.objective.weighted.items():
             if loss.start >= self.total_steps:
                 yield f"losses.{name}.start = {loss.start} is never reached: the term never acts"
+        for epoch in settings.sample_epochs:
+            if epoch * self.steps_per_epoch > self.total_steps:
+                yield f"sample_epochs = {epoch} is never reached: there is no image of it"
         if settings.precision == "tf32" and self.device.type == "cpu":
             yield "precision = tf32 acts on a GPU alone: this run is in float32"
         if settings.compile:
@@ -199,6 +210,8 @@ class Trainer:
             yield f"cuda_graph = true has no effect here: {self._unrecorded}"
         if self.learning_rate.notice:
             yield self.learning_rate.notice
+        if self.objective.labelled:
+            return
         backbone = self.config.components["backbone"]
         notice = few_tokens(self.model, self.source.shape, getattr(backbone, "options", None))
         if notice:
@@ -224,10 +237,12 @@ class Trainer:
             self.model.train()
         self.batch = parts[0][1]
         key = self._key(self.step)
-        samples = [self.source.augment(each, key, part.positions) for part, each in parts]
+        tensors = [self.source.augment(each, key, part.positions) for part, each in parts]
+        if self.objective.labelled:
+            tensors += [self._labels(part, key) for part, _ in parts]
         shares = [part.share for part, _ in parts]
         compute = self._recorded if self._recorded and self._whole else self._compute
-        values = compute(samples, shares)
+        values = compute(tensors, shares)
         self.step += 1
         if self.average:
             self.average.update(self.step)
@@ -238,14 +253,20 @@ class Trainer:
         """What the random changes of a step's samples depend on."""
         return counter_rng.key_of(self.settings.seed, step)
 
-    def _compute(self, samples: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
+    def _labels(self, part: MicroBatch, key: int) -> Tensor:
+        """The classes of the samples of a micro-batch, on the device."""
+        batch = TrainingBatch(part.samples, key, part.positions)
+        return to_device(self.train_split.training_labels(batch), self.device)
+
+    def _compute(self, tensors: Sequence[Tensor], shares: Sequence[float]) -> StepValues:
         """Forward and backward passes, the optimizer's step and that of the codes."""
         forwards = []
         with self._compiling():
-            for number, (batch, share) in enumerate(zip(samples, shares, strict=True), 1):
-                last = number == len(samples)
+            for number, share in enumerate(shares):
+                own = tensors[number :: len(shares)]  # samples, and labels if there are any
+                last = number == len(shares) - 1
                 with contextlib.nullcontext() if last else unsynchronised(self._parallel):
-                    forwards.append(self._forward_backward(batch, share))
+                    forwards.append(self._forward_backward(*own, share=share))
         norm = self._optimize()
         self.model.bottleneck.update(self.optimizer)
         self.objective.update()
@@ -270,11 +291,15 @@ class Trainer:
             yield
         self._compiled = self._compiled or now
 
-    def _forward_backward(self, batch: Tensor, share: float) -> ForwardValues:
+    def _forward_backward(
+        self, batch: Tensor, labels: Tensor | None = None, *, share: float
+    ) -> ForwardValues:
         with self.accelerator.autocast():
             # a share would be another graph where the pass is compiled as a whole
-            further = (share,) if self.objective.trained else ()
-            out: TrainingOutput = self._parallel(channels_last(batch), *further)
+            further: dict[str, Any] = {"share": share} if self.objective.trained else {}
+            if labels is not None:
+                further["labels"] = labels
+            out: TrainingOutput = self._parallel(channels_last(batch), **further)
         # without a network, and with codes that are moving averages, nothing has a gradient
         if out.loss.requires_grad:
             # gradients are averaged over the processes, and this share is of the whole batch

@@ -47,16 +47,21 @@ class TrainingPass(nn.Module):
         self.model, self.objective = model, objective
         self.value_range = samples.value_range
 
-    def forward(self, x: Tensor, share: float = 1.0) -> TrainingOutput:
+    def forward(
+        self, x: Tensor, share: float = 1.0, labels: Tensor | None = None
+    ) -> TrainingOutput:
         """Samples (B, *shape) through the model, with every term; see ``Objective.forward``.
+
+        ``labels`` are their classes (B,), where losses read them.
 
         Raises:
             SettingError: see ``VQModel.forward``; or if a loss has the name of another term.
         """
         out: ModelOutput = self.model(x)
+        decoded = out.reconstruction
         batch = LossBatch(
-            x, self.model.to_values(out.reconstruction), out.reconstruction, out.bottleneck,
-            self.value_range, self.objective.batch_steps(), self.objective.step_on_device(),
+            x.to(decoded.dtype), self.model.to_values(decoded), decoded, out.bottleneck,
+            self.value_range, self.objective.batch_steps(), self.objective.step_on_device(), labels,
         )  # fmt: skip
         trained = bool(self.objective.trained)
         last_layer = self.model.backbone.last_layer if trained else None
@@ -66,7 +71,7 @@ class TrainingPass(nn.Module):
             expected = "a name that no term of the bottleneck has"
             raise SettingError("losses", ", ".join(both), expected)
         added = [terms[name] for name in self.objective.trained if name in terms]
-        loss = reduce(torch.add, [terms["reconstruction"], *added, out.bottleneck.loss])
+        loss = reduce(torch.add, [terms[self.objective.title], *added, out.bottleneck.loss])
         return TrainingOutput(
             loss, terms | out.bottleneck.losses, out.bottleneck, batch if trained else None
         )

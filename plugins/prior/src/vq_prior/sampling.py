@@ -14,7 +14,7 @@ from torch import Tensor
 from vq.data.pixels import PADDING, grid_png
 from vq.files import write_bytes, writing
 from vq.progress import working
-from vq.runs.provenance import require_codes
+from vq.runs.provenance import require_codes, require_samples
 from vq.runs.trained_run import RunLike, load_run
 from vq_prior.class_labels import with_labels
 from vq_prior.prior_folder import load_prior
@@ -85,12 +85,13 @@ def sample(
         trust_plugins: see ``vq.load_run``.
 
     Raises:
-        SettingError: if an argument is out of range, or the run has no codes.
+        SettingError: if an argument is out of range, the run has no codes, or it is a classifier.
         UsageError: if the run has no prior for its present weights.
         RunError: if the prior is damaged.
     """
     run = load_run(run, device, trust_plugins=trust_plugins)
     require_codes(run)
+    require_samples(run, "vq sample")
     prior, names = load_prior(run)
     classes = names if class_name is None else [_checked_class(class_name, names)]
     labels = None

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from vq.runs.trained_run import RunLike
 
 #: Held-out metrics of which higher, or lower, is better; the others are neither.
-HIGHER = frozenset(("psnr", "ssim", "perplexity", "codes_used", "usage", "images_per_second"))
-LOWER = frozenset(("mse", "dead_codes", "lpips", "fid"))
+HIGHER = frozenset((
+    "psnr", "ssim", "accuracy", "perplexity", "codes_used", "usage", "images_per_second",
+))  # fmt: skip
+LOWER = frozenset(("mse", "cross_entropy", "dead_codes", "lpips", "fid"))
 #: The status of a run whose metrics are final, unless it was stopped at once.
 FINAL = frozenset(("done", "interrupted"))
 STATUSES = FINAL | {"running", "failed"}
@@ -184,8 +186,9 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _last_metrics(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """The held-out metrics of the last line that has any."""
-    last: Mapping[str, Any] = next((line for line in reversed(lines) if "test_psnr" in line), {})
     prefix = "test_"
+    evaluated = (line for line in reversed(lines) if any(name.startswith(prefix) for name in line))
+    last: Mapping[str, Any] = next(evaluated, {})
     return {name.removeprefix(prefix): last[name] for name in last if name.startswith(prefix)}
 
 

@@ -110,8 +110,7 @@ def encode_split(
     counts: list[Tensor] = []
     with eval_mode(model):
         for batch in split.batches(batches, device):
-            latents: Any = model.backbone.encode(batch)
-            quantized = model.bottleneck.inspect(latents)
+            quantized = model.bottleneck.inspect(model.latents(batch))
             added = [each.counts for each in quantized.assignments]
             counts = [a + b for a, b in zip(counts, added, strict=True)] if counts else added
             if sum(map(len, inputs)) < len(shown):

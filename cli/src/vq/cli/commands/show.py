@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from vq.cli.arguments import AsJson, PluginFiles, argument
 from vq.cli.console import print_json
 from vq.config.plugin_files import registry_for
+from vq.config.presets import presets, read_preset
 from vq.config.run_settings import run_settings, setting_rows
 from vq.config.setting_hints import hint, unknown_setting
 from vqcore.errors import UsageError, did_you_mean, shown_key
@@ -22,11 +23,12 @@ def show(
     as_json: AsJson = False,
     plugin_file: PluginFiles = [],  # noqa: B006 - typer copies it
 ) -> None:
-    """Show the settings of a run, or components and their options.
+    """Show the settings of a run, presets, or components and their options.
 
     vq show run lists the settings, vq show quantizers the quantizers, and vq show quantizer ema, or
     vq show ema, the options of one; vq show decay an option of all that have it. A component may
-    have its package before it: package/name.
+    have its package before it: package/name. vq show presets lists presets, vq show preset NAME
+    shows the settings of one.
     """
     view, about = _view(registry_for(plugin_file), what, name)
     if as_json:
@@ -41,9 +43,13 @@ def show(
 def _view(registry: Registry, what: str | None, name: str | None) -> tuple[str, Any]:
     """The function of ``show_tables`` that shows what is asked for, and its argument."""
     if what is None:
-        return "overview", {kind: registry.names(kind) for kind in KINDS}
+        names = {kind: registry.names(kind) for kind in KINDS}
+        return "overview", {**names, "preset": list(presets(registry))}
     if what == "run" and name is None:
         return "settings", setting_rows(registry)
+    if what in ("preset", "presets"):
+        found = _presets(registry) if name is None else read_preset(name, registry)
+        return ("components" if name is None else "preset"), found
     kind = _kind(what)
     if kind and name is None:
         return "components", _components(registry, kind)
@@ -94,6 +100,14 @@ def _components(registry: Registry, kind: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["name"])
 
 
+def _presets(registry: Registry) -> list[dict[str, Any]]:
+    """The presets, as the components of a kind."""
+    return [
+        {"name": name, "package": plugin.package, "summary": spec.summary}
+        for name, (plugin, spec) in presets(registry).items()
+    ]
+
+
 def _options(registry: Registry, path: str) -> list[dict[str, Any]]:
     """The options with this name, or this key path, of all components that have it."""
     *place, name = path.replace("-", "_").split(".")
@@ -126,7 +140,7 @@ def _find(registry: Registry, name: str) -> tuple[str, str]:
         fix = " or ".join(f"vq show {kind} {name}" for kind in kinds)
         raise UsageError(f"{shown_key(name)}: a name of {' and '.join(kinds)}; use {fix}")
     if not kinds:
-        names = [each for kind in KINDS for each in registry.names(kind)]
+        names = ["presets", *(each for kind in KINDS for each in registry.names(kind))]
         short = name.rpartition("/")[2]
         guess = did_you_mean(short, ["run", *KINDS, *PLURALS.values(), *names]) or hint(name)
         guess = guess or "vq show lists what there is"

@@ -8,7 +8,6 @@ import typer
 from vq.cli.arguments import TrustPlugins, option
 from vq.cli.console import ConsoleHandler, print_yaml, say, shown_by, talking
 from vq.cli.settings import given_settings, takes_settings
-from vq.config.presets import PRESETS
 from vqcore.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def train(
     ] = None,
     resume: Annotated[Path | None, option("Resume an earlier run.", metavar="RUN")] = None,
     preset: Annotated[
-        str | None, option(f"A paper's settings: {', '.join(PRESETS)}.", metavar="NAME")
+        str | None, option("Settings by name, see vq show presets.", metavar="NAME")
     ] = None,
     config: Annotated[
         Path | None, option("Settings from a YAML, TOML or JSON file.", metavar="FILE")

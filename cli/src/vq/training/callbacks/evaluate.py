@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from vq.evaluation.held_out import evaluate
+from vq.evaluation.held_out import ERRORS, evaluate
+from vq.evaluation.held_out_losses import HeldOutLosses
 from vq.processes.together import on_main
 from vq.training.not_finite import require_finite
 from vq.training.trainer import Trainer
 from vqcore.distributed import from_first_rank
 
-#: The held-out metrics that metrics.jsonl has, each after ``test_``.
-LOGGED = ("psnr", "mse", "lpips", "fid", "perplexity", "codes_used")
+#: The held-out metrics that metrics.jsonl leaves out; it has the others, each after ``test_``.
+UNLOGGED = ("dead_codes", "quantization_error", "codebook_size", "codebooks", "samples")
 
 
 def logged_metrics(run: Trainer) -> dict[str, float]:
@@ -30,12 +31,13 @@ def logged_metrics(run: Trainer) -> dict[str, float]:
         return {}
     at_end = run.step == run.total_steps
     metrics = held_out_metrics(run, None if at_end else run.settings.eval_samples)
-    require_finite(run.step, {"test_mse": metrics["mse"]}, held_out=True)
-    return {f"test_{name}": metrics[name] for name in LOGGED if name in metrics}
+    errors = {f"test_{name}": metrics[name] for name in ERRORS & metrics.keys()}
+    require_finite(run.step, errors, held_out=True)
+    return {f"test_{name}": each for name, each in metrics.items() if name not in UNLOGGED}
 
 
 def held_out_metrics(run: Trainer, samples: int | None = None) -> dict[str, Any]:
-    """The metrics of ``evaluate``, and the LPIPS and FID that the config asks for.
+    """The metrics of ``evaluate`` and ``HeldOutLosses``, LPIPS and FID if the config asks for it.
 
     Every process evaluates a share of the held-out split. Weights that were just evaluated are not
     evaluated again.
@@ -47,12 +49,16 @@ def held_out_metrics(run: Trainer, samples: int | None = None) -> dict[str, Any]
         from_first_rank(buffer)  # running statistics: those of the main process are saved
     share = (run.accelerator.process_index, run.accelerator.num_processes)
     value_range, batch_size = run.source.value_range, run.settings.batch_size
+    compared = None if model.classifies else run.objective.compared  # cross_entropy is there
+    losses = HeldOutLosses(compared, value_range, run.step, run.device)
+    added = (losses, *run.perceptual)
     metrics = evaluate(
-        model, run.test_split, value_range, batch_size, run.device, share, samples,
-        run.perceptual,
-    )  # fmt: skip
-    for metric in run.perceptual:
-        metrics |= {name: each for name, each in metric.compute().items() if name in LOGGED}
+        model, run.test_split, value_range, batch_size, run.device, share, samples, added
+    )
+    for metric in added:
+        metrics |= {
+            name: each for name, each in metric.compute().items() if name != "lpips_network"
+        }
     if samples is None:
         run.last_evaluation = _state(run), dict(metrics)
     return metrics

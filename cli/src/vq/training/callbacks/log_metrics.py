@@ -25,7 +25,10 @@ RESERVED = frozenset((
 #: Held-out metrics, and the losses of a level.
 RESERVED_PREFIX = re.compile(r"test_|level\d+_")
 #: What the log says of a line, besides step and speed.
-_IN_SHORT = ("loss", "reconstruction", "perplexity", "test_psnr", "test_lpips", "test_fid")
+_IN_SHORT = (
+    "loss", "reconstruction", "classification", "perplexity", "test_psnr", "test_lpips", "test_fid",
+    "test_accuracy",
+)  # fmt: skip
 
 
 class LogMetrics:
@@ -73,7 +76,7 @@ class LogMetrics:
 
 
 def progress_line(metrics: Mapping[str, Any], total_steps: int) -> str:
-    """A line of metrics.jsonl in short: step, losses, held-out PSNR, speed."""
+    """A line of metrics.jsonl in short: step, losses, held-out quality, speed."""
     shown = "  ".join(f"{name} {metrics[name]:.4g}" for name in _IN_SHORT if name in metrics)
     speed = f"{metrics['images_per_second']:.0f} samples/s"
     return f"step {metrics['step']}/{total_steps}  {shown}  {speed}"

@@ -74,6 +74,7 @@ class ShowProgress:
             for name, text in (
                 ("loss", "loss {:.4g}"),
                 ("test_psnr", "psnr {:.2f}"),
+                ("test_accuracy", "accuracy {:.3f}"),
                 ("test_lpips", "lpips {:.3f}"),
                 ("test_fid", "fid {:.1f}"),
                 ("perplexity", "perplexity {:.0f}/{}"),

@@ -13,7 +13,7 @@ import numpy as np
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker, get_available_trackers
 from PIL import Image
 
-from vq.checkpoints.step_names import step_of
+from vq.checkpoints.step_names import step_and_epoch
 from vq.config.merging import flatten, shown_names
 from vq.files import write_text, writing
 from vq.training.trainer import Trainer
@@ -30,12 +30,12 @@ class Trackers:
 
     def __init__(self) -> None:
         self._trackers: list[GeneralTracker] = []
-        self._sent = 0  # pictures up to this step
+        self._sent = -1  # pictures up to this step
 
     def vq_run_start(self, run: Trainer) -> None:
         """Open the trackers. TensorBoard writes to ``tensorboard/`` in the run folder."""
         self._trackers = [_start(name, run) for name in run.settings.trackers]
-        self._sent = run.step
+        self._sent = run.step or -1  # before the first step there may be one, too
 
     def vq_log(self, run: Trainer, metrics: Mapping[str, Any]) -> None:
         """Send the finite numbers of a line, and the pictures.
@@ -97,8 +97,9 @@ def _start(name: str, run: Trainer) -> GeneralTracker:
 
 def _pictures(folder: Path, after: int, last: int) -> dict[int, np.ndarray]:
     """The grids (H, W, 3) that were drawn after a step and up to the last one, by their steps."""
-    found = {step_of(path.stem): path for path in folder.glob("step-*.png")}
-    steps = sorted(step for step in found if step is not None and after < step <= last)
+    times = ((step_and_epoch(path.stem), path) for path in folder.glob("step-*.png"))
+    found = {time[0]: path for time, path in times if time}
+    steps = sorted(step for step in found if after < step <= last)
     return {step: np.asarray(Image.open(found[step]).convert("RGB")) for step in steps}
 
 

@@ -13,15 +13,22 @@ from vqcore.plugin.report_section import Chart, Series
 #: Name in metrics.jsonl, title, and whether the axis is logarithmic.
 PANELS = (
     ("reconstruction", "Reconstruction loss, training", True),
+    ("classification", "Classification loss, training", True),
     ("test_psnr", "Held-out PSNR, dB", False),
+    ("test_accuracy", "Held-out accuracy", False),
     ("test_perplexity", "Held-out perplexity", False),
 )
 
 
 def comparison_png(runs: Sequence[ComparedRun]) -> bytes:
-    """The bytes of a PNG file; beyond the palette's colors, lines are dashed."""
+    """The bytes of a PNG file; beyond the palette's colors, lines are dashed.
+
+    It has the panels of what a run has logged.
+    """
     charts = []
-    for name, title, log in PANELS:
+    logged = {name for run in runs for line in run.lines for name in line}
+    known = [panel for panel in PANELS if panel[0] in logged]
+    for name, title, log in known or PANELS:
         series = [
             Series(run.name, points(run.lines, name), dashed=bool(number // len(COLORS) % 2))
             for number, run in enumerate(runs)

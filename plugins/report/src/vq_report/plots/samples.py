@@ -1,4 +1,4 @@
-"""samples/step-<step>.png: held-out samples beside their reconstructions."""
+"""samples/: held-out samples beside their reconstructions."""
 
 from __future__ import annotations
 

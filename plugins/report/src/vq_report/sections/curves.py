@@ -16,6 +16,8 @@ Lines = Sequence[Mapping[str, Any]]
 #: Charts of metrics that every run logs: title, unit, and the legend entry of each metric.
 CHARTS: Sequence[tuple[str, str, dict[str, str]]] = (
     ("Held-out PSNR", "dB", {"test_psnr": "held out"}),
+    ("Held-out accuracy", "", {"test_accuracy": "held out"}),
+    ("Reconstruction loss", "", {"test_reconstruction": "held out", "reconstruction": "training"}),
     (
         "Perplexity of codebook usage",
         "codes",

@@ -81,6 +81,8 @@ def _duration(seconds: float) -> str:
 FORMATS: Mapping[str, MetricFormat] = {
     "psnr": MetricFormat("PSNR", "{:,.2f}".format, "dB"),
     "mse": MetricFormat("Mean squared error", "{:.3g}".format),
+    "accuracy": MetricFormat("Accuracy", "{:.2%}".format),
+    "cross_entropy": MetricFormat("Cross-entropy", "{:.3g}".format, "nats"),
     "perplexity": MetricFormat("Perplexity", "{:,.1f}".format),
     "codes_used": MetricFormat("Codes used", "{:,.0f}".format),
     "dead_codes": MetricFormat("Dead codes", "{:,.0f}".format),

@@ -89,9 +89,11 @@ def decode_alone(
 ) -> Tensor | None:
     """Images (N, C, H, W) of one code at every position of its level, and nothing elsewhere.
 
-    None for an implicit codebook that is one of several parts of an index.
+    None for an implicit codebook that is one of several parts of an index, and for a classifier.
     """
     model = run.trained.model
+    if model.classifies:
+        return None
     sizes = [math.prod(shape) for shape in model.latent_shapes]
     level, per_level = _level(encoded, stats, len(sizes)), len(encoded.codebooks) // len(sizes)
     parts = math.prod(model.index_shape) // sum(sizes)

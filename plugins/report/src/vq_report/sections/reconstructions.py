@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import TypeVar
 
-from vq.checkpoints.step_names import step_of
+from vq.checkpoints.step_names import step_and_epoch
 from vq.files import read_image
 from vq_report.page.render import MAX_FRAMES
 from vq_report.reported_run import ReportedRun, Unavailable
@@ -19,11 +20,11 @@ LEAD = "Pairs of a held-out sample (left, or the row above) and its reconstructi
 def blocks(run: ReportedRun) -> list[Block]:
     """The frames of a run."""
     frames: list[tuple[str, Chart | Image]] = []
-    found = ((step_of(path.stem), path) for path in run.folder.samples.glob("step-*.png"))
-    saved = sorted((step, path) for step, path in found if step is not None)
-    for number, path in spread(saved, MAX_FRAMES):
+    found = ((step_and_epoch(path.stem), path) for path in run.folder.samples.glob("step-*.png"))
+    saved = sorted(((*time, path) for time, path in found if time), key=itemgetter(0))
+    for number, epoch, path in spread(saved, MAX_FRAMES):
         if data := read_image(path):
-            step = f"{number:,}"
+            step = f"{number:,}" + ("" if epoch is None else f" (epoch {epoch:,})")
             frames.append((step, Image("", data, f"samples and reconstructions after step {step}")))
     if not frames:
         raise Unavailable("No image of reconstructions was saved.")
