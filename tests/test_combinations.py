@@ -49,6 +49,15 @@ def test_every_two_choices_meet():
         assert met == set(product(CHOICES[first], CHOICES[second]))
 
 
+def in_turn():
+    """A combination for every quantizer, with the manifolds and estimators in turn."""
+    manifolds, quantizers, estimators, _ = CHOICES
+    return [
+        (manifolds[n % len(manifolds)], each, estimators[n % len(estimators)], ())
+        for n, each in enumerate(quantizers)
+    ]
+
+
 NESTED = [
     {"name": "grouped", "inner": {"name": "residual", "stages": 2, "inner": "ema"}},
     {"name": "residual", "stages": 2, "inner": {"name": "grouped", "shared": True}},
@@ -102,8 +111,8 @@ def falls(losses):
     return sum(losses[-3:]) / 3 < losses[0]
 
 
-def check(choices):
-    x, model = samples(), Autoencoder(**choices)
+def check(choices, kind=torch.float32):
+    x, model = samples().to(kind), Autoencoder(**choices).to(kind)
     losses = train(model, x)
     if not falls(losses):  # codes that the decoder moves may overshoot first
         losses += train(model, x, 4 * STEPS)
@@ -113,7 +122,7 @@ def check(choices):
     out = layer(z)
     assert torch.equal(layer.encode(z), out.indices)
     assert torch.equal(layer.decode(out.indices), out.quantized)
-    twin = Autoencoder(**choices)
+    twin = Autoencoder(**choices).to(kind)
     twin.load_state_dict(model.state_dict())
     twin.eval()
     again = twin.bottleneck(twin.latents(x))
@@ -131,6 +140,14 @@ def test_every_combination_is_a_valid_pipeline(combination):
             "regularizers": regularizers,
         }
     )
+
+
+@pytest.mark.parametrize("choices", in_turn(), ids=name_of)
+def test_combinations_are_valid_in_float64(choices):
+    manifold, quantizer, estimator, _ = choices
+    if manifold in ("lorentz", "poincare"):
+        manifold = {"name": manifold, "max_radius": 5.0}
+    check({"manifold": manifold, "quantizer": quantizer, "estimator": estimator}, torch.float64)
 
 
 @pytest.mark.parametrize("manifold", REGISTRY.names("manifold"))

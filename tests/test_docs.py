@@ -50,6 +50,7 @@ SHORTER = {
     ),
     "vq train": "--set max_steps=2 --set batch_size=8",
     "vq sweep": "--set max_steps=2 --set batch_size=4 --seeds 0",
+    "vq reproduce": "--list",  # plugins/papers/tests runs experiments
     "vq prior": "--classes --epochs 1 --overwrite",  # another example samples from a class
 }
 

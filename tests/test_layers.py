@@ -53,7 +53,7 @@ LAYERS = {
 #: The highest layer that plugins may import.
 OPEN_TO_PLUGINS = 4
 #: Plugins that import ``vq`` too: they add commands, or share what ``vq evaluate`` has.
-USE_VQ = {"vq_report", "vq_prior", "vq_perceptual"}
+USE_VQ = {"vq_report", "vq_prior", "vq_papers", "vq_perceptual"}
 #: The page that lists what plugins may import.
 PUBLIC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 #: What modules that declare components and options may import: every command reads them.

@@ -39,6 +39,7 @@ COMMANDS = {
     "show-json": (["show", "regularizer", "homology", "--json"], '"weight"'),
     "dry-run": (["train", "--dry-run", *CHOICES], "trees-poincare-grouped-rotation-homology"),
     "print-config": (["train", "--print-config", *CHOICES], "name: vqcore-hyperbolic/poincare"),
+    "reproduce": (["reproduce", "--list"], "experiment"),
     "sweep": (["sweep", "--dry-run", *CHOICES, "--dim", "4,8"], "2 runs, all configs valid"),
     "unknown-name": (["train", "--manifold", "poincar"], ""),
     "bad-option": (["train", "--set", "manifold.radius=1"], ""),
@@ -73,6 +74,7 @@ def test_a_command_that_builds_nothing_imports_nothing_heavy(case):
         "vq_lookup_free",
         "vq_report",
         "vq_prior",
+        "vq_papers",
     }
     assert {"vq", "vqcore", *plugins} <= modules
     assert not modules & HEAVY

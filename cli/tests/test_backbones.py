@@ -11,12 +11,14 @@ from vq.models.backbones.mlp import MLP
 from vq.models.backbones.patches import Patches
 from vq.models.backbones.resnet import Attention, Block, ResNet
 from vq.models.backbones.vit import ViT, sines
+from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.errors import SettingError, UsageError
 from vqcore.interfaces.backbone import Backbone, LevelBackbone
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
 
 REGISTRY = default_registry()
+CLASSES = 3
 TINY = {"width": 12, "depth": 1, "heads": 2}
 
 
@@ -33,7 +35,7 @@ def check(backbone, shape, dim):
             positions
         )
     decoded = backbone.decode(z if several else z[0])
-    assert decoded.shape == x.shape
+    assert decoded.shape == (x.shape if backbone.emits == "samples" else (2, CLASSES))
     decoded.square().mean().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in backbone.parameters())
 
@@ -49,9 +51,13 @@ def latents_of(backbone, x):
 @pytest.mark.parametrize("name", REGISTRY.names("backbone"))
 @pytest.mark.parametrize("dim", [1, 5])
 def test_every_registered_backbone(name, dim):
-    backbone = REGISTRY.build(REGISTRY.resolve("backbone", name), shape=(1, 8, 8), dim=dim)
+    chosen = REGISTRY.resolve("backbone", name)
+    classes = {"classes": CLASSES} if REGISTRY.target(chosen).emits == "logits" else {}
+    shape = (8, 8) if name == "distance" else (1, 8, 8)
+    backbone = REGISTRY.build(chosen, shape=shape, dim=dim, **classes)
     assert isinstance(backbone, Backbone)
-    check(backbone, (1, 8, 8), dim)
+    backbone.attach(Euclidean(), 1.0, 1)
+    check(backbone, shape, dim)
 
 
 @pytest.mark.parametrize(

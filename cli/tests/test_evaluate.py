@@ -6,13 +6,20 @@ from collections import Counter
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 import vq as vq_api
 from vq.checkpoints import checkpoint
 from vq.config.config_file import read_config
 from vq.config.resolved_config import resolve_config
+from vq.evaluation import baselines, evaluate_run
+from vq.evaluation.baselines import Baselines
 from vq.evaluation.held_out import evaluate
 from vq.models.autoencoder import build_model, build_source
+from vq.runs.trained_run import load_run
+from vqcore.errors import SettingError
+from vqcore.interfaces.dataset import Split
+from vqcore.numerics import counter_rng
 from vqcore.plugin.registry import default_registry
 
 COMPOSITIONS = {
@@ -42,6 +49,8 @@ METRICS = (
     "codebook_size", "codebooks",
     "samples",
 )  # fmt: skip
+LOSSES = {"loss", "reconstruction", "commitment", "codebook"}
+NORMALIZED = {"normalized_mse", "normalized_mse_constant", "normalized_mse_mean"}
 
 
 @pytest.fixture(params=COMPOSITIONS)
@@ -65,7 +74,9 @@ def test_evaluate_repeats_the_metrics_of_the_run_exactly(run, vq):
     result = vq("evaluate", run.path, "--json")
     assert result.code == 0, result
     metrics, summary = json.loads(result.out), run.json("summary")
-    assert {name: metrics[name] for name in METRICS} == {name: summary[name] for name in METRICS}
+    losses = LOSSES & summary.keys()  # an EMA codebook has no term
+    for name in (*METRICS, *losses):
+        assert metrics[name] == summary[name]
     more = {
         "dataset",
         "shape",
@@ -79,9 +90,12 @@ def test_evaluate_repeats_the_metrics_of_the_run_exactly(run, vq):
     }
     image_metrics = {"ssim", "ssim_window", "index_bits_per_pixel", "entropy_bits_per_pixel"}
     vectors = {"index_bits_per_value", "entropy_bits_per_value"}
-    assert set(metrics) == {
+    normalized = NORMALIZED if load(run)[1].likelihood == "gaussian" else set()
+    assert {name for name in metrics if not name.startswith("tree_")} == {
         *METRICS,
         *more,
+        *losses,
+        *normalized,
         *(image_metrics if len(metrics["shape"]) == 3 else vectors),
     }
     assert (metrics["checkpoint"], metrics["split"]) == ("step-00000008", "test")
@@ -103,6 +117,15 @@ def test_metrics_by_hand(run):
     assert summary["mse"] == pytest.approx(mse, rel=1e-6)
     assert summary["psnr"] == -10 * math.log10(summary["mse"])
     assert summary["samples"] == len(x)
+    out = model(x)
+    terms = out.bottleneck.losses
+    if source.likelihood == "bernoulli":
+        error = F.binary_cross_entropy_with_logits(out.reconstruction, x)
+    else:
+        error = F.mse_loss(out.reconstruction, x)
+    expected = {"loss": error + out.bottleneck.loss, "reconstruction": error, **terms}
+    for name, value in expected.items():
+        assert summary[name] == run.metrics[-1][f"test_{name}"] == pytest.approx(float(value), 1e-5)
     positions = indices.ndim - len(model.bottleneck.quantizer.index_shape)
     codebooks = (
         indices.flatten(0, positions - 1).flatten(1).T
@@ -196,6 +219,54 @@ def test_the_mean_image_gives_the_baseline_psnr(train, monkeypatch):
     monkeypatch.setattr(type(model), "to_values", lambda _self, output: mean.expand_as(output))
     metrics = evaluate(model, source.split("test"), source.value_range, 64, torch.device("cpu"))
     assert metrics["psnr"] == pytest.approx(11.4, abs=0.1)
+
+
+def test_errors_relative_to_the_training_data(train, monkeypatch):
+    """With a share of the split each, two processes have the sums of one."""
+    run = train()
+    _, source, x = load(run)
+    split = source.split("train")
+    whole = next(split.batches([torch.arange(len(split))], torch.device("cpu"))).double()
+    trained, random = load_run(run.path), torch.get_rng_state()
+    found = vq_api.evaluate(trained)
+    assert torch.equal(torch.get_rng_state(), random)
+    mean, variance = whole.mean(0), float(whole.var(unbiased=False))
+    for name, guess in {"constant": whole.mean(), "mean": mean}.items():
+        error = float((x - guess).square().mean()) / variance
+        assert found[f"normalized_mse_{name}"] == pytest.approx(error, rel=1e-6)
+    assert found["normalized_mse"] == pytest.approx(4 * found["mse"] / variance, rel=1e-6)
+    cpu, shape = torch.device("cpu"), source.shape
+    monkeypatch.setattr(baselines, "MOST", 101)
+    parts = [Baselines(split, shape, 64, cpu, (rank, 2)) for rank in (0, 1)]
+    chosen = whole[counter_rng.permutation(0, len(split))[:101]]
+    both = sum(part.train for part in parts)
+    torch.testing.assert_close(both[:-2].view(shape), chosen.sum(0))
+    assert both[-1] == 101
+
+
+def test_data_without_variance_have_no_relative_error():
+    class Same(Split):
+        def __len__(self):
+            return 4
+
+        def batches(self, chosen, device):
+            return (torch.ones(len(rows), 3) for rows in chosen)
+
+    flat = Baselines(Same(), (3,), 4, torch.device("cpu"))
+    flat.update(torch.ones(2, 3), torch.ones(2, 3), None)
+    assert flat.compute() == {}
+
+
+def test_without_its_losses_a_run_has_the_terms_of_its_bottleneck(
+    complete_run, monkeypatch, caplog
+):
+    def absent(*_):
+        raise SettingError("losses.perceptual.weights", "vgg.pth", "a file")
+
+    monkeypatch.setattr(evaluate_run, "build_losses", absent)
+    metrics = vq_api.evaluate(complete_run.path)
+    assert metrics.keys() & LOSSES == {"commitment"}
+    assert "loss and reconstruction are left out" in caplog.text
 
 
 def test_without_json_it_is_a_table(complete_run, vq):

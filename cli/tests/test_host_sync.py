@@ -75,6 +75,7 @@ def test_whatever_the_network_the_data_and_the_optimizer_are(
     options = {
         "patches": ("--quantizer", "ema"),
         "trees": ("--backbone", "mlp"),
+        "distance": ("--dataset", "tree-links", "--dataset.depth", 4, "--loss", "links"),
         "hierarchy": ("--dataset.samples", 64),
     }
     small = ("--codebook-size", 16, "--batch-size", 16, "--max-steps", 4)

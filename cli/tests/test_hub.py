@@ -131,9 +131,7 @@ def test_a_run_without_codes_can_be_pushed_too(train, vq, tmp_path):
     assert vq("push", run.path, "--to-folder", "model").code == 0
     card = (tmp_path / "model" / "README.md").read_text()
     assert "no codes (bottleneck none)" in card
-    assert (
-        "latents = model.backbone.encode(samples)  # float32 (B, 1, 8, 8) in [-1, 1]\n```" in card
-    )
+    assert "latents = model.latents(samples)  # float32 (B, 1, 8, 8) in [-1, 1]\n```" in card
     assert not from_pretrained("model").has_codes
 
 

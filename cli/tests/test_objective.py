@@ -19,7 +19,7 @@ from vqcore.plugin.registry import default_registry
 REGISTRY = default_registry()
 DIGITS, BITS = SampleSpec((1, 8, 8)), SampleSpec((15,), (0.0, 1.0), "bernoulli")
 #: Samples that a loss takes, and options without a default.
-SHAPES = {"spectral": (1, 40), "perceptual": (3, 32, 32)}
+SHAPES = {"spectral": (1, 40), "perceptual": (3, 32, 32), "links": (12, 12)}
 REQUIRED = {"perceptual": {"weights": "random", "network": "squeeze"}}
 
 
@@ -50,7 +50,7 @@ def test_the_losses_that_a_config_means(samples, losses, names, likelihood):
     assert found.likelihood == likelihood
 
 
-@pytest.mark.parametrize("name", REGISTRY.names("loss"))
+@pytest.mark.parametrize("name", sorted({*REGISTRY.names("loss")} - {"cross-entropy"}))
 def test_weights_and_empty_batches(name):
     """An empty batch has terms of 0, and a gradient of 0: DDP waits for one in each process."""
     shape = SHAPES.get(name, (3, 16, 16))

@@ -1,5 +1,7 @@
 """The papers' settings: each is a valid config, agrees with its paper, and trains."""
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 import yaml
 
 from vq.config.merging import merge, shown_names
-from vq.config.presets import PRESETS, read_preset
+from vq.config.presets import presets, read_preset
 from vq.config.resolved_config import resolve_config
 from vqcore.errors import UsageError
-from vqcore.plugin.registry import default_registry
+from vqcore.plugin.registry import Registry, default_registry
 
 REGISTRY = default_registry()
+PRESETS = list(presets(REGISTRY))
 #: What lets a large model for large pictures, or for sounds, train in a test.
 VQGAN = [
     "dataset={name: arrays, root: pictures.npy}", "codebook_size=16", "backbone.channels=4",
@@ -20,6 +23,8 @@ VQGAN = [
     "losses.perceptual.network=squeeze", "losses.adversarial.channels=4",
 ]  # fmt: skip
 SMALLER = {
+    "hyperbolic-trees": [],  # its loss is for bits
+    "hyperbolic-links": ["dataset.depth=4", "codebook_size=8", "quantize_start=1", "batch_size=1"],
     "vqgan-f8": VQGAN,
     "vqgan-f16": VQGAN,
     "titok": [
@@ -41,6 +46,15 @@ STATED = {
         "backbone.hidden": 32, "backbone.residual_blocks": 2, "backbone.downsamplings": 3,
         "manifold.name": "poincare", "codebook_size": 16, "batch_size": 64, "dim": 10,
         "optimizer.name": "adam", "optimizer.lr": 1e-4,
+    },
+    "hyperbolic-trees": {
+        "dataset.name": "trees", "dataset.depth": 8, "dataset.noise": 0.1, "backbone.hidden": 100,
+        "backbone.layers": 2, "backbone.activation": "tanh", "manifold.name": "poincare",
+        "codebook_size": 64, "dim": 2,
+    },
+    "hyperbolic-links": {
+        "dataset.name": "tree-links", "backbone.name": "distance", "manifold.search": "ball",
+        "codebook_size": 128, "dim": 3, "quantizer.init": "kmeans", "quantize_start": 600,
     },
     "hc-vq": {
         "codebook_size": 128, "dim": 64, "max_steps": 27_000, "quantizer.commitment_weight": 0.25,
@@ -179,3 +193,49 @@ def test_resume_takes_no_preset(vq, tmp_path):
     result = vq("train", "--preset", "vq-vae", "--resume", tmp_path)
     assert result.code == 2
     assert "leave out --preset" in result.err
+
+
+def test_show_lists_presets_and_shows_one(vq):
+    listed = vq("show", "presets", "--json")
+    rows = {row["name"]: row for row in json.loads(listed.out)}
+    assert rows["vq-vae"]["package"] == "vq-papers"
+    assert rows["titok"]["package"] == "vq-cli"
+    shown = vq("show", "preset", "hc-vq")
+    assert yaml.safe_load(shown.out) == read_preset("hc-vq")
+    wrong = vq("show", "preset", "hc-vp")
+    assert (wrong.code, "hc-vq" in wrong.err) == (2, True)
+
+
+PLUGIN = """
+from pathlib import Path
+from vqcore import PresetSpec, hookimpl
+
+VQ_API = 1
+
+@hookimpl
+def vq_presets():
+    return [PresetSpec(name=NAME, file=Path(__file__).with_name("mine.yaml"), summary="mine")]
+"""
+
+
+def test_presets_of_the_same_name_are_told_apart_by_their_package(tmp_path):
+    (tmp_path / "mine.yaml").write_text("dim: 3\n")
+    (tmp_path / "own_presets.py").write_text(PLUGIN.replace("NAME", "'vq-vae'"))
+    registry = Registry(files=[tmp_path / "own_presets.py"])
+    assert read_preset("own_presets.py/vq-vae", registry) == {"dim": 3}
+    assert read_preset("vq-papers/vq-vae", registry)["dim"] == 64
+    with pytest.raises(UsageError, match="or vq-papers/vq-vae"):
+        read_preset("vq-vae", registry)
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"), [("'Mine'", "lower-case words"), ("3", "vq_presets")]
+)
+def test_a_malformed_preset_breaks_its_plugin_alone(tmp_path, monkeypatch, declared, expected):
+    monkeypatch.delitem(sys.modules, "broken_presets", raising=False)
+    (tmp_path / "broken_presets.py").write_text(PLUGIN.replace("NAME", declared))
+    registry = Registry(files=[tmp_path / "broken_presets.py"])
+    (plugin,) = [each for each in registry.plugins if each.plugin == "broken_presets"]
+    assert (plugin.status, plugin.presets) == ("error", ())
+    assert expected in plugin.error
+    assert "vq-vae" in presets(registry)

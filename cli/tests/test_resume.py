@@ -110,6 +110,14 @@ def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
     assert parts.json("status")["status"] == "done"
 
 
+def test_a_run_in_float64_in_two_parts_is_the_run_in_one(train, resume):
+    far = ("--manifold", "lorentz", "--set", "manifold.max_radius=6", "--quantizer", "residual")
+    choices = (*PASSES, *CONSTANT, *far, "--precision", "float64", "--weight-ema", 0.9)
+    whole = train(*choices, "--max-steps", 10, run="whole")
+    first = train(*choices, "--max-steps", 5, run="parts")
+    assert_same_run(whole, resume(first, "--max-steps", 10))
+
+
 def test_a_run_stopped_before_quantize_start_is_the_run_in_one(train, resume):
     choices = (*PASSES, *CONSTANT, "--quantize-start", 5, "--set", "eval_every=4")
     whole = train(*choices, "--max-steps", 8, run="whole")

@@ -327,6 +327,41 @@ def test_the_order_of_a_choice_and_its_options_does_not_matter(config, arguments
     assert config(*arguments) == written
 
 
+SIZED = {"size": "large", "hidden": 256, "residual_blocks": 2, "residual_hidden": 256}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--backbone.size", "large"], SIZED),
+        (["--backbone.hidden", "9", "--backbone.size", "large"], SIZED | {"hidden": 9}),
+        (["--preset", "rotation-vqvae"], {"size": "base", "hidden": 128, "residual_hidden": 32}),
+        (["--preset", "rotation-vqvae", "--backbone.size", "large"], SIZED | {"output": "tanh"}),
+        (["--preset", "vq-vae", "--backbone.size", "large"], SIZED | {"output": "linear"}),
+        (["--backbone", "hierarchical", "--backbone.size", "large"], SIZED | {"levels": 2}),
+        (["--backbone", "resnet", "--backbone.size", "large"], {"channels": 128, "blocks": 4}),
+        (["--backbone", "vit", "--backbone.size", "small"], {"width": 512, "depth": 8, "heads": 8}),
+        ([], {"size": None, "hidden": 32, "residual_blocks": 2, "residual_hidden": None}),
+    ],
+)
+def test_a_size_sets_the_options_that_are_not_given(config, arguments, expected):
+    assert config(*arguments)["backbone"].items() >= expected.items()
+
+
+def test_another_size_of_an_inner_backbone_replaces_the_one_before(config, tmp_path):
+    small = config("--backbone", "classifier", "--backbone.inner.size", "small")
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
+    found = config("--config", tmp_path / "small.yaml", "--backbone.inner.size", "large")
+    assert found["backbone"]["inner"].items() >= SIZED.items()
+
+
+def test_a_later_size_replaces_what_a_resolved_config_has_of_the_one_before(config, file):
+    resolved = config("--backbone.size", "large", "--backbone.hidden", 9)
+    assert config("--config", file(resolved)) == resolved
+    again = config("--config", file(resolved), "--backbone.size", "base")
+    assert again["backbone"].items() >= {"hidden": 128, "residual_hidden": 32}.items()
+
+
 def test_lr_applies_to_an_optimizer_that_set_chooses(config):
     assert config("--lr", 0.5, "--set", "optimizer.name=adam")["optimizer"]["lr"] == 0.5
 

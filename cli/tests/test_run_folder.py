@@ -30,6 +30,9 @@ from vqcore.errors import RunError, SettingError, UsageError
 from vqcore.plugin.registry import default_registry
 
 SUMMARY = {
+    "loss",
+    "reconstruction",
+    "commitment",
     "psnr",
     "mse",
     "perplexity",
@@ -250,6 +253,23 @@ def test_samples_show_inputs_beside_reconstructions(complete_run):
         for found, shown in zip(np.split(pair, 2, 1), (batch, decoded), strict=True):
             expected = (shown[number, 0].numpy() + 1) / 2 * 255
             assert np.abs(found - expected).max() <= 0.51
+
+
+def test_epochs_that_are_asked_for_have_a_picture_and_change_nothing(train, resume):
+    """An epoch of digits is 6 steps of 256; the last one of the run is 12."""
+    plain = ("--batch-size", 256, "--max-steps", 12)
+    asked = [word for epoch in (0, 1, 9) for word in ("--sample-epoch", epoch)]
+    runs = train(*plain, run="plain"), train(*plain, *asked, run="asked")
+    assert runs[0].weights == runs[1].weights
+    assert "sample_epochs = 9 is never reached" in runs[1].result.out
+    pictures = sorted(path.stem for path in (runs[1].path / "samples").iterdir())
+    assert pictures == ["step-00000000-epoch-0", "step-00000006-epoch-1", "step-00000012"]
+    contents = runs[1].contents()
+    resume(runs[1], "--max-steps", 14, "--sample-every", 13)
+    pictures = sorted(path.stem for path in (runs[1].path / "samples").iterdir())
+    assert pictures[3:] == ["step-00000013", "step-00000014"]
+    first = f"samples/{pictures[0]}.png"
+    assert runs[1].contents()[first] == contents[first]
 
 
 def test_vectors_are_shown_as_rows(train):

@@ -38,7 +38,7 @@ ERRORS = {
     "no near miss": (
         ("--backbone", "xyz"),
         3,
-        "backbone = 'xyz': no plugin provides it; known: conv, hierarchical,",
+        "backbone = 'xyz': no plugin provides it; known: classifier, conv, distance,",
     ),
     "unknown option": (
         ("--manifol", "x"),
@@ -94,7 +94,7 @@ ERRORS = {
     "no choice": (
         ("--precision", "fp8"),
         2,
-        "precision = 'fp8': expected 'no', 'tf32', 'bf16' or 'fp16' (default 'no')",
+        "precision = 'fp8': expected 'no', 'tf32', 'bf16', 'fp16' or 'float64' (default 'no')",
     ),
     "a number for a component": (("--set", "quantizer=5"), 2, "quantizer = 5: expected "),
     "a number over a component": (
@@ -207,7 +207,8 @@ ERRORS = {
     "a radius that float32 does not reach": (
         ("--manifold", "poincare", "--set", "manifold.max_radius=5"),
         2,
-        "manifold.max_radius = 5.0: expected at most 3.1 in float32 at curvature 1; lower it",
+        "manifold.max_radius = 5.0: expected at most 3.1 in float32 at curvature 1; lower it, "
+        "or set precision to float64",
     ),
     "a curvature at which float32 does not reach the radius": (
         ("--manifold", "lorentz", "--set", "manifold.curvature=4"),

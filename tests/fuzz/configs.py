@@ -13,7 +13,7 @@ from fuzz.mutations import ODD_VALUES, answer, mutated_bytes, mutated_value
 from vq.composition import base_values, compose
 from vq.config.config_file import parse_value
 from vq.config.merging import assign, flatten
-from vq.config.presets import PRESETS
+from vq.config.presets import presets
 from vq.sweeps.grid import Options, points, read_axes
 
 #: Choices whose options, all of them, are the originals.
@@ -49,7 +49,7 @@ class Prepared:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        bases = [*CHOICES, *({"preset": name} for name in PRESETS)]
+        bases = [*CHOICES, *({"preset": name} for name in presets())]
         self.originals = [_dumped(_base(values)) for values in bases]
 
 

@@ -5,34 +5,15 @@ from itertools import pairwise
 import pytest
 import torch
 
-from vq.data.heap_tree import node_levels, tree_distance
 from vq.data.hierarchy import Hierarchy, draw_nodes, node_colours
+from vq.data.tree import Tree
 from vq.data.trees import Trees, tree_bits
 
 
-def way_up(node, branching):
-    path = [node]
-    while path[-1]:
-        path.append((path[-1] - 1) // branching)
-    return path
-
-
-@pytest.mark.parametrize("branching", [2, 3, 5])
-def test_distances_and_levels_are_those_of_the_tree(branching):
-    nodes = torch.arange(60)
-    distance = tree_distance(nodes.unsqueeze(1), nodes, branching)
-    for i in range(60):
-        assert node_levels(nodes, branching)[i] == len(way_up(i, branching)) - 1
-        for j in range(60):
-            assert distance[i, j] == len(set(way_up(i, branching)) ^ set(way_up(j, branching)))
-
-
 def test_trees_distances_are_those_of_their_bits():
-    source, nodes = Trees(depth=5), torch.arange(31)
-    bits = tree_bits(5)
-    assert torch.equal(
-        source.tree_distance(nodes.unsqueeze(1), nodes), (bits.unsqueeze(1) ^ bits).sum(-1)
-    )
+    tree, nodes = Trees(depth=5).tree, torch.arange(31)
+    bits = tree_bits(tree)
+    assert torch.equal(tree.distance(nodes.unsqueeze(1), nodes), (bits.unsqueeze(1) ^ bits).sum(-1))
 
 
 def test_the_classes_of_trees_are_levels():
@@ -48,7 +29,7 @@ def test_every_part_belongs_to_its_object():
     for above, below in pairwise(nodes):
         assert torch.equal((below - 1) // 3, above.repeat_interleave(2, 1).repeat_interleave(2, 2))
     for level, shown in enumerate(nodes, 1):
-        assert (node_levels(shown, 3) == level).all()
+        assert (Tree.full(3, 4).levels[shown] == level).all()
     assert len(nodes[-1].unique()) == 81  # every kind occurs
 
 
@@ -102,7 +83,7 @@ def test_cells_tell_their_node_and_near_nodes_look_alike():
     means = torch.stack([pixels[nodes == leaf].mean(0) for leaf in leaves])
     pixels, nodes = cells["test"]
     assert (leaves[torch.cdist(pixels, means).argmin(1)] == nodes).float().mean() > 0.8
-    distance, edges = torch.cdist(means, means), source.tree_distance(leaves.unsqueeze(1), leaves)
+    distance, edges = torch.cdist(means, means), source.tree.distance(leaves.unsqueeze(1), leaves)
     by_edges = [distance[edges == number].mean() for number in (2, 4, 6)]
     assert by_edges == sorted(by_edges)
     assert by_edges[2] > 1.5 * by_edges[0]

@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits, load_sample_images
 from vq.data import digits
 from vq.data.digits import Digits
 from vq.data.photos import Photos
+from vq.data.tree import Tree
 from vq.data.trees import Trees, tree_bits
 from vqcore.errors import SettingError
 
@@ -127,33 +128,17 @@ def test_photos_give_the_credits_of_scikit_learn():
         assert said in Photos.credits
 
 
-def path_to_root(node):
-    path = [node]
-    while path[-1]:
-        path.append((path[-1] - 1) // 2)
-    return set(path)
-
-
-def test_hamming_distance_is_tree_distance():
-    bits = tree_bits(4)
-    assert bits.shape == (15, 15)
-    for i in range(15):
-        for j in range(15):
-            steps = len(path_to_root(i) ^ path_to_root(j))
-            assert (bits[i] ^ bits[j]).sum() == steps
-
-
 def test_the_test_split_of_trees_is_the_clean_nodes(served):
     source = Trees()
     test = served(source.split("test"), 100)
     assert source.shape == (255,)
     assert (source.likelihood, source.value_range) == ("bernoulli", (0.0, 1.0))
-    assert torch.equal(test, tree_bits(8).float())
+    assert torch.equal(test, tree_bits(Tree.full(2, 7)).float())
 
 
 def test_trees_train_on_noisy_copies_of_every_node(served):
     train = served(Trees(noise=0.2, samples=1020).split("train"), 100)
-    flipped = train != tree_bits(8).float().repeat(4, 1)
+    flipped = train != tree_bits(Tree.full(2, 7)).float().repeat(4, 1)
     assert train.unique().tolist() == [0, 1]
     assert abs(flipped.float().mean() - 0.2) < 0.005
     assert flipped.float().mean(0).min() > 0.1  # every bit flips at times
@@ -163,7 +148,7 @@ def test_trees_train_on_noisy_copies_of_every_node(served):
 def test_trees_without_noise_are_clean(served):
     assert torch.equal(
         served(Trees(depth=3, noise=0, samples=9).split("train")),
-        tree_bits(3)[[*range(7), 0, 1]].float(),
+        tree_bits(Tree.full(2, 2))[[*range(7), 0, 1]].float(),
     )
 
 

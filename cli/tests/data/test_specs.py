@@ -14,7 +14,17 @@ from vqcore.interfaces.dataset import DataSource
 from vqcore.plugin.component_config import descriptions
 from vqcore.plugin.registry import Registry
 
-SETS = ["digits", "photos", "trees", "mnist", "fashion-mnist", "cifar10", "celeba", "image-folder"]
+SETS = [
+    "digits",
+    "photos",
+    "trees",
+    "tree-links",
+    "mnist",
+    "fashion-mnist",
+    "cifar10",
+    "celeba",
+    "image-folder",
+]
 OWN = ["arrays", "huggingface", "webdataset", "audio-folder", "frames", "mixture"]
 NAMES = [*SETS, *OWN, "hierarchy"]
 
@@ -81,7 +91,12 @@ def test_a_source_that_refuses_an_option_gives_its_whole_path():
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("trees", "arrays", "audio-folder", "mixture")]
+    "name",
+    [
+        name
+        for name in NAMES
+        if name not in ("trees", "tree-links", "arrays", "audio-folder", "mixture")
+    ],
 )
 def test_a_shift_beyond_the_image_is_refused(name):
     registry = Registry()
