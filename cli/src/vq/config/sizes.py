@@ -42,7 +42,7 @@ SIZED = frozenset(name for options, _ in _SIZES.values() for name in options)
 
 
 def with_size(backbone: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a backbone, with those that its ``size`` sets and that are not given."""
+    """Fill in the options that a backbone's ``size`` sets; given ones win."""
     options, sizes = _SIZES[backbone]
     chosen = sizes.get(str(values.get("size")))
     return {**dict(zip(options, chosen, strict=True)), **values} if chosen else dict(values)

@@ -1,4 +1,4 @@
-"""Rooted trees, such as those that a data set knows of its samples."""
+"""Rooted trees, such as the hierarchy behind a data set."""
 
 from __future__ import annotations
 

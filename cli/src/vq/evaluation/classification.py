@@ -25,7 +25,7 @@ class Classification(Metric):
 
     def __init__(self, labels: Tensor, device: torch.device) -> None:
         self.labels, self.seen = labels.to(device), 0
-        #: of the samples, those that are right, and of the terms of the cross-entropy.
+        #: Numbers of samples and of correct ones, and the summed cross-entropy.
         self.sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     def update(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:

@@ -18,7 +18,7 @@ from vqcore.interfaces.dataset import Split
 
 #: What tells how good a model is: one that reconstructs, and one that classifies.
 QUALITY = ("psnr", "mse", "accuracy", "cross_entropy")
-#: Those that are finite unless something is wrong.
+#: Metrics that are finite unless the data or the model are broken.
 ERRORS = frozenset(("mse", "cross_entropy"))
 
 

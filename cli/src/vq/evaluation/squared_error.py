@@ -25,7 +25,7 @@ class SquaredError(Metric):
 
     def __init__(self, value_range: tuple[float, float], device: torch.device) -> None:
         self.span = value_range[1] - value_range[0]
-        #: of the squares, and of the values.
+        #: The summed squared error, and the number of values.
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
 
     def update(self, x: Tensor, reconstruction: Tensor, out: Output) -> None:
