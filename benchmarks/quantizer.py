@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from vqcore import VectorQuantizer
 from vqcore.interfaces.manifold import Manifold
 from vqcore.plugin.registry import default_registry
+from vqcore.search import tiled
 
 DECAY, COMMITMENT = 0.99, 0.25
 TOKENS = 8192
@@ -83,10 +85,10 @@ def both(ours: float, theirs: float) -> str:
 
 
 @cache
-def manifold(name: str) -> Manifold:
-    """A manifold by name, with its defaults."""
+def manifold(name: str, **options: Any) -> Manifold:
+    """A manifold by name, with its defaults but for ``options``."""
     registry = default_registry()
-    return registry.build(registry.resolve("manifold", name))
+    return registry.build(registry.resolve("manifold", {"name": name, **options}))
 
 
 def points(space: Manifold, n: int, d: int) -> Tensor:
@@ -194,6 +196,25 @@ def broadcast(repeats: int) -> Iterator[Row]:
         yield Row(what, "geoopt, broadcast", theirs / ours, both(ours, theirs), at_least=20)
 
 
+def all_pairs(space: Manifold, codes: Tensor) -> tiled.Distances:
+    """Distances from codes by differences of coordinates, of as many as a tile holds."""
+    return tiled.in_strips(lambda x, y: space.squared_dist(x.unsqueeze(1), y), codes)
+
+
+def products(repeats: int) -> Iterator[Row]:
+    """The search of a product, against measuring all pairs of points in tiles as large."""
+    for factors in ("poincare,sphere,euclidean", "poincare,euclidean"):
+        space = manifold("product", factors=factors)
+        plain = partial(all_pairs, space)
+        for k, d in ((512, 16), (1024, 64), (8192, 64)):
+            x, codes = points(space, 2048, d), points(space, k, d)
+            flat = partial(manifold("euclidean").nearest, x, codes)
+            runs = (partial(space.nearest, x, codes), partial(tiled.search, x, codes, plain), flat)
+            ours, theirs, least = medians(repeats, *runs)
+            detail = f"{both(ours, theirs)}, flat {1000 * least:,.1f} ms"
+            yield Row(f"{factors} search, K={k} D={d}", "all pairs", theirs / ours, detail, 3)
+
+
 def index(repeats: int) -> Iterator[Row]:
     """The Euclidean search against faiss, whose index is built beforehand."""
     import faiss
@@ -261,6 +282,7 @@ SECTIONS = {
     "encode": encode,
     "manifolds": manifolds,
     "broadcast": broadcast,
+    "products": products,
     "index": index,
     "memory": memory,
 }

@@ -36,6 +36,8 @@ class EqualTables:
         self.first = tables[0]
         self.size = self.first.codebook_size
         self.space = self.first.manifold
+        nearest = type(self.first).choose_codes is CodebookQuantizer.choose_codes
+        self._by_keys = nearest and self.space.keys_of_tables
         self._keys: Sequence[tuple[Tensor, ...]] | None = None
 
     @classmethod
@@ -66,16 +68,17 @@ class EqualTables:
         return alone
 
     def nearest(self, slot: int, x: Tensor) -> Tensor:
-        """The code (N,), 0 to K - 1, of a slot that is nearest to each point x (N, A)."""
+        """The code (N,), 0 to K - 1, that a slot's table assigns to each point x (N, A)."""
         with torch.no_grad():  # as a decorator torch 2.11 cannot compile it
-            if not self.space.keys_of_tables:
-                return self.space.nearest(x, self._of_slot(self.points, slot))
+            if not self._by_keys:
+                table = self.tables[slot % len(self.tables)]
+                return table.choose_codes(x, self._of_slot(self.points, slot))
             centre, weight, bias = self.keys()[slot % len(self.tables)]
             return affine.search(self.space.search_query(x, centre), weight, bias)
 
     def keys(self) -> Sequence[tuple[Tensor, ...]]:
         """Centre, weight and bias of each table, see ``Manifold.search_keys``."""
-        if self._keys is None and self.space.keys_of_tables:
+        if self._keys is None and self._by_keys:
             with torch.no_grad():
                 points = self.points[1:].unflatten(0, (-1, self.size))
                 centres = points.mean(1, keepdim=True)

@@ -15,7 +15,7 @@ from vqcore.errors import SettingError
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.curvature import Curvature
 from vqcore.numerics.radial import clip_norm, radial_map
-from vqcore.numerics.stable import safe_norm, safe_sqrt
+from vqcore.numerics.stable import safe_norm
 
 #: Largest sqrt(c) |u| by type.
 REACH = {torch.float32: FLOAT32_REACH, torch.float64: FLOAT64_REACH}
@@ -132,10 +132,6 @@ class Hyperbolic(Manifold):
     def _squared_dist(self, x: Tensor, y: Tensor, apart: bool) -> Tensor:
         rho = self.sqrt_c
         return (rho / 2) ** -2 * self.quarter(x, y, rho, apart)
-
-    def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """The root of ``squared_dist``."""
-        return safe_sqrt(self.squared_dist(x, y))
 
     def pairwise_order(self, x: Tensor) -> Tensor:
         """x_0 y_0 - x_s.y_s - 1/c = (cosh(sqrt(c) d) - 1)/c of Lorentz coordinates, in float64."""

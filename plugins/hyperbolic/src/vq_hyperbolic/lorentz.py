@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from vq_hyperbolic.distance import hyperbolic_distance
+from vq_hyperbolic.distance import hyperbolic_distance, squared_asinh
 from vq_hyperbolic.hyperbolic import Hyperbolic
 from vqcore.numerics.radial import clip_norm, lifted_map, radial_map
 
@@ -124,6 +125,10 @@ class Lorentz(Hyperbolic):
         """The point itself, in float64 for sums."""
         return self._point(x[..., 1:].double())
 
+    def ambient_dim(self, dim: int) -> int:
+        """D + 1."""
+        return dim + 1
+
     def from_ambient(self, m: Tensor) -> Tensor:
         """m/sqrt(c (m_0^2 - |m_s|^2)) of a sum m (..., D+1) of any positive scale; origin for 0."""
         v = self.velocity(m)
@@ -139,6 +144,17 @@ class Lorentz(Hyperbolic):
         side = self.search_query(codes, centre)
         signed = torch.cat([-side[..., :1], side[..., 1:]], -1)
         return -2 * signed, (side * signed).sum(-1)
+
+    def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
+        """(4/c) asinh^2 sqrt(c <x - y, x - y>/4), by <x', x'> and the scores."""
+        scores = self.scores_from(codes)
+
+        def distances(x: Tensor) -> Tensor:
+            query, found = scores(x)
+            found += (query.square().sum(-1) - 2 * query[..., 0].square()).unsqueeze(-1)
+            return squared_asinh(found.mul_(self.curvature / 4)).mul_(4 / self.curvature)
+
+        return distances
 
     def _search_type(self, x: Tensor) -> Tensor:
         """x itself, or in float64 with x_0 recomputed."""

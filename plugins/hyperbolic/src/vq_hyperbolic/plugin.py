@@ -46,6 +46,22 @@ def vq_optimizers() -> list[ComponentSpec]:
 @hookimpl
 def vq_check_config(config: Any) -> Iterator[str]:
     """Codes stored as points need the optimizer that uses their metric; float32 ends early."""
+    from vq_hyperbolic.hyperbolic_config import HyperbolicConfig
+
+    manifold, optimizer = config.components["manifold"], config.components["optimizer"]
+    options = manifold.options
+    riemannian = isinstance(options, HyperbolicConfig) and options.codes == "riemannian"
+    if riemannian and optimizer.spec.name != "riemannian-adam":
+        yield (
+            "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found "
+            f"{optimizer.name}: it would move points as flat vectors; set "
+            "--optimizer riemannian-adam, or manifold.codes to tangent"
+        )
+    yield from _too_far(config, manifold)
+
+
+def _too_far(config: Any, manifold: Any) -> Iterator[str]:
+    """Radii beyond the run's precision, of a manifold and of the factors of a product."""
     from vq_hyperbolic.hyperbolic_config import (
         FLOAT32_REACH,
         FLOAT64_REACH,
@@ -53,21 +69,17 @@ def vq_check_config(config: Any) -> Iterator[str]:
         shown_limit,
     )
 
-    optimizer, options = config.components["optimizer"], config.components["manifold"].options
+    for factor in manifold.children.values():
+        yield from _too_far(config, factor)
+    options = manifold.options
     if not isinstance(options, HyperbolicConfig):
         return
-    if options.codes == "riemannian" and optimizer.spec.name != "riemannian-adam":
-        yield (
-            "manifold.codes = 'riemannian': expected optimizer riemannian-adam, found "
-            f"{optimizer.name}: it would move points as flat vectors; set "
-            "--optimizer riemannian-adam, or manifold.codes to tangent"
-        )
     double = config.settings.precision == "float64"
     reach, kind = (FLOAT64_REACH, "float64") if double else (FLOAT32_REACH, "float32")
     farthest = reach / options.curvature**0.5
     if options.max_radius > farthest:
         fix = "lower it" if double else "lower it, or set precision to float64"
         yield (
-            f"manifold.max_radius = {options.max_radius}: expected at most "
+            f"{manifold.path}.max_radius = {options.max_radius}: expected at most "
             f"{shown_limit(farthest)} in {kind} at curvature {options.curvature:g}; {fix}"
         )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vq_hyperbolic.distance import hyperbolic_distance
+from vq_hyperbolic.distance import hyperbolic_distance, squared_asinh
 from vq_hyperbolic.hyperbolic import Hyperbolic, into_ball
 from vqcore.numerics.curvature import scaled
 from vqcore.numerics.radial import clip_norm, radial_map
@@ -117,6 +118,10 @@ class Poincare(Hyperbolic):
         """
         return x.double() if self.flat_search else self.lift(x)
 
+    def ambient_dim(self, dim: int) -> int:
+        """D + 1; D with ``search="ball"``."""
+        return dim if self.flat_search else dim + 1
+
     def lift(self, x: Tensor) -> Tensor:
         """See ``Hyperbolic.lift``."""
         rho = self.sqrt_c
@@ -152,6 +157,22 @@ class Poincare(Hyperbolic):
         scale = depth(codes, self.sqrt_c).reciprocal()
         weight = torch.cat([-2 * scale * side, scale], -1)
         return weight, (side.square().sum(-1, keepdim=True) * scale).squeeze(-1)
+
+    def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
+        """(4/c) asinh^2 sqrt(c |x - y|^2 s/(1 - c|x|^2)); see ``search_keys``.
+
+        With ``search="ball"`` the scores.
+        """
+        scores = self.scores_from(codes)
+        if self.flat_search:
+            return lambda x: scores(x)[1]
+
+        def distances(x: Tensor) -> Tensor:
+            _, found = scores(x)
+            scale = self.curvature / depth(x, self.sqrt_c, found.dtype)
+            return squared_asinh(found.mul_(scale)).mul_(4 / self.curvature)
+
+        return distances
 
     def _search_type(self, x: Tensor) -> Tensor:
         self._require_reach(x)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from vq_index_backpropagation.softmax_gradient import through_softmax
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
 from vqcore.numerics.stable import masked_mean
+
+#: Coordinates of pairs of tokens and codes that a part of the distances holds.
+PAIRED = 16 * 1024 * 1024
 
 
 class IndexBackpropagation(GradientEstimator):
@@ -34,8 +40,8 @@ class IndexBackpropagation(GradientEstimator):
     straight-through. Options: see ``IndexBackpropagationConfig``.
 
     Cost: nothing in the forward pass; in the backward pass four products like that of the search
-    and N x K exponentials, O(N D + K D + tile) memory. On a manifold that overrides ``nearest``,
-    N x K squared distances are held instead.
+    and N x K exponentials, O(N D + K D + tile) memory. On a manifold whose search has no
+    keys, the distances of all pairs, computed twice, in parts that hold their coordinates.
     """
 
     def __init__(self, *, temperature: float = 1.0, manifold: Manifold) -> None:
@@ -62,8 +68,8 @@ class IndexBackpropagation(GradientEstimator):
         assert points is not None  # ``estimate`` has checked
         x = self.manifold.expmap0(torch.lerp(assignment.z.detach(), assignment.z, 1 / readers))
         codes = self.manifold.logmap0(points.detach())
-        if type(self.manifold).nearest is not Manifold.nearest:
-            soft = self._soft(x, points, assignment) @ codes
+        if not self.manifold.has_keys:
+            soft = self._soft(x, points, codes, assignment)
             return (assignment.z_q + (soft - soft.detach())) * assignment.mask.unsqueeze(1)
         centre = points.detach().mean(0)
         query = self.manifold.search_query(x, centre)
@@ -80,11 +86,21 @@ class IndexBackpropagation(GradientEstimator):
         chosen = through_softmax(assignment.z_q, query, keys, codes, sharpness)
         return chosen * assignment.mask.unsqueeze(1)
 
-    def _soft(self, x: Tensor, points: Tensor, assignment: CodeAssignment) -> Tensor:
-        """p (N, K) from squared distances, on a manifold without an affine search."""
-        squared = self.manifold.pairwise_squared_dist(x, points)
-        own = squared.detach().gather(1, assignment.indices.clamp(min=0).unsqueeze(1)).squeeze(1)
-        return torch.softmax(squared * -self._sharpness(own, assignment.mask), 1)
+    def _soft(self, x: Tensor, points: Tensor, codes: Tensor, assignment: CodeAssignment) -> Tensor:
+        """sum_k p_k c_k (N, d), p from distances, on a manifold without an affine search."""
+        with torch.no_grad():
+            own = F.embedding(assignment.indices.clamp(min=0), points)
+            sharpness = self._sharpness(self.manifold.squared_dist(x, own), assignment.mask)
+
+        def soft(part: Tensor) -> Tensor:
+            squared = self.manifold.pairwise_squared_dist(part, points)
+            return torch.softmax(squared * -sharpness, 1) @ codes
+
+        parts = x.split(max(1, PAIRED // points.numel()))
+        if len(parts) == 1:
+            return soft(x)
+        again = partial(checkpoint, soft, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([again(part) for part in parts])
 
     def _sharpness(self, own: Tensor, mask: Tensor) -> Tensor:
         """1 / (temperature s), s the mean of ``own`` (N,), what separates tokens from codes."""

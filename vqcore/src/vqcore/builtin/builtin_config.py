@@ -5,17 +5,20 @@ A field of a base class that only gets another default keeps its description.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from vqcore.plugin.bounds import Count, Scale, Share, Size, Weight
 from vqcore.plugin.component_config import (
     CodebookConfig,
     ComponentConfig,
+    ComponentRef,
     CurvedConfig,
     LossConfig,
+    ManifoldRefs,
     RegularizerConfig,
+    items,
 )
 
 
@@ -24,6 +27,25 @@ class SphereConfig(CurvedConfig):
 
     max_angle: Annotated[float, Field(gt=0, lt=3.1)] = 1.5
     """Largest angle (radians) of a latent from the origin; longer tangent vectors are clipped."""
+
+
+class ProductConfig(ComponentConfig):
+    """Options of a product of manifolds."""
+
+    factors: Annotated[ManifoldRefs, Field(min_length=1, max_length=1024)] = (
+        ComponentRef(name="vqcore/euclidean"),
+        ComponentRef(name="vqcore/sphere"),
+    )
+    """The manifolds, each with its own options: euclidean,poincare or [{name: poincare, ...}]."""
+    dims: Annotated[tuple[Size, ...] | None, BeforeValidator(items)] = None
+    """Dimensions of each factor, or shares of them, as in 8,4,4; null: equal shares."""
+
+    @model_validator(mode="after")
+    def _a_share_each(self) -> Self:
+        if self.dims is not None and len(self.dims) != len(self.factors):
+            text = f"as many dims as factors: {len(self.factors)}, not {len(self.dims)}"
+            raise ValueError(text)
+        return self
 
 
 class GradientCodebookConfig(CodebookConfig):

@@ -19,12 +19,14 @@ def _spec(name: str, target: str, config: str | None, summary: str) -> Component
 
 @hookimpl
 def vq_manifolds() -> list[ComponentSpec]:
-    """Flat space and the sphere."""
+    """Flat space, the sphere, and products of manifolds."""
     flat = "flat space, nearest code by squared distance"
     sphere = "the sphere, nearest code by cosine"
+    product = "a product of manifolds of any kinds and curvatures, each with its own dimensions"
     return [
         _spec("euclidean", "manifolds.euclidean:Euclidean", None, flat),
         _spec("sphere", "manifolds.sphere:Sphere", "SphereConfig", sphere),
+        _spec("product", "manifolds.product:Product", "ProductConfig", product),
     ]
 
 

@@ -97,6 +97,19 @@ class CodebookQuantizer(UsageTracking):
         """``codes`` of rows (..., R) of ``stored``, by default tangent coordinates."""
         return stored, self.manifold.expmap0(stored)
 
+    @torch.no_grad()
+    def choose_codes(self, x: Tensor, points: Tensor) -> Tensor:
+        """The code (N,), int64 from 0 to K - 1, that each point x (N, A) is assigned to.
+
+        By default the nearest one on the manifold. ``forward`` and ``encode`` call it, and what
+        computes several tables as one calls it for each. Override it for another search: through a
+        tree, by hashing, of some of the codes. ``points`` (K, A) are the codes as they are now, so
+        that what a search prepares of them is made here, or again when they have changed. The
+        choice depends on x and the codes alone; nothing waits for the device. Initial codes by
+        k-means are found by the manifold's search.
+        """
+        return self.manifold.nearest(x, points)
+
     def losses(self, x: Tensor, chosen: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Weighted losses between points x (N, A) and their codes (N, A), over ``mask`` (N,).
 
@@ -163,7 +176,7 @@ class CodebookQuantizer(UsageTracking):
             self._start(flat.detach(), kept)
         codes, points = self._readable_codes()
         x = self.manifold.expmap0(flat)
-        nearest = self.manifold.nearest(x.detach(), points.detach())
+        nearest = self.choose_codes(x.detach(), points.detach())
         slots = (nearest + 1) * kept  # 0 for a masked token, also below
         indices = slots - 1
         z_q = F.embedding(slots, torch.cat([codes.new_zeros(1, codes.shape[1]), codes]))
@@ -180,7 +193,7 @@ class CodebookQuantizer(UsageTracking):
     def encode(self, z: Tensor) -> Tensor:
         """See ``Quantizer.encode``."""
         x = self.manifold.expmap0(z.reshape(-1, self.dim))
-        return self.manifold.nearest(x, self.codebook).view(z.shape[:-1])
+        return self.choose_codes(x, self.codebook).view(z.shape[:-1])
 
     def lookup(self, indices: Tensor) -> Tensor:
         """See ``Quantizer.lookup``."""

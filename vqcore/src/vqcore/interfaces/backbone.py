@@ -43,14 +43,17 @@ class Backbone(nn.Module, ABC):
         """
         return None
 
-    def attach(self, manifold: Manifold, scale: float, factors: int) -> None:
+    def attach(self, manifold: Manifold, scale: float | Tensor, factors: int) -> None:
         """Learn of the bottleneck, which the builder has made; called once, before any sample.
 
         A backbone that keeps the manifold must not register it, which the bottleneck has done.
 
         Args:
             manifold: whose tangent vectors ``decode`` gets.
-            scale: the factor of a latent between ``encode`` and ``decode``, as on curved manifolds.
+            scale: the factor of a latent between ``encode`` and ``decode``, as on curved manifolds:
+                a float, or float64 (dim,) where dimensions differ, as on a product of manifolds.
+                Cast that to the type of the latents, and shape it where these are
+                ``channel_first``, as in ``scale[:, None, None]`` for (B, dim, h, w).
             factors: number of equal parts of a latent that are separate tangent vectors.
         """
         return

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from itertools import chain
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from vqcore.search import affine
+from vqcore.numerics.stable import safe_sqrt
+from vqcore.search import affine, tiled
 
 #: Methods, and what computes the same in a cheaper way.
 _SHORTCUTS = {
-    "squared_dist": ("squared_dist_apart", "pairwise_order"),
-    "pairwise_squared_dist": ("pairwise_order",),
-    "search_keys": ("keys_of_tables",),
+    "squared_dist": ("squared_dist_apart", "pairwise_order", "squared_dist_from"),
+    "pairwise_squared_dist": ("pairwise_order", "squared_dist_from"),
+    "search_query": ("squared_dist_from",),
+    "search_keys": ("keys_of_tables", "squared_dist_from"),
+    "nearest": ("keys_of_tables",),
+    "to_ambient": ("ambient_dim",),
 }
 
 
@@ -37,6 +43,14 @@ class Manifold(nn.Module, ABC):
             for name in shortcuts if method in vars(cls) else ():
                 if name not in vars(cls):
                     setattr(cls, name, getattr(Manifold, name))
+
+    def __init__(self) -> None:
+        super().__init__()
+        given = {name for name in _AFFINE if _overrides(self, name)}
+        if len(given) == 1:
+            kind, (missing,) = type(self).__name__, set(_AFFINE) - given
+            text = "define both, or neither: then the search compares distances"
+            raise TypeError(f"{kind} has {given.pop()} without {missing}: {text}")
 
     def point_dim(self, dim: int) -> int:
         """A, the number of coordinates of a point, for tangent vectors of ``dim`` dimensions."""
@@ -69,9 +83,12 @@ class Manifold(nn.Module, ABC):
         to_x, to_y = self.squared_dist(x, y.detach()), self.squared_dist(x.detach(), y)
         return torch.stack([to_x, to_y])
 
-    @abstractmethod
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """Geodesic distance (...) of points (..., A); gradient 0 at x = y."""
+        """Geodesic distance (...) of points (..., A); gradient 0 at x = y.
+
+        By default the root of ``squared_dist``.
+        """
+        return safe_sqrt(self.squared_dist(x, y))
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -143,6 +160,17 @@ class Manifold(nn.Module, ABC):
 
     # -- averages ------------------------------------------------------------
 
+    def ambient_dim(self, dim: int) -> int:
+        """M, the number of coordinates of ``to_ambient``, for vectors of ``dim`` dimensions.
+
+        By default that of one point.
+        """
+        if not _overrides(self, "to_ambient"):
+            return self.point_dim(dim)
+        like = next(chain(self.parameters(), self.buffers()), torch.zeros(()))
+        with torch.no_grad():
+            return self.to_ambient(self.expmap0(like.new_zeros(1, dim))).shape[-1]
+
     def to_ambient(self, x: Tensor) -> Tensor:
         """Coordinates (..., M) of points (..., A) that can be averaged, see ``from_ambient``."""
         return x
@@ -173,26 +201,68 @@ class Manifold(nn.Module, ABC):
     #: Whether ``search_keys`` takes codes (T, K, A) of several tables, with centres (T, 1, A), too.
     keys_of_tables: ClassVar[bool] = False
 
-    @abstractmethod
-    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
-        """Queries (N, S) for points x (N, A): the nearest code is argmin_k q . weight_k + bias_k.
-
-        ``centre`` (A,) is the mean of the codes. A form made of products of coordinates stays
-        accurate far from the origin, and for points close together, if it first subtracts the
-        centre from both sides.
-        """
-
-    @abstractmethod
-    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (K, S) and bias (K,) for codes (K, A); see ``search_query``."""
-
     @torch.no_grad()
     def nearest(self, x: Tensor, codes: Tensor) -> Tensor:
         """Index (N,), int64, of the code (K, A) nearest to each point x (N, A).
 
-        Ties go to the lowest index. A manifold without an affine form overrides it. Nearest is by
-        ``dist``, or by another distance that the manifold's docstring states, whose centroid
-        ``from_ambient`` then gives.
+        Ties go to the lowest index. Nearest is by ``dist``, or by another distance that the
+        manifold's docstring states, whose centroid ``from_ambient`` then gives. By default it is
+        the fused search of the affine form where there is one, and else compares the distances of
+        ``squared_dist_from``, in tiles.
         """
+        if not self.has_keys:
+            return tiled.search(x, codes, self.squared_dist_from)
         centre = codes.mean(0)
         return affine.search(self.search_query(x, centre), *self.search_keys(codes, centre))
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether ``nearest`` is the search of ``search_query`` and ``search_keys``."""
+        return _overrides(self, "search_keys") and not _overrides(self, "nearest")
+
+    def search_query(self, x: Tensor, centre: Tensor) -> Tensor:
+        """Queries (N, S) for points x (N, A): the nearest code is argmin_k q . weight_k + bias_k.
+
+        A manifold whose distance has such an affine form overrides this and ``search_keys``.
+        ``centre`` (A,) is the mean of the codes. A form made of products of coordinates stays
+        accurate far from the origin, and for points close together, if it first subtracts the
+        centre from both sides.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no affine search, see has_keys")
+
+    def search_keys(self, codes: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """Weight (K, S) and bias (K,) for codes (K, A); see ``search_query``."""
+        raise NotImplementedError(f"{type(self).__name__} has no affine search, see has_keys")
+
+    def scores_from(self, codes: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """A function from points x (N, A) to their queries (N, S) and scores (N, K).
+
+        These are the numbers that the affine search compares, for a ``squared_dist_from`` that
+        follows from them.
+        """
+        centre = codes.mean(0)
+        weight, bias = self.search_keys(codes, centre)
+
+        def scores(x: Tensor) -> tuple[Tensor, Tensor]:
+            query = self.search_query(x, centre)
+            return query, affine.scores(query, weight, bias)
+
+        return scores
+
+    def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
+        """A function from points x (N, A) to their squared distances (N, K) from codes (K, A).
+
+        It compares codes: for each point all may be off by the same number, and they have no
+        gradient. A search calls it with a tile of points at a time, and a product of manifolds adds
+        up those of its factors, for which they are in the units of ``squared_dist``. Override it
+        where they follow from ``scores_from``: a matrix product is faster than all pairs.
+        """
+        return tiled.in_strips(self.pairwise_squared_dist, codes)
+
+
+#: The two methods of an affine search.
+_AFFINE = ("search_query", "search_keys")
+
+
+def _overrides(manifold: Manifold, name: str) -> bool:
+    return getattr(type(manifold), name) is not getattr(Manifold, name)

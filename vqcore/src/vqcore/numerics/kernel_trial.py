@@ -31,5 +31,6 @@ def succeeds(trial: Callable[[], bool], failure: str) -> bool:
         raise
     except Exception as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        logger.debug(failure, exc_info=error)
     logger.warning("%s: %s", failure, cause)
     return False

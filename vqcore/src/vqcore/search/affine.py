@@ -32,10 +32,21 @@ def search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _search(query, weight, bias)
 
 
+def scores(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """query . weight_k + bias_k, (N, K), whole: for the tiles of ``tiled.search``.
+
+    All are of one type. A compiled graph holds it as the operator ``vqcore::scores``, whose
+    precision no setting lowers; elsewhere ``tiled.search`` sees to that.
+    """
+    if torch.compiler.is_compiling() and not is_exporting():
+        return _scores_operator(query, weight, bias)
+    return torch.addmm(bias, query, weight.T)
+
+
 @torch.no_grad()
 def _search(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     kind = query.device.type
-    with torch.autocast(kind, enabled=False), _full_precision(kind):
+    with torch.autocast(kind, enabled=False), full_precision(kind):
         find = cpu.find if kind == "cpu" else cuda.find
         return find(query, weight, bias)
 
@@ -50,8 +61,19 @@ def _(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return query.new_empty(query.shape[0], dtype=torch.int64)
 
 
+@torch.library.custom_op("vqcore::scores", mutates_args=())
+def _scores_operator(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    with torch.autocast(query.device.type, enabled=False), full_precision(query.device.type):
+        return torch.addmm(bias, query, weight.T)
+
+
+@_scores_operator.register_fake
+def _(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return query.new_empty(query.shape[0], weight.shape[0])
+
+
 @contextmanager
-def _full_precision(kind: str) -> Iterator[None]:
+def full_precision(kind: str) -> Iterator[None]:
     """Inside, float32 products use neither TF32 nor bfloat16, whatever the process has set."""
     backends: Any = torch.backends
     used: dict[str, tuple[Any, ...]] = {

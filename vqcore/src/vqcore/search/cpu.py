@@ -41,18 +41,18 @@ def find(query: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     indices = query.new_empty(n, dtype=torch.int64)
     for start in range(0, n, rows):
         part = query[start : start + rows]
-        best, index = _least(_affine(part, weight[:codes], bias[:codes], memory), places)
+        best, index = least(_affine(part, weight[:codes], bias[:codes], memory), places)
         for first in range(codes, weight.shape[0], codes):
             end = first + codes
             scores = _affine(part, weight[first:end], bias[first:end], memory)
-            score, other = _least(scores, places)
+            score, other = least(scores, places)
             index = torch.where(score < best, other + first, index)
             best = torch.minimum(best, score)
         indices[start : start + rows] = index
     return indices
 
 
-def _least(scores: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+def least(scores: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """Least score (N,) of each row (N, K) and its code (N,), by blocks; overwrites ``scores``."""
     n, k = scores.shape
     if k <= BLOCK:
@@ -61,7 +61,7 @@ def _least(scores: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     if k % BLOCK:
         return scores.min(1)
     blocks = scores.view(-1, BLOCK)
-    best, block = blocks.amin(1).view(n, -1).min(1)
+    best, block = blocks.amin(1).view(n, k // BLOCK).min(1)
     starts = torch.arange(0, blocks.shape[0], k // BLOCK, device=scores.device)
     chosen = blocks.index_select(0, starts + block)
     return best, block * BLOCK + _first(chosen.eq_(best.unsqueeze(1)), places)

@@ -38,7 +38,7 @@ class Distance(Backbone):
         self.nodes = nn.Parameter(NEAR * torch.randn(shape[0], dim))
         self._space: tuple[Manifold, int] | None = None  # in a tuple, which registers no module
 
-    def attach(self, manifold: Manifold, scale: float, factors: int) -> None:
+    def attach(self, manifold: Manifold, scale: float | Tensor, factors: int) -> None:
         """See ``Backbone.attach``."""
         self._space = manifold, factors
 

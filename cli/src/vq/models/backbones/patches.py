@@ -22,6 +22,7 @@ class Patches(Backbone):
     """
 
     channel_first = True
+    scales: Tensor | None
 
     def __init__(self, *, shape: tuple[int, ...], dim: int, size: int = 4) -> None:
         super().__init__()
@@ -31,11 +32,15 @@ class Patches(Backbone):
             expected = f"a divisor of the sides, {height} x {width}"
             raise SettingError("size", size, expected, f"change it, or resize images to {near}")
         self.size, self.scale = size, 1.0
+        self.register_buffer("scales", None, persistent=False)  # if dimensions differ, (dim, 1, 1)
         self.dim, self.latent_shape = channels * size**2, (height // size, width // size)
 
-    def attach(self, manifold: Manifold, scale: float, factors: int) -> None:
+    def attach(self, manifold: Manifold, scale: float | Tensor, factors: int) -> None:
         """``decode`` divides by the scale, since there is no network to learn it."""
-        self.scale = scale
+        if isinstance(scale, float):
+            self.scale = scale
+        else:
+            self.scales = scale[:, None, None]
 
     def encode(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, dim, h, w)."""
@@ -43,4 +48,5 @@ class Patches(Backbone):
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, dim, h, w) to (B, C, H, W)."""
-        return F.pixel_shuffle(z / self.scale, self.size)
+        scale = self.scale if self.scales is None else self.scales.to(z.dtype)
+        return F.pixel_shuffle(z / scale, self.size)

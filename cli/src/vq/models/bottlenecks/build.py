@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeAlias
 
-from torch import nn
+from torch import Tensor, nn
 
 from vq.config.resolved_config import ResolvedConfig, Unavailable
 from vq.models.bottlenecks.continuous import Autoencoder, ContinuousBottleneck, tangent_scale
@@ -54,15 +54,22 @@ def build_bottleneck(
     return HierarchicalBottleneck(levels, backbone.latent_shapes, backbone.refine)
 
 
-def scale_of(bottleneck: Bottleneck) -> float:
-    """The factor of a latent before the quantizer, without clipping; 1 if linear maps learn it."""
+def scale_of(bottleneck: Bottleneck) -> float | Tensor:
+    """The factor of a latent before the quantizer, without clipping; 1 if linear maps learn it.
+
+    On a product of manifolds that of each dimension, (D,).
+    """
     if isinstance(bottleneck, HierarchicalBottleneck):
         return 1.0
     if not _is_unprojected(bottleneck):
         return 1.0
-    if isinstance(bottleneck, VectorQuantizer):
-        return tangent_scale(bottleneck.quantizer.tangent, bottleneck.dim)
-    return tangent_scale(bottleneck.manifold.tangent, bottleneck.dim)
+    of_space = tangent_scale(bottleneck.manifold.tangent, bottleneck.dim)
+    if not isinstance(bottleneck, VectorQuantizer):
+        return of_space
+    scale = tangent_scale(bottleneck.quantizer.tangent, bottleneck.dim)
+    if isinstance(scale, Tensor) and isinstance(of_space, float):
+        return float(scale[0])  # the levels of fsq, which are no linear scale
+    return scale
 
 
 def _is_unprojected(level: LevelBottleneck) -> bool:

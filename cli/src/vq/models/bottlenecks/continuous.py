@@ -138,11 +138,17 @@ def no_codes(name: str) -> SettingError:
     return SettingError("bottleneck", name, "vq: this run has no codes", fix)
 
 
-def tangent_scale(tangent: Callable[[Tensor], Tensor], dim: int) -> float:
-    """The factor that a manifold's or quantizer's ``tangent`` applies in D dimensions."""
-    probe = torch.zeros(1, dim, dtype=torch.float64)
-    probe[0, 0] = 1e-3
-    return float(tangent(probe)[0, 0].detach() / probe[0, 0])
+def tangent_scale(tangent: Callable[[Tensor], Tensor], dim: int) -> float | Tensor:
+    """The factor that a manifold's or quantizer's ``tangent`` applies in D dimensions.
+
+    Where it differs among them, as on a product of manifolds, that of each, (D,) in float64.
+    """
+    along_all = torch.full((1, dim), 1e-3, dtype=torch.float64)
+    along_one = along_all * (torch.arange(dim) == 0)
+    scales = (tangent(along_all) / along_all)[0].detach()
+    if torch.allclose(scales, scales[0]):
+        return float(tangent(along_one)[0, 0].detach() / along_one[0, 0])
+    return scales
 
 
 def _no_indices(z: Tensor) -> Tensor:

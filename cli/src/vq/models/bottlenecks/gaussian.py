@@ -25,7 +25,8 @@ class Gaussian(ContinuousBottleneck):
     drawn, v ~ N(0, diag sigma^2) with sigma = r softplus(s). Its point, translated by
     expmap0(tangent(m)), is the latent. The prior is the wrapped normal at the origin with standard
     deviation r per dimension, where r is the scale of ``tangent``: 1 on flat space, gain/sqrt(D) on
-    curved ones. Training draws from torch's own generator, which activation checkpointing replays.
+    curved ones, and that of each factor on a product. Training draws from torch's own generator,
+    which activation checkpointing replays.
 
     In eval mode the latent is the expectation of the draws in tangent coordinates. On flat space
     that is m; on hyperbolic space it is farther out than m, as nearly all draws are.
@@ -42,6 +43,7 @@ class Gaussian(ContinuousBottleneck):
 
     name = "gaussian"
     parts = 2
+    _scales: Tensor | None
 
     def __init__(
         self,
@@ -53,8 +55,16 @@ class Gaussian(ContinuousBottleneck):
         channel_first: bool = False,
     ) -> None:
         super().__init__(width=width, dim=dim, manifold=manifold, channel_first=channel_first)
-        self.kl_weight, self.prior_scale = kl_weight, tangent_scale(manifold.tangent, dim)
+        self.kl_weight = kl_weight
+        scale = tangent_scale(manifold.tangent, dim)
+        self._scale, of_each = (scale, None) if isinstance(scale, float) else (1.0, scale.float())
+        self.register_buffer("_scales", of_each, persistent=False)
         self.flat = type(manifold).translate is Manifold.translate
+
+    @property
+    def prior_scale(self) -> float | Tensor:
+        """r, a number, or that of each dimension, (D,)."""
+        return self._scale if self._scales is None else self._scales
 
     def vectors(self, z: Tensor, values: int) -> tuple[Tensor, dict[str, Tensor]]:
         """See ``ContinuousBottleneck.vectors``; the loss is ``kl``."""
@@ -82,7 +92,7 @@ class Gaussian(ContinuousBottleneck):
         """KL divergence (...) from posterior to prior, or a draw of it: u from 0 is v from m."""
         if self.flat:
             return normal_kl(mean / self.prior_scale, sigma / self.prior_scale)
-        prior = torch.full_like(sigma, self.prior_scale)
+        prior = torch.ones_like(sigma) * self.prior_scale
         posterior_density = wrapped_log_density(self.manifold, v, sigma)
         return posterior_density - wrapped_log_density(self.manifold, u, prior)
 

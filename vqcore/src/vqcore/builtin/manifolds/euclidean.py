@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.explicit_gradient import with_gradient
-from vqcore.numerics.stable import safe_sqrt
 
 
 def _measure(x: Tensor, y: Tensor, apart: bool) -> tuple[Tensor, ...]:
@@ -60,10 +59,6 @@ class Euclidean(Manifold):
         """See ``Manifold.squared_dist_apart``."""
         return _squared_distance(x, y, True)
 
-    def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """|x - y|, with gradient 0 where x = y."""
-        return safe_sqrt(self.squared_dist(x, y))
-
     def pairwise_squared_dist(self, x: Tensor, y: Tensor) -> Tensor:
         """|x|^2 - 2 x.y + |y|^2, centred on the mean of y: N x M numbers instead of N x M x D."""
         wide = torch.promote_types(x.dtype, y.dtype)
@@ -94,3 +89,8 @@ class Euclidean(Manifold):
         """|x - c|^2 - |x'|^2 = x' . (-2c') + |c'|^2."""
         codes = codes - centre
         return -2 * codes, codes.square().sum(-1)
+
+    def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
+        """The scores, |x - c|^2 - |x'|^2."""
+        scores = self.scores_from(codes)
+        return lambda x: scores(x)[1]

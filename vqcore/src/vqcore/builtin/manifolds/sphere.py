@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from vqcore.interfaces.manifold import Manifold
 from vqcore.numerics.curvature import Curvature
 from vqcore.numerics.pair_distance import SMALLEST, Pull, squared_distance
 from vqcore.numerics.radial import TINY, clip_norm, lifted_map
-from vqcore.numerics.stable import safe_norm, safe_sqrt
+from vqcore.numerics.stable import safe_norm, widest
 
 onto_sphere = lifted_map(lambda a, limit: (a.cos(), a.sin() / a), turn=-1.0)
 
@@ -99,10 +99,6 @@ class Sphere(Manifold):
         """See ``Manifold.squared_dist_apart``."""
         return (self.sqrt_k / 2) ** -2 * _half_angle_squared(x, y, 1.0, True)
 
-    def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """The root of ``squared_dist``."""
-        return safe_sqrt(self.squared_dist(x, y))
-
     def pairwise_order(self, x: Tensor) -> Tensor:
         """1/k - x.y = (1 - cos)/k."""
         return (1 / self.sqrt_k**2 - x @ x.mT).clamp(min=0)
@@ -151,3 +147,15 @@ class Sphere(Manifold):
         """The shortest chord is the smallest angle: |x - c|^2 - |x'|^2 = x' . (-2c') + |c'|^2."""
         codes = codes - centre
         return -2 * codes, codes.square().sum(-1)
+
+    def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
+        """(4/k) asin^2(sqrt(k) |x - c|/2); in float64 where points may be opposite."""
+        kind = widest(codes.device) if self.max_angle > math.pi / 2 else codes.dtype
+        scores, k = self.scores_from(codes.to(kind)), self.sqrt_k**2
+
+        def distances(x: Tensor) -> Tensor:
+            query, chords = scores(x.to(kind))
+            chords += query.square().sum(-1, keepdim=True)
+            return chords.mul_(k / 4).clamp_(0, 1).sqrt_().asin_().square_().mul_(4 / k)
+
+        return distances
