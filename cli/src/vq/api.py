@@ -81,9 +81,10 @@ def train(
         trust_plugins = trust_plugins or getattr(resume, "trusted", False)
     if init_from is not None:
         choices["init_from"] = str(run_path(init_from))
+    given = given_values(choices, settings)
     resolved, registry = compose(
-        given_values(choices, settings),
-        base=base_values(preset, config, registry),
+        given,
+        base=base_values(preset, config, registry, given),
         resume=resumed,
         registry=registry,
         trust_plugins=trust_plugins,
@@ -179,7 +180,7 @@ def sweep(
     axes = dict(over or {})
     if seeds:
         axes["seed"] = list(seeds)
-    base = base_values(preset, config)
+    base = base_values(preset, config, given=given_values(choices, settings))
     found = points(python_axes(axes))
     configs = []
     for point in found:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vq.config.config_file import read_config
+from vq.config.former_names import with_names_of_today
 from vq.config.merging import assign, lay_over, merge
 from vq.config.plain_values import plain
 from vq.config.plugin_files import absolute_files, plugin_files, registry_for
@@ -21,11 +22,11 @@ from vqcore.plugin.registry import Registry
 
 _log = logging.getLogger(__name__)
 #: Settings that may change when a run is resumed: how long it is, how the learning rate goes on, on
-#: which device it is and how it is observed, not what it computes.
+#: which device it is and how it is observed, plugins included, not what it computes.
 RESUMABLE = frozenset((
     "epochs", "max_steps", "schedule", "device", "compile", "cuda_graph", "accumulate", "log_every",
     "eval_every", "eval_samples", "eval_lpips", "eval_fid", "sample_every", "sample_epochs",
-    "checkpoint_every", "keep_checkpoints", "trackers", "plugin_files",
+    "checkpoint_every", "keep_checkpoints", "trackers", "plugin_files", "plugins",
 ))  # fmt: skip
 
 
@@ -33,23 +34,30 @@ def base_values(
     preset: str | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
     registry: Registry | None = None,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Settings of a preset, with those of a config file or mapping laid over them.
 
     A resolved config, as in the folder of a run or a sweep, computes what its version computed.
-    Presets are those of ``registry``, by default of the installed plugins.
+    Presets are those of ``registry``, by default of the installed plugins and of the plugin files
+    that the config and the ``given`` settings name.
 
     Raises:
         SettingError: if ``config`` is neither.
         UsageError: if there is no such preset, or the file cannot be read.
+        ComponentError: if a plugin file cannot be loaded.
     """
-    values = read_preset(preset, registry) if preset else {}
     if isinstance(config, str | Path):
         config = read_config(Path(config))
     if config is not None and not isinstance(config, Mapping):
         raise SettingError("config", config, "a file or a mapping of settings")
-    given: Mapping[str, Any] = plain(config or {}, "")
-    return lay_over(values, with_former_defaults(given) if is_resolved(given) else given)
+    over: Mapping[str, Any] = plain(config or {}, "")
+    over = with_former_defaults(over) if is_resolved(over) else over
+    if not preset:
+        return dict(over)
+    registry = registry or registry_for([*plugin_files(over), *plugin_files(given or {})])
+    values = with_names_of_today(read_preset(preset, registry), registry)
+    return lay_over(values, with_names_of_today(over, registry, values))
 
 
 def given_values(choices: Mapping[str, Any], settings: Any = None) -> dict[str, Any]:
@@ -99,7 +107,9 @@ def compose(
     if resume is None:
         if trust_plugins:
             raise UsageError("--trust-plugins: only with --resume, since nothing else is received")
-        values = lay_over(base or {}, given)
+        registry = registry or registry_for(plugin_files({**(base or {}), **given}))
+        base = with_names_of_today(base or {}, registry)
+        values = lay_over(base, with_names_of_today(given, registry, base))
     else:
         values, registry = _resumed(resume, given, registry, trust_plugins)
     config, registry = resolve_with_objects(values, objects, registry)
@@ -123,6 +133,8 @@ def _resumed(
         raise UsageError(note)  # without its plugin files it would become another run
     if note:
         _log.warning(note)
+    base = with_names_of_today(base, found, warn=False)
+    given = with_names_of_today(given, found, base)
     fixed = _fixed(base)
     changed = [key for key in given if merge(fixed, _fixed({key: given[key]})) != fixed]
     if changed:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         EstimatorRef,
         LossConfig,
         ManifoldRef,
+        ManifoldRefs,
         OnDisk,
         OptimizerRef,
         QuantizerRef,
@@ -66,8 +67,8 @@ _MODULES = {
     "layer": "VectorQuantizer",
     "plugin.component": "ComponentSpec PresetSpec",
     "plugin.component_config": "ActsIf BackboneRef CodebookConfig ComponentConfig ComponentRef "
-    "CurvedConfig DatasetRef DatasetRefs EstimatorRef LossConfig ManifoldRef OnDisk OptimizerRef "
-    "QuantizerRef RegularizerConfig Shorthand",
+    "CurvedConfig DatasetRef DatasetRefs EstimatorRef LossConfig ManifoldRef ManifoldRefs OnDisk "
+    "OptimizerRef QuantizerRef RegularizerConfig Shorthand",
     "plugin.hooks": "hookimpl",
     "plugin.registry": "Registry default_registry",
 }
@@ -78,8 +79,8 @@ __all__ = [
     "CodebookQuantizer", "ComponentConfig", "ComponentError", "ComponentRef", "ComponentSpec",
     "CurvedConfig", "DataSource", "DatasetRef", "DatasetRefs", "DatasetSplit", "EstimatorRef",
     "GradientEstimator", "ImageSource", "LatentBatch", "LevelBackbone", "Loss",
-    "LossBatch", "LossConfig", "Manifold", "ManifoldRef", "OnDisk", "OptimizerRef", "Output",
-    "PresetSpec", "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer",
+    "LossBatch", "LossConfig", "Manifold", "ManifoldRef", "ManifoldRefs", "OnDisk", "OptimizerRef",
+    "Output", "PresetSpec", "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer",
     "RegularizerConfig", "RunError", "SampleSpec", "SettingError", "Shorthand", "Split",
     "SubsetSplit", "TensorSplit", "TrainedLoss", "UsageError", "VQError", "VectorQuantizer",
     "default_registry", "hookimpl", "train_test_indices",

@@ -12,6 +12,7 @@ from vq.config.setting_hints import unknown_setting
 from vq.config.sizes import SIZED
 from vqcore.errors import UsageError, shown, shown_key
 from vqcore.plugin.component import KINDS, SETTINGS, SEVERAL
+from vqcore.plugin.component_config import items
 
 #: The settings that say how long a run is.
 LENGTHS = ("epochs", "max_steps")
@@ -136,6 +137,12 @@ def _merged_value(key: str, old: Any, new: Any) -> Any:
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             old = {_as_in(new, name): options for name, options in old.items()}
             new = {_as_in(old, name): options for name, options in new.items()}
+    if isinstance(new, Mapping) and _has_places(old := items(old), new):
+        old = list(old)
+        for place, item in new.items():
+            within = isinstance(item, Mapping)  # a component, as one inside another
+            old[int(place)] = _merged_value("inner", old[int(place)], item) if within else item
+        return old
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
     if is_component:
@@ -146,6 +153,11 @@ def _merged_value(key: str, old: Any, new: Any) -> Any:
         if "name" in old and name == bare(previous):
             new = {**new, "name": previous}
     return merge(old, new)
+
+
+def _has_places(old: Any, new: Mapping[str, Any]) -> bool:
+    """Whether all keys are places in a list, as in ``manifold.factors.1.curvature``."""
+    return isinstance(old, list) and bool(new) and {*map(str, new)} <= {*map(str, range(len(old)))}
 
 
 def _chooses_component(key: str) -> bool:
@@ -168,6 +180,9 @@ def _as_in(others: Mapping[str, Any], name: str) -> str:
 
 def _names(values: Any) -> Iterator[str]:
     """The names of all components in nested settings."""
+    if isinstance(values, list):
+        for each in values:
+            yield from _names(each)
     if isinstance(values, Mapping):
         for key, value in values.items():
             if key == "name" and isinstance(value, str):
@@ -178,6 +193,8 @@ def _names(values: Any) -> Iterator[str]:
 
 
 def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
+    if isinstance(values, list):
+        return [_renamed(each, rename) for each in values]
     if not isinstance(values, Mapping):
         return values
     renamed = {}
@@ -192,7 +209,7 @@ def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
 
 
 def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int]:
-    """Sort key: settings that choose a component, outermost first, then the others in order."""
+    """Sort key: settings that choose a component first, then the others; outermost first."""
     path, value = setting
     component, _, last = path.rpartition(".")
     if last == "name":
@@ -200,7 +217,7 @@ def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int]:
     value = _named(value)
     if _chooses_component(last) and isinstance(value, Mapping) and "name" in value:
         return False, path.count(".")
-    return True, 0
+    return True, path.count(".")
 
 
 def _name_and_options(key: str, item: Any) -> tuple[str, dict[str, Any]]:

@@ -18,10 +18,12 @@ from vq.config.plugin_files import absolute_files
 from vq.config.run_config import RunConfig
 from vq.config.setting_hints import hint
 from vqcore.errors import SettingError, UsageError, VQError, shown, shown_key
+from vqcore.plugin import protocols
 from vqcore.plugin.bounds import MOST_NUMBERS
 from vqcore.plugin.component import SEVERAL, ComponentSpec
 from vqcore.plugin.component_config import CodebookConfig, ComponentConfig, ComponentRef, OnDisk
 from vqcore.plugin.hook_caller import HookCaller
+from vqcore.plugin.plugin_settings import PluginSettings
 from vqcore.plugin.registry import Component, Registry, inner_kinds, named, validate
 from vqcore.plugin.validation import idle_options, split_choice
 
@@ -60,15 +62,21 @@ class ResolvedConfig:
     regularizers: Mapping[str, Component]
     #: By name; none: what fits the data set.
     losses: Mapping[str, Component]
+    #: Settings of plugins themselves, by plugin.
+    plugins: PluginSettings
 
     def dump(self) -> dict[str, Any]:
-        """The config as plain values, with every option of every component."""
-        values = self.settings.model_dump(mode="json")
+        """The config as plain values, with every option of every component.
+
+        Settings of a plugin are among them if one of them was set.
+        """
+        values = self.settings.model_dump(mode="json", exclude={"plugins"})
         values |= {kind: component.dump() for kind, component in self.components.items()}
         for key in SEVERAL:
             dumped = [component.dump() for component in getattr(self, key).values()]
             values[key] = {options.pop("name"): options for options in dumped}
-        return values
+        plugins = self.plugins.dump()
+        return {**values, "plugins": plugins} if plugins else values
 
     @property
     def every_component(self) -> Iterator[Component]:
@@ -91,7 +99,8 @@ class ResolvedConfig:
         if settings.init_from and Path(settings.init_from).expanduser().is_dir():
             located["init_from"] = _absolute(settings.init_from, "init_from")
         settings = settings.model_copy(update=located)
-        return replace(self, settings=settings, **places)
+        plugins = self.plugins.mapped(_with_absolute_paths)
+        return replace(self, settings=settings, plugins=plugins, **places)
 
     def idle_settings(self) -> Iterator[str]:
         """A sentence about each setting that was changed but cannot act, by its key path."""
@@ -101,6 +110,7 @@ class ResolvedConfig:
             yield f"{name} = {chosen}: has no effect with {hindrance}"
         for component in self.every_component:
             yield from component.idle_options()
+        yield from self.plugins.idle_options()
 
     def title(self) -> str:
         """The components that tell runs apart, as in ``digits-poincare-codebook-homology``."""
@@ -117,12 +127,14 @@ class ResolvedConfig:
 
 
 def resolve_config(
-    values: Mapping[str, Any], registry: Registry, *, trained: bool = False
+    values: Mapping[str, Any], registry: Registry, *, trained: bool = False, read: bool = False
 ) -> ResolvedConfig:
     """Validate plain values and resolve the components they name.
 
     What a model that is ``trained`` runs without may be missing: the data set, the optimizer,
-    regularizers and losses are then ``Unavailable``.
+    regularizers and losses are then ``Unavailable``. Where a config is only ``read``, and of a
+    ``trained`` model, plugins that it has settings for may be missing. A section of a plugin that
+    is null is none.
 
     Raises:
         UsageError: for an unknown key or a value out of range.
@@ -135,6 +147,7 @@ def resolve_config(
         values[key] = by_name(key, values[key])
     kinds = inner_kinds(RunConfig)
     values |= {key: named(values.get(key), RunConfig.model_fields[key].default) for key in kinds}
+    values["plugins"] = _without_null(values.get("plugins"))
     settings = validate(RunConfig, values, "", hint)
     if settings.epochs is None and settings.max_steps is None:
         raise SettingError("max_steps", None, "a number of steps", "set it or epochs")
@@ -147,7 +160,8 @@ def resolve_config(
         expected = f"none with bottleneck = {settings.bottleneck!r}, since they act on codes"
         names = ", ".join(several["regularizers"])
         raise SettingError("regularizers", names, expected, "leave them out")
-    return ResolvedConfig(settings, components, **several)
+    plugins = PluginSettings(registry, settings.plugins, tolerant=trained or read)
+    return ResolvedConfig(settings, components, **several, plugins=plugins)
 
 
 def check_config(config: ResolvedConfig, registry: Registry) -> None:
@@ -157,8 +171,9 @@ def check_config(config: ResolvedConfig, registry: Registry) -> None:
         UsageError: for what a plugin refuses.
         ComponentError: naming a plugin that fails to answer.
     """
+    checked: protocols.ResolvedConfig = config
     with redirect_stdout(sys.stderr):  # stdout is the command's
-        problems = HookCaller(registry, _log.warning).check("vq_check_config", config=config)
+        problems = HookCaller(registry, _log.warning).check("vq_check_config", config=checked)
     if problems:
         raise UsageError("\n".join(problems))
 
@@ -176,6 +191,15 @@ def _resolved(
         spec = ComponentSpec(name=slug, target="vq:unavailable", summary="not available here")
         given = {"name": name, **options}
         return Unavailable(kind, slug, spec, "", path, None, error=error, given=given)
+
+
+def _without_null(plugins: Any) -> Any:
+    """The settings of plugins without sections that a later source has set to null."""
+    if plugins is None:
+        return {}
+    if not isinstance(plugins, Mapping):
+        return plugins
+    return {name: options for name, options in plugins.items() if options is not None}
 
 
 def _check_sizes(settings: RunConfig, quantizer: Component, *, trained: bool) -> None:
@@ -212,16 +236,19 @@ def _several(
 
 def _located(component: Component) -> Component:
     children = {name: _located(child) for name, child in component.children.items()}
-    component, options = replace(component, children=children), component.options
-    if options is None:
-        return component
+    options = component.options and _with_absolute_paths(component.options, component.path)
+    return replace(component, children=children, options=options)
+
+
+def _with_absolute_paths(options: ComponentConfig, path: str) -> ComponentConfig:
+    """Options at this key path with those absolute that are ``OnDisk``."""
     paths = {
-        name: _absolute(getattr(options, name), f"{component.path}.{name}")
+        name: _absolute(getattr(options, name), f"{path}.{name}")
         for name, field in type(options).model_fields.items()
         for mark in field.metadata
         if isinstance(mark, OnDisk) and getattr(options, name) not in (None, *mark.words)
     }
-    return replace(component, options=options.model_copy(update=paths))
+    return options.model_copy(update=paths)
 
 
 def _absolute(path: str, setting: str) -> str:

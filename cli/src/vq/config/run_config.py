@@ -116,3 +116,5 @@ class RunConfig(ComponentConfig):
     """Trackers that also receive the metrics: tensorboard, wandb, or others of Accelerate."""
     plugin_files: list[str] = []
     """Plugin files to load in addition to the installed plugins."""
+    plugins: dict[str, dict[str, Any]] = {}
+    """Settings of plugins themselves, by plugin; vq show plugin NAME lists those of one."""

@@ -53,8 +53,15 @@ class Setting:
         return self.declared.type.startswith(("list", "dict"))
 
     @property
+    def is_section(self) -> bool:
+        """Whether each key in it has an option, as ``--plugins.NAME.KEY``, and it has none."""
+        return self.key == "plugins"
+
+    @property
     def option(self) -> str:
         """The option, as in ``--codebook-size``; of a list, in the singular."""
+        if self.is_section:
+            return f"--{self.key}.NAME.KEY"
         name = self.declared.name.replace("_", "-")
         return f"--{re.sub('(?<=s)es$|s$', '', name) if self.is_list else name}"
 
@@ -99,6 +106,8 @@ def default_in_words(row: Mapping[str, Any]) -> str:
         return str(value["name"]).rpartition("/")[2]
     if value in ({}, []):
         return "none"
+    if isinstance(value, list) and isinstance(value[0], dict):
+        return ",".join(default_in_words({**row, "default": each}) for each in value)
     return (
         str(value).lower() if isinstance(value, bool) else "null" if value is None else str(value)
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from vq.config.run_settings import run_settings
-from vqcore.errors import did_you_mean, shown_key
+from vqcore.errors import VQError, did_you_mean, shown_key
 from vqcore.plugin.component import KINDS, SETTINGS, SEVERAL
 from vqcore.plugin.other_names import our_names
+from vqcore.plugin.plugin_settings import settings_model, with_settings
 from vqcore.plugin.registry import Registry, default_registry
 
 #: Most suggestions in a hint.
@@ -81,3 +83,7 @@ def _called(name: str, registry: Registry) -> Iterator[Suggestion]:
             key = f"{place}.NAME.{name}" if place in SEVERAL else f"{place}.{name}"
             default = settings[kind].declared.default if kind in settings else owners[0]
             yield Suggestion(key, f"--{key}", "", () if default in owners else tuple(owners))
+    for plugin in with_settings(registry):
+        with suppress(VQError):
+            if name in settings_model(registry, plugin).model_fields:
+                yield Suggestion(f"plugins.{plugin}.{name}", f"--plugins.{plugin}.{name}")

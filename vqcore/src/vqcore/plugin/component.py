@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqcore.plugin.deprecation import FormerName
+
 #: Every kind of component, and the hook that collects it.
 KINDS: dict[str, str] = {
     "manifold": "vq_manifolds",
@@ -41,6 +43,11 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LOCATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
+def is_location(text: object) -> bool:
+    """Whether a text says where to find something: ``package.module:Name``."""
+    return isinstance(text, str) and _LOCATION.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComponentSpec:
     """One component of a plugin.
@@ -52,6 +59,7 @@ class ComponentSpec:
             it has no options.
         summary: one line for ``vq list-plugins``.
         needs: modules that must be importable to build it, beyond the package's own dependencies.
+        former_names: what it was called before; such a name works, with a warning.
 
     Raises:
         ValueError: if the name or a location is malformed, the summary is empty, or ``needs`` is
@@ -63,6 +71,7 @@ class ComponentSpec:
     config: str | None = None
     summary: str
     needs: tuple[str, ...] = ()
+    former_names: tuple[FormerName, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -70,7 +79,7 @@ class ComponentSpec:
             raise ValueError(f"component name {self.name!r}: {expected}")
         for field, location in (("target", self.target), ("config", self.config)):
             left_out = field == "config" and location is None
-            if not left_out and not _LOCATION.fullmatch(str(location)):
+            if not left_out and not is_location(location):
                 expected = "expected 'package.module:Name'"
                 raise ValueError(f"{self.name}: {field} = {location!r}: {expected}")
         if not self.summary.strip():

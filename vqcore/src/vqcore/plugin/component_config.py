@@ -73,11 +73,13 @@ def _body(owner: type[BaseModel]) -> list[ast.stmt]:
 class OfKind:
     """Marks a field with the kind of component it chooses.
 
-    It is a ComponentRef; where it has ``many``, a mapping from names to such.
+    It is a ComponentRef; where it has ``many``, a mapping from names to such, or, ``in_order``, a
+    tuple of them.
     """
 
     kind: str
     many: bool = False
+    in_order: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,16 @@ def _by_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
+def items(value: Any) -> Any:
+    """The items of a list, which may be given as in ``poincare,sphere``."""
+    return [item.strip() for item in value.split(",")] if isinstance(value, str) else value
+
+
+def _in_order(value: Any) -> Any:
+    several = items(value)
+    return list(map(_by_name, several)) if isinstance(several, list | tuple) else several
+
+
 #: Types of a field that chooses another component, as in ``inner: QuantizerRef``. The registry
 #: validates the choice against that component's own options. The class that owns the field receives
 #: a factory instead, to be called with what the builder injects (``dim``, ``manifold``, ...).
@@ -141,6 +153,12 @@ DatasetRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("dataset"
 BackboneRef = Annotated[ComponentRef, BeforeValidator(_by_name), OfKind("backbone")]
 #: Of a field that chooses several, by names of the user's. The class receives as many factories.
 DatasetRefs = Annotated[dict[str, ComponentRef], OfKind("dataset", many=True)]
+#: Of a field that chooses several in an order, as in ``poincare,sphere``.
+ManifoldRefs = Annotated[
+    tuple[ComponentRef, ...],
+    BeforeValidator(_in_order),
+    OfKind("manifold", many=True, in_order=True),
+]
 
 
 class CurvedConfig(ComponentConfig):

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+#: Bases without options.
+_ROOTS = ("ComponentConfig", "BaseModel")
+
 
 @dataclass(frozen=True)
 class Declared:
@@ -33,7 +36,9 @@ class Declared:
 
 
 def declared(location: str) -> dict[str, Declared]:
-    """The options of ``package.module:Model`` in order, those of its bases in that module first.
+    """The options of ``package.module:Model`` in order, those of its bases first.
+
+    A base is found in that module, or where it is imported from by name.
 
     Where only bytecode is installed, the model is imported, for its names and types alone.
     """
@@ -51,7 +56,13 @@ def declared(location: str) -> dict[str, Declared]:
         }
     tree = ast.parse(source)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    return _declared(classes, name)
+    imported = {
+        alias.asname or alias.name: f"{node.module}:{alias.name}"
+        for node in ast.walk(tree)  # also those for a type checker alone, as in vqcore
+        if isinstance(node, ast.ImportFrom) and not node.level
+        for alias in node.names
+    }
+    return _declared(classes, imported, name)
 
 
 def described_fields(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.AnnAssign, str]]:
@@ -64,13 +75,17 @@ def described_fields(body: Sequence[ast.stmt]) -> Iterator[tuple[str, ast.AnnAss
                 yield name, field, inspect.cleandoc(text)
 
 
-def _declared(classes: Mapping[str, ast.ClassDef], name: str) -> dict[str, Declared]:
+def _declared(
+    classes: Mapping[str, ast.ClassDef], imported: Mapping[str, str], name: str
+) -> dict[str, Declared]:
     found: dict[str, Declared] = {}
     if name in classes:
         for base in classes[name].bases:
-            found |= _declared(classes, ast.unparse(base))
+            found |= _declared(classes, imported, ast.unparse(base))
         for field, node, text in described_fields(classes[name].body):
             found[field] = Declared(field, ast.unparse(node.annotation), _written(node.value), text)
+    elif name in imported and name not in _ROOTS:
+        return declared(imported[name])
     return found
 
 

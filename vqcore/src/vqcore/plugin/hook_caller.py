@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from vqcore.plugin import hooks
 from vqcore.plugin.loader import DISABLE_VARIABLE, describe_error
 from vqcore.plugin.registry import Registry
 
+_log = logging.getLogger(__name__)
 #: The hooks that a callback may have methods for.
 LIFE_CYCLE = ("vq_run_start", "vq_metrics", "vq_step_end", "vq_log", "vq_run_end")
 
@@ -86,10 +88,8 @@ class HookCaller:
                 if listener.plugin is None:
                     raise
                 self._failed.add(listener.plugin)
-                self._warn(
-                    f"{listener.owner} failed in {hook} and is not called again in this run: "
-                    f"{describe_error(error)}"
-                )
+                failed = f"{listener.owner} failed in {hook} and is not called again in this run"
+                self._report(failed, error)
         return answers
 
     def check(self, hook: str, **arguments: Any) -> list[str]:
@@ -127,9 +127,13 @@ class HookCaller:
                 if ends_run and first is None:
                     first = error
                 else:
-                    self._warn(f"{listener.owner} failed in vq_run_end: {describe_error(error)}")
+                    self._report(f"{listener.owner} failed in vq_run_end", error)
         if first is not None:
             raise first
+
+    def _report(self, what: str, error: BaseException) -> None:
+        self._warn(f"{what}: {describe_error(error)}")
+        _log.debug(what, exc_info=error)
 
     def _find(self, hook: str) -> Iterator[_Listener]:
         for callback in self._callbacks:

@@ -1,8 +1,8 @@
 """Every hook that a plugin may implement. Mark an implementation with ``@hookimpl``.
 
-The first nine declare what a plugin provides: components, and settings by name. The rest follow a
-run from its config to its report. No answer depends on the order of the plugins, and no mathematics
-lives here: that is what the interfaces are for.
+The first ten declare what a plugin provides: components, settings by name, and settings of its
+own. The rest follow a run from its config to its report. No answer depends on the order of the
+plugins, and no mathematics lives here: that is what the interfaces are for.
 
 The methods of a callback have the names and arguments of ``vq_run_start``, ``vq_metrics``,
 ``vq_step_end``, ``vq_log`` and ``vq_run_end``. Where several processes train one model, the main
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: The version of this interface. A plugin states the one it was written for: ``VQ_API = 1``.
 API_VERSION = 1
+#: Earlier versions that are accepted for a while, each with the vqcore that will refuse it.
+ACCEPTED: dict[int, str] = {}
 PROJECT = "vqcore"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -74,6 +76,16 @@ def vq_backbones() -> Iterable[ComponentSpec]:  # type: ignore[empty-body]
 @hookspec
 def vq_presets() -> Iterable[PresetSpec]:  # type: ignore[empty-body]
     """The presets this plugin provides: settings of a run by a name."""
+
+
+@hookspec
+def vq_settings() -> str:  # type: ignore[empty-body]
+    """The plugin's own settings: ``package.config:Model``, a ``vqcore.ComponentConfig``.
+
+    Users write them as ``plugins.NAME.option``, where NAME is what the plugin's entry point is
+    called. Hooks read ``run.config.plugins["NAME"]``, an instance of the model. Every option has a
+    default, so that a run need not set any.
+    """
 
 
 @hookspec

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import logging
 import os
 import re
 import sys
@@ -20,12 +21,13 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from vqcore.errors import printable, shortened, shown
+from vqcore.errors import did_you_mean, printable, shortened, shown
 from vqcore.plugin import hooks
-from vqcore.plugin.component import KINDS, ComponentSpec, PresetSpec
+from vqcore.plugin.component import KINDS, ComponentSpec, PresetSpec, is_location
 
 ENTRY_POINT_GROUP = "vqcore"
 DISABLE_VARIABLE = "VQ_DISABLE_PLUGINS"
+_log = logging.getLogger(__name__)
 Spec = TypeVar("Spec", ComponentSpec, PresetSpec)
 HOOK_NAMES = frozenset(name for name in vars(hooks) if name.startswith("vq_"))
 
@@ -36,7 +38,9 @@ class Plugin:
 
     ``status`` is ok, disabled, error, incompatible (``VQ_API`` absent or of another version, or
     what it imports of vqcore is missing) or clash (another package provides one of its names too).
-    ``error`` is the reason unless it is ok. ``notes`` are faults that stop nothing.
+    ``error`` is the reason unless it is ok. ``settings`` is the location of the model of its own
+    settings. ``earlier`` says so if it is of an earlier interface that is accepted for a while.
+    ``notes`` are faults that stop nothing.
     """
 
     plugin: str
@@ -47,13 +51,17 @@ class Plugin:
     error: str | None = None
     provides: dict[str, tuple[ComponentSpec, ...]] = field(default_factory=dict)
     presets: tuple[PresetSpec, ...] = ()
+    settings: str | None = None
+    earlier: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
-    def fail(self, status: str, error: str) -> None:
+    def fail(self, status: str, error: str, cause: BaseException | None = None) -> None:
         """Record a failure and withdraw what the plugin provided."""
+        if cause is not None:
+            _log.debug(f"plugin {self.plugin} of {self.package} failed", exc_info=cause)
         self.status = status
         self.error = error
-        self.provides, self.presets = {}, ()
+        self.provides, self.presets, self.settings = {}, (), None
 
     def owns(self, name: str) -> bool:
         """Whether ``name`` is its package's, or that of its file."""
@@ -128,7 +136,7 @@ class Loader:
         """Load one plugin by calling ``importer``, and keep its record."""
         self.plugins.append(record)
         if any(record.is_called(name) for name in self._disabled):
-            record.fail("disabled", f"named in {DISABLE_VARIABLE}")
+            record.fail("disabled", f"named in {DISABLE_VARIABLE} or by vq -p no:NAME")
             return
         key = f"{record.package}:{record.plugin}"
         printed, without_torch = _Printed(), "torch" not in sys.modules
@@ -138,16 +146,21 @@ class Loader:
                 api = getattr(module, "VQ_API", None)
                 record.api = api if type(api) is int else None
                 _check_module(module)
+                if record.api in hooks.ACCEPTED:
+                    until = hooks.ACCEPTED[record.api]
+                    text = f"is of VQ_API = {record.api}, which vqcore {until} will not accept"
+                    record.earlier = (f"{text}; upgrade it",)
                 self.manager.register(module, key)
                 self.manager.check_pending()
                 record.provides = self._collect(module)
                 record.presets = tuple(self._specs(module, "vq_presets", PresetSpec))
+                record.settings = self._settings(module, record.plugin)
         except KeyboardInterrupt:
             raise
         except Refused as error:
-            record.fail(error.status, str(error))
+            record.fail(error.status, str(error), error)
         except BaseException as error:  # also SystemExit: a plugin must not end the program
-            record.fail("error", describe_error(error))
+            record.fail("error", describe_error(error), error)
         if record.status != "ok" and self.manager.has_plugin(key):
             self.manager.unregister(name=key)
         if printed.getvalue():
@@ -170,18 +183,42 @@ class Loader:
             Refused: for a declaration of another kind, or a name that it has twice.
         """
         specs: list[Spec] = []
-        for implementation in self.manager.hook.__dict__[hook].get_hookimpls():
-            if implementation.plugin is module:
-                for spec in _answer(hook, implementation.function, kind):
-                    if not isinstance(spec, kind):
-                        text = f"{hook} yields {shown(spec)}: expected a {kind.__name__}"
-                        raise Refused("error", text)
-                    specs.append(spec)
+        for function in self._functions(module, hook):
+            for spec in _answer(hook, function, kind):
+                if not isinstance(spec, kind):
+                    text = f"{hook} yields {shown(spec)}: expected a {kind.__name__}"
+                    raise Refused("error", text)
+                specs.append(spec)
         names = [spec.name for spec in specs]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise Refused("error", f"{hook} names {', '.join(twice)} twice")
         return specs
+
+    def _settings(self, module: ModuleType, name: str) -> str | None:
+        """Where the model of a plugin's own settings is.
+
+        Raises:
+            Refused: for what is no location, or a plugin whose name no key path can have.
+        """
+        for function in self._functions(module, "vq_settings"):
+            try:
+                location = function()
+            except (Exception, SystemExit) as error:
+                raise Refused("error", f"vq_settings: {describe_error(error)}") from error
+            if not is_location(location):
+                expected = "expected the location of a model, 'package.config:Model'"
+                raise Refused("error", f"vq_settings returns {shown(location)}: {expected}")
+            if not re.fullmatch(r"[\w-]+", name):
+                expected = "expected letters, digits and hyphens, as in plugins.NAME.option"
+                raise Refused("error", f"a plugin with settings is called {name!r}: {expected}")
+            return str(location)
+        return None
+
+    def _functions(self, module: ModuleType, hook: str) -> list[Callable[..., Any]]:
+        """What implements a hook in a module: one function, or none."""
+        found = self.manager.hook.__dict__[hook].get_hookimpls()
+        return [each.function for each in found if each.plugin is module]
 
 
 def _answer(hook: str, function: Callable[[], Any], kind: type) -> list[Any]:
@@ -191,7 +228,7 @@ def _answer(hook: str, function: Callable[[], Any], kind: type) -> list[Any]:
         Refused: naming the hook, if it raises or returns anything else.
     """
     try:
-        specs = function() or ()
+        specs = function()
         if isinstance(specs, Iterable):
             return list(specs)
     except (Exception, SystemExit) as error:
@@ -255,7 +292,7 @@ def _check_module(module: ModuleType) -> None:
     if type(api) is not int:
         expected = f"expected VQ_API = {hooks.API_VERSION} in {module.__name__}"
         raise Refused("incompatible", f"VQ_API = {shown(api)}: {expected}")
-    if api != hooks.API_VERSION:
+    if api != hooks.API_VERSION and api not in hooks.ACCEPTED:
         fix = "upgrade vqcore" if api > hooks.API_VERSION else "upgrade the plugin"
         text = f"VQ_API = {api}: this vqcore supports version {hooks.API_VERSION}; {fix}"
         raise Refused("incompatible", text)
@@ -263,6 +300,21 @@ def _check_module(module: ModuleType) -> None:
         function = vars(module)[name]
         if inspect.isfunction(function) and not hasattr(function, f"{hooks.PROJECT}_impl"):
             raise Refused("error", f"{name} is not marked: decorate it with @vqcore.hookimpl")
+    for name, function in vars(module).items():
+        if inspect.isfunction(function) and hasattr(function, f"{hooks.PROJECT}_impl"):
+            _check_hook(name, function)
+
+
+def _check_hook(name: str, function: Callable[..., Any]) -> None:
+    """Refuse a marked function that is no hook, or takes an argument that its hook has not."""
+    if name not in HOOK_NAMES:
+        guess = did_you_mean(name, sorted(HOOK_NAMES)) or f"hooks: {', '.join(sorted(HOOK_NAMES))}"
+        raise Refused("error", f"unknown hook {name!r}; {guess}")
+    known = list(inspect.signature(getattr(hooks, name)).parameters)
+    strange = [each for each in inspect.signature(function).parameters if each not in known]
+    if strange:
+        text = f"expected some of {', '.join(known)}" if known else "it has no arguments"
+        raise Refused("error", f"{name} takes {', '.join(map(repr, strange))}: {text}")
 
 
 def _import_file(path: Path) -> ModuleType:

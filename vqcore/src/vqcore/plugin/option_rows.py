@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vqcore.plugin.component_config import ActsIf, ComponentConfig, descriptions
-from vqcore.plugin.validation import inner_kinds, type_in_words
+from vqcore.plugin.validation import in_order, inner_kinds, type_in_words
 
 
 def option_rows(model: type[ComponentConfig]) -> list[dict[str, Any]]:
@@ -16,6 +16,8 @@ def option_rows(model: type[ComponentConfig]) -> list[dict[str, Any]]:
     """
     schema = model.model_json_schema()["properties"]
     described, kinds = descriptions(model), inner_kinds(model)
+    many = inner_kinds(model, many=True)
+    kinds |= {field: f"list of {many[field]}" for field in in_order(model)}
     return [
         {
             "name": field,

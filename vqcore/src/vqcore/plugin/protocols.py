@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from vqcore.interfaces.dataset import DataSource, Split
-    from vqcore.plugin.registry import Component
+    from vqcore.plugin.resolved_component import Component
 
 
 class ResolvedConfig(Protocol):
@@ -33,6 +33,10 @@ class ResolvedConfig(Protocol):
     def losses(self) -> Mapping[str, Component]:
         """The chosen losses by name; none stands for the one that fits the data set."""
 
+    @property
+    def plugins(self) -> Mapping[str, Any]:
+        """The settings of each plugin that has some, by its name: see ``vq_settings``."""
+
     def dump(self) -> dict[str, Any]:
         """Plain values, every option of every component included: what config.yaml holds."""
 
@@ -40,8 +44,8 @@ class ResolvedConfig(Protocol):
         """The choices that tell runs apart, as in ``digits-poincare-codebook-homology``."""
 
 
-class RunFolder(Protocol):
-    """The folder of a run."""
+class Folder(Protocol):
+    """A folder that is written into."""
 
     @property
     def path(self) -> Path:
@@ -52,6 +56,16 @@ class RunFolder(Protocol):
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file in the folder, whole or not at all."""
+
+
+class RunFolder(Folder, Protocol):
+    """The folder of a run."""
+
+    def plugin(self, name: str) -> Folder:
+        """The folder ``plugins/NAME`` in it, where a plugin writes.
+
+        ``append`` and ``write`` make it. Who opens files in its ``path`` makes it first.
+        """
 
 
 class TrainingRun(Protocol):
@@ -70,6 +84,10 @@ class TrainingRun(Protocol):
         """The model that results: ``model``, or with ``weight_ema`` the average of its weights."""
 
     @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What trains it: ``param_groups`` have the learning rates of the next step."""
+
+    @property
     def device(self) -> torch.device:
         """Where the model is."""
 
@@ -80,6 +98,10 @@ class TrainingRun(Protocol):
     @property
     def source(self) -> DataSource:
         """The data set."""
+
+    @property
+    def train_split(self) -> Split:
+        """The samples that it is trained on."""
 
     @property
     def test_split(self) -> Split:
@@ -130,3 +152,6 @@ class CommandApp(Protocol):
 
     def command(self, name: str) -> Callable[[Callable[..., Any]], Any]:
         """A decorator that adds a function as a command."""
+
+    def add_typer(self, typer_instance: Any, *, name: str) -> None:
+        """Add the commands of another Typer app below one name."""

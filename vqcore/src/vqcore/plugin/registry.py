@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import pkgutil
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import redirect_stdout, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -24,57 +21,17 @@ from vqcore.errors import (
     shown_key,
 )
 from vqcore.plugin.component import INTERFACES, KINDS, ComponentSpec
+from vqcore.plugin.deprecation import FormerName, warn_of_former_name, with_new_names
+from vqcore.plugin.importing import absent_modules, load, options_model
 from vqcore.plugin.loader import Loader, Plugin, describe_error, disabled_names, owner_of
-from vqcore.plugin.validation import idle_options, inner_kinds, named, split_choice, validate
+from vqcore.plugin.resolved_component import Component, by_option
+from vqcore.plugin.validation import in_order, inner_kinds, named, numbered, split_choice, validate
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig, ComponentRef
 
 #: Most components inside one another.
 DEEPEST = 16
-
-
-@dataclass(frozen=True)
-class Component:
-    """A component ready to be built: options validated, inner components resolved.
-
-    Attributes:
-        kind: one of ``vqcore.plugin.component.KINDS``.
-        name: the shortest name that means it, ``package/name`` if another package has the same.
-        spec: the plugin's declaration.
-        package: the package that provides it.
-        path: key path of the choice in the config.
-        options: an instance of the component's options model, or None if it has none.
-        children: inner components by the option that chooses them; of an option that chooses
-            several, by ``option.name``.
-    """
-
-    kind: str
-    name: str
-    spec: ComponentSpec
-    package: str
-    path: str
-    options: ComponentConfig | None
-    children: Mapping[str, Component] = field(default_factory=dict)
-
-    @property
-    def qualified(self) -> str:
-        """The name that files keep: it means the same whatever packages are installed later."""
-        return f"{owner_of(self.package)}/{self.spec.name}"
-
-    def idle_options(self) -> Iterator[str]:
-        """A sentence about each option that is set but cannot act, inner components included."""
-        for name, hindrance in idle_options(self.options) if self.options is not None else ():
-            value = shown(getattr(self.options, name))
-            yield f"{self.path}.{name} = {value}: has no effect with {hindrance}"
-        for child in self.children.values():
-            yield from child.idle_options()
-
-    def dump(self) -> dict[str, Any]:
-        """Qualified name and every option as plain values, as in config.yaml."""
-        options = self.options.model_dump(mode="json") if self.options is not None else {}
-        options |= by_option({name: child.dump() for name, child in self.children.items()})
-        return {"name": self.qualified, **options}
 
 
 @dataclass(frozen=True)
@@ -132,7 +89,10 @@ class Registry:
             plugin.status = "clash"
 
     def _providers(self, kind: str, name: str) -> list[tuple[Plugin, ComponentSpec]]:
-        return [(p, s) for p in self.plugins for s in p.provides.get(kind, ()) if s.name == name]
+        """Who has a component of this name; if there is none, of this former name."""
+        every = [(p, s) for p in self.plugins for s in p.provides.get(kind, ())]
+        named = [each for each in every if each[1].name == name]
+        return named or [each for each in every if former_name(each[1], name)]
 
     # -- names ---------------------------------------------------------------
 
@@ -173,7 +133,11 @@ class Registry:
         if len(found) > 1:
             choices = " or ".join(f"{owner_of(plugin.package)}/{short}" for plugin, _ in found)
             text = f"{kind} {short!r} is provided by {len(found)} packages: use {choices}"
-            raise ComponentError("\n  ".join([text, *self._recorded_lines(kind, short)]))
+            raise ComponentError("\n  ".join([text, *self.recorded_lines(kind, short)]))
+        former = former_name(found[0][1], short)
+        if former and (kind, name) not in self.record.providers:
+            new = f"{kind} {found[0][1].name!r}"
+            warn_of_former_name(f"{kind} {short!r}", new, former.gone_in)
         return found[0]
 
     def _recorded(
@@ -187,8 +151,8 @@ class Registry:
         same = [each for each in found if each[0].owns(owner_of(package))]
         return same if same or version == "file" else found
 
-    def _recorded_lines(self, kind: str, name: str) -> list[str]:
-        """What the record says of a component that is not found."""
+    def recorded_lines(self, kind: str, name: str) -> list[str]:
+        """What the record says of a component, or of a plugin, that is not found."""
         package, version = self.record.providers.get((kind, name), ("", ""))
         lines = [self.record.note] if self.record.note else []
         there = next((plugin for plugin in self.plugins if plugin.owns(owner_of(package))), None)
@@ -214,7 +178,7 @@ class Registry:
             if failed and (not owner or plugin.is_called(owner)):
                 label = f"plugin {plugin.plugin} of {plugin.package}"
                 text += f"\n  {label} is not loaded ({plugin.status}): {plugin.error}"
-        return "\n  ".join([text, *self._recorded_lines(kind, name)])
+        return "\n  ".join([text, *self.recorded_lines(kind, name)])
 
     # -- options -------------------------------------------------------------
 
@@ -246,22 +210,23 @@ class Registry:
                 text = f"{kind} {spec.name!r} has no options"
                 raise UsageError(f"{path}.{shown_key(str(next(iter(options))))}: {text}")
             return Component(kind, name, spec, plugin.package, path, None)
-        model = _options_model(kind, spec.name, spec.config)
+        model = options_model(kind, spec.name, spec.config)
+        options = with_new_names(model, options, path, warn=not self.record.providers)
         children = {}
         for key, child_kind in inner_kinds(model).items():
-            info = model.model_fields[key]
-            default = None if info.is_required() else info.get_default(call_default_factory=True)
-            child = named(options.get(key), default)
+            child = named(options.get(key), _default(model, key))
             if child is None:
                 raise UsageError(f"{path}.{key}: this setting is required")
             children[key] = self._resolve(child_kind, child, f"{path}.{key}", depth + 1)
         for key, child_kind in inner_kinds(model, many=True).items():
             several = options.get(key)
+            if key in in_order(model):
+                several = numbered(several, _default(model, key), f"{path}.{key}")
             for name_of, child in several.items() if isinstance(several, Mapping) else ():
                 within = f"{key}.{name_of}"
                 inner = f"{path}.{shown_key(within)}"
                 children[within] = self._resolve(child_kind, child, inner, depth + 1)
-        options |= by_option({key: child.dump() for key, child in children.items()})
+        options |= by_option(model, {key: child.dump() for key, child in children.items()})
         validated = validate(model, options, path, partial(self._option_hint, kind, model))
         return Component(kind, name, spec, plugin.package, path, validated, children)
 
@@ -276,7 +241,7 @@ class Registry:
         from vqcore.plugin.option_rows import option_rows
 
         _, spec = self.find(kind, name)
-        return option_rows(_options_model(kind, spec.name, spec.config)) if spec.config else []
+        return option_rows(options_model(kind, spec.name, spec.config)) if spec.config else []
 
     def owners(self, kind: str, option: str) -> list[str]:
         """The components of a kind that have an option; broken and ambiguous ones are left out."""
@@ -296,11 +261,10 @@ class Registry:
             ComponentError: if it, or a module that it needs, cannot be imported.
         """
         spec = component.spec
-        absent = [module for module in spec.needs if not _is_there(module)]
-        if absent:
+        if absent := absent_modules(spec):
             what, fix = ", ".join(absent), f"install what {component.package} documents"
             raise ComponentError(f"{component.kind} {spec.name!r} needs {what}: {fix}")
-        return _load(spec.target, component.kind, spec.name)
+        return load(spec.target, component.kind, spec.name)
 
     def build(self, component: Component, **injected: Any) -> Any:
         """Import the component's class and construct it from its options and what is injected.
@@ -314,8 +278,7 @@ class Registry:
         label, target = f"{component.kind} {spec.name!r}", self.target(component)
         fields = options.constructor_options() if options is not None else []
         kwargs = {name: getattr(options, name) for name in fields}
-        factories = {name: partial(self.build, each) for name, each in component.children.items()}
-        kwargs |= by_option(factories)
+        kwargs |= component.inner(lambda child: partial(self.build, child))
         try:
             made = target(**kwargs, **injected)
         except SettingError as error:
@@ -335,16 +298,9 @@ class Registry:
         return made
 
 
-def by_option(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``Component.children`` names, by option: a value, or a mapping of several."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        option, several, name = key.partition(".")
-        if several:
-            found.setdefault(option, {})[name] = value
-        else:
-            found[option] = value
-    return found
+def _default(model: type[ComponentConfig], option: str) -> Any:
+    info = model.model_fields[option]
+    return None if info.is_required() else info.get_default(call_default_factory=True)
 
 
 @cache
@@ -353,31 +309,6 @@ def default_registry() -> Registry:
     return Registry()
 
 
-def _is_there(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except Exception:  # a parent that is missing, is not a package, or cannot be imported
-        return False
-
-
-def _options_model(kind: str, name: str, location: str) -> type[ComponentConfig]:
-    """The model of a component's options, imported."""
-    from vqcore.plugin.component_config import ComponentConfig
-
-    model = _load(location, kind, name)
-    if not (isinstance(model, type) and issubclass(model, ComponentConfig)):
-        text = f"{location} is not a vqcore.ComponentConfig"
-        raise ComponentError(f"{kind} {name!r} is broken: {text}")
-    return model
-
-
-def _load(location: str, kind: str, name: str) -> Any:
-    module, _, attribute = location.partition(":")
-    try:
-        with redirect_stdout(sys.stderr):  # stdout is the command's
-            return getattr(importlib.import_module(module), attribute)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # also SystemExit: a plugin must not end the program
-        text = f"{location} cannot be imported: {describe_error(error)}"
-        raise ComponentError(f"{kind} {name!r} is broken: {text}") from error
+def former_name(spec: ComponentSpec, name: str) -> FormerName | None:
+    """The former name of a component, if this is one."""
+    return next((each for each in spec.former_names if each.name == name), None)

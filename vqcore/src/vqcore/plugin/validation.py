@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
-    from vqcore.plugin.component_config import ComponentRef
+    from vqcore.plugin.component_config import ComponentRef, OfKind
 
 _CHOICE = "the name of a component, or a mapping of name and options"
 #: What a setting in words has to be, by the type of pydantic's problem.
@@ -115,6 +115,13 @@ def idle_options(options: BaseModel) -> Iterator[tuple[str, str]]:
                 yield name, " and ".join(hindrances)
 
 
+def idle_sentences(options: BaseModel, path: str) -> Iterator[str]:
+    """A sentence about each option at this key path that is set but cannot act."""
+    for name, hindrance in idle_options(options):
+        value = shown(getattr(options, name))
+        yield f"{path}.{name} = {value}: has no effect with {hindrance}"
+
+
 def _hindrances(options: BaseModel, name: str) -> list[str]:
     """Why an option cannot act, empty if it can. One that depends on an idle one is idle too."""
     from vqcore.plugin.component_config import ActsIf
@@ -142,14 +149,46 @@ def inner_kinds(model: type[BaseModel], *, many: bool = False) -> dict[str, str]
 
     With ``many``, those that choose several.
     """
+    return {name: mark.kind for name, mark in _marks(model).items() if mark.many == many}
+
+
+def in_order(model: type[BaseModel]) -> list[str]:
+    """The fields of an options model that choose several components in an order."""
+    return [name for name, mark in _marks(model).items() if mark.in_order]
+
+
+def _marks(model: type[BaseModel]) -> dict[str, OfKind]:
     from vqcore.plugin.component_config import OfKind
 
     return {
-        name: mark.kind
+        name: mark
         for name, info in model.model_fields.items()
         for mark in info.metadata
-        if isinstance(mark, OfKind) and mark.many == many
+        if isinstance(mark, OfKind)
     }
+
+
+def numbered(several: Any, default: Sequence[ComponentRef] | None, path: str) -> dict[str, Any]:
+    """Choices in an order by their places, ``{"0": ..., "1": ...}``.
+
+    A mapping with some of the places extends the default, as in ``manifold.factors.1.curvature``.
+
+    Raises:
+        UsageError: if it is no list of at least one, or a mapping with another key.
+    """
+    from vqcore.plugin.component_config import items
+
+    chosen = items(default or () if several is None or isinstance(several, Mapping) else several)
+    if not isinstance(chosen, list | tuple) or not chosen:
+        raise UsageError(f"{path} = {shown(chosen)}: expected a list of components, as in a,b")
+    found = {str(place): choice for place, choice in enumerate(chosen)}
+    for key, choice in several.items() if isinstance(several, Mapping) else ():
+        place = str(key)  # YAML reads it as a number
+        if place not in found:
+            text = f"no such place: expected 0 to {len(found) - 1}"
+            raise UsageError(f"{path}.{shown_key(place)}: {text}, or a list")
+        found[place] = named(choice, found[place])
+    return found
 
 
 def named(choice: Any, default: str | ComponentRef | None) -> Any:

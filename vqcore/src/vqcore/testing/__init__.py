@@ -10,19 +10,25 @@ pytest collects the checks; ``violations(TestMine())`` runs them without it. Eac
 named in the message if it is broken; ``rules(TestMine)`` lists them.
 """
 
+from vqcore.testing.backbone import BackboneConformance
+from vqcore.testing.dataset import DatasetConformance
 from vqcore.testing.estimator import EstimatorConformance
 from vqcore.testing.loss import LossConformance
 from vqcore.testing.manifold import ManifoldConformance
+from vqcore.testing.optimizer import OptimizerConformance
 from vqcore.testing.plugins import PluginConformance
 from vqcore.testing.quantizer import QuantizerConformance
 from vqcore.testing.regularizer import RegularizerConformance
 from vqcore.testing.rules import ConformanceError, rules, violations
 
 __all__ = [
+    "BackboneConformance",
     "ConformanceError",
+    "DatasetConformance",
     "EstimatorConformance",
     "LossConformance",
     "ManifoldConformance",
+    "OptimizerConformance",
     "PluginConformance",
     "QuantizerConformance",
     "RegularizerConformance",

@@ -10,20 +10,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import nn
 
-from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.errors import shown
 from vqcore.plugin import hooks
 from vqcore.plugin.component import INTERFACES, ComponentSpec
 from vqcore.plugin.component_config import ActsIf, ComponentConfig, descriptions
-from vqcore.plugin.loader import Loader, Plugin
+from vqcore.plugin.loader import Plugin, owner_of
 from vqcore.plugin.registry import Registry, default_registry, inner_kinds
+from vqcore.testing.components import injected
+from vqcore.testing.loaded import module_of, registry_with
 from vqcore.testing.rules import expect, fail, rule
 
 #: The interface of each kind whose targets are its subclasses: of an optimizer, any callable.
@@ -41,6 +42,18 @@ for name in sys.argv[1:]:
     importlib.import_module(name)
 print("torch" in sys.modules)
 """
+
+
+@lru_cache(maxsize=1)
+def _probed(names: tuple[str, ...], search_path: str) -> subprocess.CompletedProcess[str]:
+    """What importing modules in a fresh interpreter prints."""
+    return subprocess.run(
+        [sys.executable, "-c", _PROBE, *names],
+        env={**os.environ, "PYTHONPATH": search_path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -78,15 +91,8 @@ class PluginConformance:
 
     def injected(self, kind: str) -> dict[str, Any] | None:
         """What the builder passes besides options; None if the kit does not build this kind."""
-        sizes: dict[str, Any] = {"dim": 8, "codebook_size": 16, "manifold": Euclidean()}
-        injected: dict[str, dict[str, Any]] = {
-            "manifold": {},
-            "quantizer": sizes,
-            "estimator": {"manifold": sizes["manifold"]},
-            "regularizer": {},
-            "optimizer": {"params": [nn.Parameter(torch.zeros(3))]},
-        }
-        return injected.get(kind)
+        of_samples = kind in ("backbone", "loss", "dataset")
+        return None if of_samples else injected(kind)[0]
 
     # -- the module ----------------------------------------------------------
 
@@ -110,24 +116,19 @@ class PluginConformance:
     @rule
     def test_import_is_torch_free(self) -> None:
         """Plugin and config modules import no torch, so that listing and validating stay fast."""
-        if not self.torch_free:
-            return
-        modules = list(self._modules())
-        configs = [each.spec.config for each in self._declared() if each.spec.config]
-        found = {module.__name__ for module in modules}
-        names = sorted(found | {config.partition(":")[0] for config in configs})
-        folders = [str(Path(module.__file__).parent) for module in modules if module.__file__]
-        search_path = os.pathsep.join([*(p for p in sys.path if p), *folders])
-        done = subprocess.run(
-            [sys.executable, "-c", _PROBE, *names],
-            env={**os.environ, "PYTHONPATH": search_path},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        what = f"importing {', '.join(names)}"
-        expect(done.returncode == 0, f"{what} failed: {done.stderr.strip()[-300:]}")
-        expect(done.stdout.split()[-1:] == ["False"], f"{what} imports torch")
+        if self.torch_free:
+            what, printed = self._imported_alone()
+            expect(printed[-1:] == ["False"], f"{what} imports torch")
+
+    @rule
+    def test_nothing_is_printed(self) -> None:
+        """Importing plugin and config modules prints nothing, which would be in all output."""
+        _, records = self._loaded()
+        printed = [note for record in records for note in record.notes if "prints" in note]
+        if self.torch_free:
+            what, lines = self._imported_alone()
+            printed += [f"{what} prints {shown(' '.join(lines[:-1]))}" for _ in lines[1:2]]
+        expect(not printed, "; ".join(printed))
 
     # -- what it declares ----------------------------------------------------
 
@@ -203,7 +204,7 @@ class PluginConformance:
     def test_constructors_take_their_options(self) -> None:
         """Each constructor takes every option as a keyword and requires only injected ones more."""
         for each in self._declared():
-            label, injected = f"{each}: {each.spec.target}", self.injected(each.kind)
+            label, passed = f"{each}: {each.spec.target}", self.injected(each.kind)
             config = each.spec.config
             options = set(_imported(config, each).constructor_options()) if config else set()
             parameters = inspect.signature(_imported(each.spec.target, each)).parameters.values()
@@ -213,8 +214,8 @@ class PluginConformance:
             takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
             expect(takes_any or not refused, f"{label} does not take {refused}")
             required = {p.name for p in keywords if p.default is p.empty}
-            more = ", ".join(sorted(required - options - set(injected or {})))
-            expect(injected is None or not more, f"{label} requires {more}, which is no option")
+            more = ", ".join(sorted(required - options - set(passed or {})))
+            expect(passed is None or not more, f"{label} requires {more}, which is no option")
 
     @rule
     def test_defaults_build(self) -> None:
@@ -222,10 +223,20 @@ class PluginConformance:
         registry, records = self._loaded()
         for record in records:
             for each in _declared_by(record):
-                name, injected = f"{record.package}/{each.spec.name}", self.injected(each.kind)
-                if injected is not None:
+                name, passed = (
+                    f"{owner_of(record.package)}/{each.spec.name}",
+                    self.injected(each.kind),
+                )
+                if passed is not None:
                     choice = {"name": name, **self.required(each.kind, each.spec.name)}
-                    registry.build(registry.resolve(each.kind, choice), **injected)
+                    registry.build(registry.resolve(each.kind, choice), **passed)
+
+    @rule
+    def test_settings_have_defaults(self) -> None:
+        """Every setting of the plugin itself has a default: a run need not give any."""
+        for each in self._settings():
+            for name, info in _imported(str(each.spec.config), each).model_fields.items():
+                expect(not info.is_required(), f"{each}: {name!r} has no default")
 
     @rule
     def test_inner_components_have_defaults(self) -> None:
@@ -239,10 +250,27 @@ class PluginConformance:
 
     # -- the plugin ----------------------------------------------------------
 
+    def _imported_alone(self) -> tuple[str, list[str]]:
+        """What is imported in a fresh interpreter, and the lines that this prints.
+
+        The last one says whether torch is imported.
+        """
+        modules = list(self._modules())
+        declared = [*self._declared(), *self._settings()]
+        configs = [each.spec.config for each in declared if each.spec.config]
+        found = {module.__name__ for module in modules}
+        names = sorted(found | {config.partition(":")[0] for config in configs})
+        folders = [str(Path(module.__file__).parent) for module in modules if module.__file__]
+        search_path = os.pathsep.join([*(p for p in sys.path if p), *folders])
+        done = _probed(tuple(names), search_path)
+        what = f"importing {', '.join(names)}"
+        expect(done.returncode == 0, f"{what} failed: {done.stderr.strip()[-300:]}")
+        return what, done.stdout.splitlines()
+
     def _loaded(self) -> tuple[Registry, list[Plugin]]:
         """A registry with the plugin, and the plugin's records in it."""
         if self.plugin is not None:
-            return _registry_with(self._module())
+            return registry_with([self._module()])
         expect(self.package, "neither plugin nor package is set")
         registry = self.registry()
         records = [record for record in registry.plugins if record.is_called(str(self.package))]
@@ -261,7 +289,7 @@ class PluginConformance:
             return
         registry, records = self._loaded()
         for record in records:
-            module = registry.manager.get_plugin(f"{record.package}:{record.plugin}")
+            module = module_of(registry, record)
             if module is None:
                 fail(f"{record.plugin} is {record.status}: {record.error}")
             yield module
@@ -274,9 +302,21 @@ class PluginConformance:
             yield from _declared_by(record)
 
     def _models(self) -> Iterator[tuple[Declared, Any]]:
-        for each in self._declared():
+        """The options models of components, and those of settings of the plugin itself."""
+        for each in [*self._declared(), *self._settings()]:
             if each.spec.config is not None:
                 yield each, _imported(each.spec.config, each)
+
+    def _settings(self) -> list[Declared]:
+        """The settings of the plugins themselves, as if they were a component's options."""
+        found = []
+        for record in self._loaded()[1]:
+            if record.settings:
+                name = record.plugin.replace("_", "-").lower()
+                at = record.settings
+                spec = ComponentSpec(name=name, target=at, config=at, summary="its settings")
+                found.append(Declared("settings of", spec))
+        return found
 
 
 def unbounded(model: type[ComponentConfig]) -> list[str]:
@@ -305,17 +345,6 @@ def _numbers(schema: Any) -> Iterator[dict[str, Any]]:
 
 def _declared_by(record: Plugin) -> list[Declared]:
     return [Declared(kind, spec) for kind, specs in record.provides.items() for spec in specs]
-
-
-def _registry_with(module: ModuleType) -> tuple[Registry, list[Plugin]]:
-    """The installed plugins together with a module, installed or not, and the module's record."""
-    loader = Loader(discover=True)
-    for record in loader.plugins:
-        if loader.manager.get_plugin(f"{record.package}:{record.plugin}") is module:
-            return Registry(loader=loader), [record]
-    record = Plugin(module.__name__.rpartition(".")[2], module.__name__.partition(".")[0], "0")
-    loader.load(record, lambda: module)
-    return Registry(loader=loader), [record]
 
 
 def _imported(location: str, each: Declared) -> Any:

@@ -85,9 +85,11 @@ class PointRules(ManifoldBench):
 
     @rule
     def test_one_point_is_its_own_centroid(self, manifold: Manifold) -> None:
-        """The centroid of a point, or of copies of it, is that point."""
+        """The centroid of a point, or of copies of it, is that point; it has ambient_dim(D)."""
         points = self.points(manifold)
         ambient = manifold.to_ambient(points)
+        width = manifold.ambient_dim(self.dim)
+        expect(ambient.shape[1] == width, f"{ambient.shape[1]} ambient coordinates, not {width}")
         near(manifold.from_ambient(ambient), points, "the centroid of one point", 1e-6, 1e-8)
         near(manifold.from_ambient(3 * ambient / 3), points, "that of three copies", 1e-6, 1e-8)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.manifold.bench import ManifoldBench
-from vqcore.testing.rules import expect, rule, same
+from vqcore.testing.rules import expect, near, rule, same
 from vqcore.testing.samples import clustered, normal
 
 #: Queries and codes of a check.
@@ -52,6 +52,15 @@ class SearchRules(ManifoldBench):
                 self._check_search(manifold, x, codes, f"{what} in {dtype}")
 
     @rule
+    def test_no_point_has_no_nearest(self) -> None:
+        """nearest takes an empty batch, with few codes and with many."""
+        manifold = self.make()
+        for count in (CODES, 4 * CODES, 16 * CODES):
+            codes = _points(manifold, normal(count, self.dim))
+            found = manifold.nearest(codes[:0], codes)
+            same(tuple(found.shape), (0,), f"shape of what is nearest among {count} codes")
+
+    @rule
     def test_nearest_at_an_offset(self) -> None:
         """On an unbounded space (tangent is the identity) nearest is right at an offset of 1000."""
         z, c = (1000 + normal(n, self.dim, seed=seed) for seed, n in enumerate((QUERIES, CODES)))
@@ -87,6 +96,16 @@ class SearchRules(ManifoldBench):
         plain = manifold.nearest(x, codes)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             same(manifold.nearest(x, codes), plain, "indices under autocast")
+
+    @rule
+    def test_distances_from_codes(self, manifold: Manifold) -> None:
+        """squared_dist_from gives squared distances, up to a number of each point."""
+        points = self.points(manifold)
+        x, codes = points[:25], points[25:]
+        found = manifold.squared_dist_from(codes)(x.clone())
+        expected = manifold.squared_dist(x[:, None], codes[None]).detach()
+        limit = 1e-9 * float(expected.max())
+        near(found - found[:, :1], expected - expected[:, :1], "differences", 1e-6, limit)
 
     @torch.no_grad()
     def _check_search(self, manifold: Manifold, x: Tensor, codes: Tensor, what: str) -> None:
