@@ -10,7 +10,7 @@ from vq.evaluation.metrics_table import UNITS
 from vq.objects import NAME as OBJECT
 from vq.runs.trained_run import TrainedRun
 from vqcore.plugin.loader import owner_of
-from vqcore.plugin.registry import Component
+from vqcore.plugin.resolved_component import Component
 
 _CARD = """\
 ---

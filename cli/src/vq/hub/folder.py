@@ -25,7 +25,11 @@ from vqcore.plugin.loader import owner_of
 FORMAT = 1
 CONFIG, CARD = "config.json", "README.md"
 #: Settings that only training needs: left out when the model is built again.
-NOT_NEEDED = (*TRAINING_ONLY, *SEVERAL, "trackers", "plugin_files", "device", "init_from")
+NOT_NEEDED = (
+    *TRAINING_ONLY, *SEVERAL, "trackers", "plugin_files", "plugins", "device", "init_from",
+)  # fmt: skip
+#: Settings that are not published: they are of this machine, or of what followed the run.
+PRIVATE = ("plugin_files", "plugins")
 
 
 def write_folder(run: TrainedRun, folder: Path, repo: str = "") -> Path:
@@ -87,8 +91,8 @@ def _plugins(run: TrainedRun) -> list[dict[str, Any]]:
 
 
 def _shareable(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without traces of this machine: no plugin files, only the last part of paths."""
-    return {name: _last(value) for name, value in config.items() if name != "plugin_files"}
+    """The config without traces of this machine: no plugins, only the last part of paths."""
+    return {name: _last(value) for name, value in config.items() if name not in PRIVATE}
 
 
 def _last(value: Any) -> Any:

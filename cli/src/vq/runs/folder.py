@@ -22,15 +22,19 @@ from vq.files import (
     remove,
     write_bytes,
     write_json,
+    writing,
 )
+from vq.files.names import plain_name
 from vq.processes.launched import rank
 from vq.runs import folder_lock
 from vq.runs.metric_lines import read_metric_lines
-from vqcore.errors import SettingError, shown
+from vqcore.errors import RunError, SettingError, shown
 
 _log = logging.getLogger(__name__)
+#: The folder in a run folder that has one for each plugin.
+OF_PLUGINS = "plugins"
 #: Folders in a run folder that training writes into.
-WRITTEN = ("checkpoints", "samples", "history", "tensorboard")
+WRITTEN = ("checkpoints", "samples", "history", "tensorboard", OF_PLUGINS)
 
 
 def run_path(run: Any) -> Path:
@@ -45,11 +49,52 @@ def run_path(run: Any) -> Path:
     return Path(path).expanduser()
 
 
-class RunFolder:
-    """Names and writes the files of one run; see ``create`` and ``open``."""
+class Folder:
+    """A folder that is written into."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def append(self, name: str, text: str) -> None:
+        """Add text to the end of a file in this folder.
+
+        Raises:
+            RunError: if it cannot be written, or is a link.
+        """
+        append_text(self.path / name, text)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in this folder whole or not at all; a link of that name is replaced.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        write_bytes(self.path / name, content)
+
+
+class _PluginFolder(Folder):
+    """A folder that is made when something is written into it."""
+
+    def append(self, name: str, text: str) -> None:
+        """See ``Folder.append``."""
+        self._make()
+        super().append(name, text)
+
+    def write(self, name: str, content: bytes) -> None:
+        """See ``Folder.write``."""
+        self._make()
+        super().write(name, content)
+
+    def _make(self) -> None:
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+
+
+class RunFolder(Folder):
+    """Names and writes the files of one run; see ``create`` and ``open``."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
@@ -126,7 +171,8 @@ class RunFolder:
         Raises:
             SettingError: naming the link that leads elsewhere.
         """
-        check_no_links(self.path, (self.path / name for name in WRITTEN), "--resume")
+        written = (self.path / name for name in WRITTEN)
+        check_no_links(self.path, (*written, *self._of_plugins()), "--resume")
 
     def warn_of_another_host(self) -> None:
         """Warn where another machine may still be training the run: locks may not reach it."""
@@ -144,22 +190,27 @@ class RunFolder:
         for folder in (self.path, *(self.path / name for name in WRITTEN)):
             for path in leftovers(folder, lambda name: name in ours or _is_of_a_step(name)):
                 remove(path)
+        for folder in self._of_plugins():
+            for path in leftovers(folder, lambda name: True):
+                remove(path)
 
-    def append(self, name: str, text: str) -> None:
-        """Add text to the end of a file in this folder.
-
-        Raises:
-            RunError: if it cannot be written, or is a link.
-        """
-        append_text(self.path / name, text)
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file in this folder whole or not at all; a link of that name is replaced.
+    def plugin(self, name: str) -> Folder:
+        """The folder ``plugins/NAME`` in this one, where a plugin writes; it need not be there.
 
         Raises:
-            RunError: if it cannot be written.
+            UsageError: if no folder can have this name.
+            RunError: if it is a link, or in one.
         """
-        write_bytes(self.path / name, content)
+        path = self.path / OF_PLUGINS / plain_name(name, "run.folder.plugin: name")
+        for part in (path.parent, path):
+            if part.is_symlink():
+                raise RunError(f"{part} cannot be written: it is a symbolic link")
+        return _PluginFolder(path)
+
+    def _of_plugins(self) -> list[Path]:
+        """What is in the folder of plugins, if there is one in this folder."""
+        path = self.path / OF_PLUGINS
+        return sorted(path.iterdir()) if path.is_dir() and not path.is_symlink() else []
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to metrics.jsonl."""

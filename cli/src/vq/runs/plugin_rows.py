@@ -16,7 +16,8 @@ def plugin_rows(registry: Registry, kind: str | None = None) -> list[dict[str, A
 def providers(rows: Any) -> dict[tuple[str, str], tuple[str, str]]:
     """Package and version of each component that such rows name, by kind and name.
 
-    By name without the package only where no other has the same. What is damaged is left out.
+    By name without the package only where no other has the same. Those of each plugin are there
+    too, of the kind ``plugin``. What is damaged is left out.
     """
     found: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for row in rows if isinstance(rows, list) else []:
@@ -26,6 +27,7 @@ def providers(rows: Any) -> dict[tuple[str, str], tuple[str, str]]:
                 for name in (item["name"], f"{owner_of(package)}/{item['name']}"):
                     key = str(item["kind"]), str(name)
                     found.setdefault(key, set()).add((package, version))
+            found.setdefault(("plugin", str(row["plugin"])), set()).add((package, version))
         except (KeyError, TypeError):
             continue
     return {key: made.pop() for key, made in found.items() if len(made) == 1}

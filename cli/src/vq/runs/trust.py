@@ -49,10 +49,15 @@ def follow(
 
 
 def restricted(values: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
-    """Settings that load no plugin file, download nothing and, in training, send nothing."""
+    """Settings that load no plugin file, tell plugins nothing and download nothing.
+
+    Nor do they send anything in training.
+    """
     kept = _without_downloads(values)
     if kept.get("plugin_files"):
         kept["plugin_files"] = []
+    if kept.get("plugins"):
+        kept["plugins"] = {}  # they may say where to write or send, also in a report
     if training and kept.get("init_from"):
         kept["init_from"] = None  # it may be a download
     if training and isinstance(kept.get("trackers"), list):

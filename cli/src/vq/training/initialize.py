@@ -136,8 +136,11 @@ def _kinds(source: InitSource, config: ResolvedConfig, kind: str) -> list[str]:
 def _named(chosen: Any) -> str:
     if not isinstance(chosen, Mapping):
         return bare(chosen)
-    name = bare(chosen.get("name"))
-    return f"{name} of {_named(chosen['inner'])}" if "inner" in chosen else name
+    name, inner = bare(chosen.get("name")), chosen.get("factors") or chosen.get("inner")
+    if not inner:
+        return name
+    parts = inner if isinstance(inner, list) else [inner]
+    return f"{name} of {' x '.join(map(_named, parts))}"
 
 
 def _take_codes(source: InitSource, model: VQModel, taken: Taken) -> str:

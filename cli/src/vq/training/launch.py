@@ -122,7 +122,8 @@ def _launch(
     resume: Path | None,
 ) -> Finished:
     """Make the trainer and the folder, or restore them, and train."""
-    level = logging.INFO if accelerator.is_main_process else logging.ERROR
+    level = min(logging.INFO, LOG.getEffectiveLevel())  # --debug
+    level = level if accelerator.is_main_process else logging.ERROR
     with log_level(level), contextlib.ExitStack() as locks:
         earlier = RunFolder.open(resume) if resume is not None else None
         if earlier:

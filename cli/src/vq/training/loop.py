@@ -17,6 +17,7 @@ from vq.training.callbacks.save_checkpoints import SaveCheckpoints
 from vq.training.log_file import LOG
 from vq.training.trainer import Trainer
 from vqcore.plugin.hook_caller import HookCaller
+from vqcore.plugin.protocols import TrainingRun
 
 Status = Literal["done", "interrupted"]
 STOPPING = "stopping: a checkpoint, then held-out metrics; Ctrl-C again stops at once"
@@ -31,7 +32,8 @@ def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
     """
     for notice in trainer.notices():
         LOG.info(notice)
-    on_main(lambda: hooks.call("vq_run_start", run=trainer))
+    run: TrainingRun = trainer  # what hooks see of it
+    on_main(lambda: hooks.call("vq_run_start", run=run))
     log, save = LogMetrics(hooks), SaveCheckpoints()
     vote = StopVote()
     began = time.perf_counter() - trainer.seconds
@@ -43,7 +45,7 @@ def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
         trainer.seconds = time.perf_counter() - began
         if log.is_due(trainer):
             trainer.accumulator.stop()  # the speed leaves out what follows
-        hooks.call("vq_step_end", run=trainer, step=trainer.step, losses=losses)
+        hooks.call("vq_step_end", run=run, step=trainer.step, losses=losses)
         trainer.stop_signal = vote(interrupt.number or 0)
         if trainer.stop_signal and not interrupt.number:  # another process received the signal
             LOG.info(STOPPING)

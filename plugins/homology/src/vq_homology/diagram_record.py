@@ -1,4 +1,4 @@
-"""The persistence diagrams of a run's log steps, kept as homology.jsonl in the run folder."""
+"""The persistence diagrams of a run's log steps, as plugins/homology/homology.jsonl of the run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vq_homology import backends, distance_matrix, persistence, statistics
 from vqcore.interfaces.manifold import Manifold
 
 if TYPE_CHECKING:
-    from vqcore.plugin.protocols import RunFolder, TrainingRun
+    from vqcore.plugin.protocols import Folder, RunFolder, TrainingRun
     from vqcore.plugin.report_section import Point
 
 FILE = "homology.jsonl"
@@ -81,7 +81,12 @@ def longest(pairs: Sequence[Point], count: int) -> list[Point]:
     return sorted(nlargest(count, pairs, key=_lifetime))
 
 
-def append(folder: RunFolder, line: dict[str, Any]) -> None:
+def place(folder: RunFolder) -> Folder:
+    """Where the record and the plots of a run are; of a run of version 0.1, its folder itself."""
+    return folder if (folder.path / FILE).exists() else folder.plugin("homology")
+
+
+def append(folder: Folder, line: dict[str, Any]) -> None:
     """Add a line to the record."""
     folder.append(FILE, json.dumps(line) + "\n")
 
@@ -97,7 +102,7 @@ def read(folder: Path, name: str = FILE) -> list[dict[str, Any]]:
     return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
 
-def truncate(folder: RunFolder, step: int) -> None:
+def truncate(folder: Folder, step: int) -> None:
     """Drop the lines after ``step``, which a resumed run writes again."""
     if (folder.path / FILE).exists():
         kept = [json.dumps(line) + "\n" for line in read(folder.path) if line["step"] <= step]

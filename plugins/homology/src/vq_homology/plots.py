@@ -16,7 +16,7 @@ from vq_homology.diagram_record import longest
 from vqcore.plugin.report_section import Point
 
 if TYPE_CHECKING:
-    from vqcore.plugin.protocols import RunFolder
+    from vqcore.plugin.protocols import Folder
 
 with warnings.catch_warnings():
     # persim 0.4 contains invalid escape sequences, which Python warns about at compilation.
@@ -33,7 +33,7 @@ BARS = 40
 Lines = Sequence[Mapping[str, Any]]
 
 
-def save(folder: RunFolder, lines: Lines, metrics: Lines, cloud: str) -> None:
+def save(folder: Folder, lines: Lines, metrics: Lines, cloud: str) -> None:
     """Plot the record of ``codebook`` or ``latents`` together with the lines of metrics.jsonl."""
     lines = [line for line in lines if cloud in line]
     figure = Figure(figsize=(13, 6.4), dpi=130, layout="constrained", facecolor="white")

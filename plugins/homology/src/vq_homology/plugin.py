@@ -37,7 +37,7 @@ def vq_run_start(run: TrainingRun) -> None:
     if _uses_homology(run.config):
         from vq_homology import diagram_record
 
-        diagram_record.truncate(run.folder, run.step)
+        diagram_record.truncate(diagram_record.place(run.folder), run.step)
 
 
 @hookimpl
@@ -52,7 +52,7 @@ def vq_metrics(run: TrainingRun, batch: Tensor) -> Mapping[str, float] | None:
     from vq_homology.entropy_ratio import EntropyRatio
 
     line = diagram_record.record_line(run, batch)
-    diagram_record.append(run.folder, line)
+    diagram_record.append(diagram_record.place(run.folder), line)
     ratios = [each for each in run.model.modules() if isinstance(each, EntropyRatio)]
     return diagram_record.metrics(line) | (ratios[0].metrics() if ratios else {})
 
@@ -64,7 +64,8 @@ def vq_run_end(run: TrainingRun, status: str) -> None:
         return
     from vq_homology import diagram_record
 
-    lines = diagram_record.read(run.folder.path)
+    folder = diagram_record.place(run.folder)
+    lines = diagram_record.read(folder.path)
     if not lines:
         return
     from vq_homology import plots
@@ -72,7 +73,7 @@ def vq_run_end(run: TrainingRun, status: str) -> None:
     metrics = diagram_record.read(run.folder.path, "metrics.jsonl")
     for cloud in diagram_record.CLOUDS:
         if cloud in lines[-1]:
-            plots.save(run.folder, lines, metrics, cloud)
+            plots.save(folder, lines, metrics, cloud)
 
 
 @hookimpl
@@ -82,7 +83,8 @@ def vq_report(run: ReportedRun) -> list[Section]:
         return []
     from vq_homology import diagram_record, report_sections
 
-    return report_sections.sections(diagram_record.read(run.folder.path), run.metrics)
+    lines = diagram_record.read(diagram_record.place(run.folder).path)
+    return report_sections.sections(lines, run.metrics)
 
 
 def _uses_homology(config: ResolvedConfig | None) -> bool:

@@ -21,8 +21,17 @@ if TYPE_CHECKING:
     from vq_papers.experiment import Experiment, Scale
 
 
+def _names() -> list[tuple[str, str]]:
+    """The experiments for completion."""
+    from vq_papers.experiments import EXPERIMENTS
+
+    return [(each.name, each.title) for each in EXPERIMENTS]
+
+
 def reproduce(
-    names: Annotated[list[str], argument("Experiments, or all; see --list.", "NAME...")] = [],  # noqa: B006
+    names: Annotated[
+        list[str], argument("Experiments, or all; see --list.", "NAME...", _names)
+    ] = [],  # noqa: B006 - typer copies it
     list_them: Annotated[bool, option("List the experiments and stop.", "--list")] = False,
     quick: Annotated[
         bool, option("Minutes on two cores, offline; the default.", "--quick")

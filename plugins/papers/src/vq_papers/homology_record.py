@@ -78,11 +78,17 @@ def diagrams(results: Results, folder: Path) -> None:
         figure = Figure(figsize=size, dpi=80, layout="constrained")
         grid = figure.subplots(len(forms), len(panels), squeeze=False, sharex="col", sharey="col")
         for line, (label, row) in zip(grid, forms.items(), strict=True):
-            record = read_metric_lines(folder / row.runs[0].folder / DIAGRAMS).lines
+            record = _recorded(folder / row.runs[0].folder)
             for axes, (cloud, place) in zip(line, panels, strict=True):
                 _diagram(axes, record[place][cloud])
                 axes.set_title(f"{label}\n{cloud}, step {record[place]['step']}", fontsize=8)
         figure.savefig(folder / f"homology-diagrams-{dataset.lower()}.png")
+
+
+def _recorded(run: Path) -> list[dict[str, Any]]:
+    """The diagrams of a run; one of version 0.1 has them in its folder itself."""
+    places = (run / "plugins" / "homology" / DIAGRAMS, run / DIAGRAMS)
+    return read_metric_lines(next((each for each in places if each.exists()), places[0])).lines
 
 
 def _diagram(axes: Any, found: Mapping[str, Any]) -> None:

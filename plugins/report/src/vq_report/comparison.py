@@ -193,12 +193,23 @@ def _last_metrics(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def _differing(runs: Sequence[ComparedRun]) -> list[str]:
-    """Settings with several values; options that only some runs have follow from a component."""
+    """Settings with several values; options that only some runs have follow from a component.
+
+    Those of a plugin itself do not: a run without them has its defaults.
+    """
     values: dict[str, set[str]] = {}
     for run in runs:
         for key, value in run.settings.items():
             values.setdefault(key, set()).add(repr(value))
-    return [key for key, found in values.items() if len(found) > 1]
+    return [
+        key
+        for key, found in values.items()
+        if len(found) > 1 or (key.startswith("plugins.") and _lacking(runs, key))
+    ]
+
+
+def _lacking(runs: Sequence[ComparedRun], key: str) -> bool:
+    return any(key not in run.settings for run in runs)
 
 
 def _best(finished: Sequence[ComparedRun], metrics: Sequence[str]) -> dict[str, list[str]]:

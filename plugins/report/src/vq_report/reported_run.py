@@ -64,7 +64,7 @@ class ReportedRun:
         self._device, self._trust = device, trust_plugins
         try:
             values, self.registry = read_run_config(self.folder, trust_plugins=trust_plugins)
-            self.config = resolve_config(values, self.registry)
+            self.config = resolve_config(values, self.registry, read=True)
         except VQError as error:
             self.problem = str(error)
 
@@ -84,10 +84,13 @@ class ReportedRun:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Every setting by its key path, resolved if possible."""
+        """Every setting by its key path, resolved if possible; of plugins also if not followed."""
+        recorded = self._compared.settings
         if self.config is None:
-            return self._compared.settings
-        return settings_by_path(self.config.dump(), self._compared.among)
+            return recorded
+        resolved = settings_by_path(self.config.dump(), self._compared.among)
+        of_plugins = {key: recorded[key] for key in recorded if key.startswith("plugins.")}
+        return {**resolved, **of_plugins}
 
     @cached_property
     def history(self) -> list[Snapshot]:

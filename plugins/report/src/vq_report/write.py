@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,10 +22,12 @@ from vq_report.sections.curves import curves
 from vq_report.sections.metrics import metrics
 from vq_report.sections.settings import settings
 from vqcore.errors import SettingError
+from vqcore.plugin import protocols
 from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.loader import describe_error
 from vqcore.plugin.report_section import Block, Group, Section, Text
 
+_log = logging.getLogger("vq.report")
 NAME = "report.html"
 #: Every report of ours contains this; a user's own file does not.
 MARK = '<meta name="generator" content="vq report">'
@@ -120,6 +123,7 @@ def _isolated(part: str, warn: Callable[[str], None]) -> Iterator[list[Block]]:
     except Exception as error:
         reason = f"{part} cannot be shown: {describe_error(error)}"
         warn(reason)
+        _log.debug(reason, exc_info=error)
         failures.append(Text(f"{reason[:1].upper()}{reason[1:]}."))
 
 
@@ -151,7 +155,8 @@ def _plugin_sections(runs: Sequence[ReportedRun], warn: Callable[[str], None]) -
 
     for run in runs:
         if run.registry is not None:
-            answers = HookCaller(run.registry, failed).call("vq_report", _checked, run=run)
+            seen: protocols.ReportedRun = run
+            answers = HookCaller(run.registry, failed).call("vq_report", _checked, run=seen)
             for section in [section for answer in answers for section in answer]:
                 found.setdefault(section.title, []).append((run, section))
     sections = [_merged(parts, several=len(runs) > 1) for parts in found.values()]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from vq.checkpoints import checkpoint
@@ -15,15 +14,8 @@ from vq.training.skipped import SkippedSamples
 from vq.training.trainer import Trainer
 from vqcore.errors import OtherProcessError, RunError, UsageError, VQError, shown
 from vqcore.plugin.hook_caller import HookCaller
+from vqcore.plugin.reserved import is_reserved
 
-#: The names that a run logs itself, on every line or on some, besides those of its losses.
-RESERVED = frozenset((
-    "step", "epoch", "lr", "loss", "grad_norm", "perplexity", "codes_used", "dead_codes",
-    "quantization_error", "bad_tokens", "replaced_codes", "codebooks", "images_per_second",
-    "seconds", "time", "skipped_samples",
-))  # fmt: skip
-#: Held-out metrics, and the losses of a level.
-RESERVED_PREFIX = re.compile(r"test_|level\d+_")
 #: What the log says of a line, besides step and speed.
 _IN_SHORT = (
     "loss", "reconstruction", "classification", "perplexity", "test_psnr", "test_lpips", "test_fid",
@@ -67,7 +59,7 @@ class LogMetrics:
         return any(run.is_due(every) for every in periods)
 
     def _write(self, run: Trainer, line: dict[str, Any]) -> None:
-        names = OwnNames({*line, *RESERVED, *run.config.regularizers, *run.objective.names})
+        names = OwnNames({*line, *run.config.regularizers, *run.objective.names})
         for metrics in self._hooks.call("vq_metrics", names.read, run=run, batch=run.batch):
             line |= metrics
         run.folder.append_metrics(line)
@@ -86,11 +78,12 @@ class OwnNames:
     """Reads the answers to ``vq_metrics``: numbers, under names that nobody else has.
 
     Args:
-        reserved: the names that the run itself logs.
+        logged: names that the run itself logs, besides those that are always reserved.
     """
 
-    def __init__(self, reserved: set[str]) -> None:
-        self._owners = dict.fromkeys(reserved, "the run")
+    def __init__(self, logged: Collection[str]) -> None:
+        self._logged = logged
+        self._owners: dict[str, str] = {}
 
     def read(self, answer: Any, owner: str) -> dict[str, float]:
         """The metrics of one answer, as floats.
@@ -102,7 +95,7 @@ class OwnNames:
             raise _refusal(shown(answer), "a mapping from names to numbers")
         metrics = {str(name): _number(name, value) for name, value in answer.items()}
         for name in metrics:
-            taken = "the run" if RESERVED_PREFIX.match(name) else self._owners.get(name)
+            taken = "the run" if is_reserved(name, self._logged) else self._owners.get(name)
             if taken is not None:
                 raise _refusal(repr(name), f"a name of its own: {taken} logs this one")
         self._owners |= dict.fromkeys(metrics, owner)

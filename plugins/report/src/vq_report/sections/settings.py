@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
-from vq.config.resolved_config import resolve_config
+from vq.config.merging import flatten
+from vq.config.resolved_config import ResolvedConfig, resolve_config
 from vq.config.run_config import RunConfig
 from vq_report.comparison import Comparison, settings_by_path
 from vq_report.reported_run import ReportedRun
 from vqcore.errors import VQError
 from vqcore.plugin.component import SEVERAL
-from vqcore.plugin.registry import inner_kinds
+from vqcore.plugin.plugin_settings import settings_model
+from vqcore.plugin.registry import Registry, inner_kinds
 from vqcore.plugin.report_section import Block, Section, Strong, Table, Text
 
 #: What stands in the cell of a setting that a run does not have.
@@ -65,7 +68,17 @@ def _defaults(run: ReportedRun) -> dict[str, Any] | None:
         components = settings_by_path(resolve_config({}, run.registry).dump())
     except VQError:
         return None
-    return options | {key: components[key] for key in (*inner_kinds(RunConfig), *SEVERAL)}
+    options |= {key: components[key] for key in (*inner_kinds(RunConfig), *SEVERAL)}
+    return options | _plugin_defaults(run.config, run.registry)
+
+
+def _plugin_defaults(config: ResolvedConfig, registry: Registry) -> dict[str, Any]:
+    """The defaults of the plugins that the run has settings for, as far as these are installed."""
+    found = {}
+    for name in config.plugins.dump():
+        with suppress(VQError):
+            found[name] = settings_model(registry, name)().model_dump(mode="json")
+    return flatten({"plugins": found})
 
 
 def _names_only(values: Mapping[str, Any]) -> dict[str, Any]:
