@@ -1,0 +1,1 @@
+"""Writes the package of a new plugin: ``template/`` has what is written, one folder a kind."""

@@ -1,0 +1,1 @@
+pytest_plugins = ["vq.testing"]  # for the fixture train_tiny
