@@ -5,16 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from vq.cli.console import ConsoleHandler, shown_by
+from vq.cli.console import ConsoleHandler, former_names_told, shown_by
+from vq.cli.debug import debugging, is_on, show_traceback
+from vq.cli.global_options import GlobalOptions, global_options
 from vq.cli.help import MOST_COLUMNS, CommandList, SectionedCommand
-from vq.cli.version import show_version
+from vq.cli.plugin_commands import add_plugin_commands
 from vq.memory import memory_in_words
 from vq.processes.launched import local_rank, rank
 from vq.training.log_file import log_level
@@ -28,13 +30,12 @@ from vqcore.errors import (
     printable,
     shown,
 )
-from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry, default_registry
 
 #: In the order of help; each is the function of its name in a module of ``vq.cli.commands``.
 COMMANDS = ("train", "evaluate", "encode", "decode", "export", "push", "sweep")
 #: Commands that help lists after those of plugins.
-ABOUT_PLUGINS = ("list-plugins", "show")
+ABOUT_PLUGINS = ("list-plugins", "show", "doctor", "new-plugin", "check-plugin")
 #: Commands that take any setting as ``--a.b value`` besides their own options.
 TAKES_SETTINGS = ("train", "sweep")
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -43,13 +44,13 @@ _CLICK_ERROR: Any = typer.BadParameter.mro()[2]
 EXIT_CODES = {RunError: 1, SettingError: 2, UsageError: 2, ComponentError: 3}
 
 
-def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
+def build_app(registry: Registry, command: str | None = None) -> typer.Typer:
     """The Typer app with our commands and those of plugins.
 
     Args:
         registry: the plugins.
-        arguments: the command line. Where it begins with one of our commands, our others are left
-            out: this keeps the start fast.
+        command: the name that the command line has. If it is one of ours, our others are left out:
+            this keeps the start fast.
     """
     app = typer.Typer(
         name="vq",
@@ -57,33 +58,23 @@ def build_app(registry: Registry, arguments: Sequence[str] = ()) -> typer.Typer:
         help="Train and use vector-quantized autoencoders: any manifold x quantizer x estimator "
         "x regularizers, from plugins.",
         no_args_is_help=True,
+        add_completion=False,  # ours is in vq.cli.completion
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # rich help would double the time of the start
         context_settings={"max_content_width": MOST_COLUMNS},
     )
-    app.callback()(_options)  # without it, an app of one command takes no command's name
-    first = arguments[0] if arguments else None
-    if first == "sweep":
+    app.callback()(global_options)  # without it, an app of one command takes no command's name
+    if command == "sweep":
         _add(app, TAKES_SETTINGS)  # it parses its arguments as those of train
-    elif first in (*COMMANDS, "show"):
-        _add(app, (first,))
+    elif command in (*COMMANDS, "show"):
+        _add(app, (command,))
     else:
         _add(app, COMMANDS)
-    _add_plugin_commands(app, registry)  # always: a plugin that fails here counts as broken
-    if first not in (*COMMANDS, "show"):
+    # always: a plugin that fails here counts as broken
+    add_plugin_commands(app, registry, (*COMMANDS, *ABOUT_PLUGINS))
+    if command not in (*COMMANDS, "show"):
         _add(app, ABOUT_PLUGINS)
     return app
-
-
-def _options(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Show versions and exit.", callback=show_version, is_eager=True
-        ),
-    ] = False,
-) -> None:
-    """Options before the name of a command."""
 
 
 class _Commands(CommandList):
@@ -117,16 +108,6 @@ def _add(app: typer.Typer, names: Iterable[str]) -> None:
         app.command(name, cls=cls, context_settings=settings)(function)
 
 
-def _add_plugin_commands(app: typer.Typer, registry: Registry) -> None:
-    for found in registry.manager.hook.vq_commands.get_hookimpls():
-        try:
-            with redirect_stdout(sys.stderr):
-                found.function(app)
-        except (Exception, SystemExit) as error:  # a broken plugin must not remove our commands
-            names = {f"{plugin.package}:{plugin.plugin}": plugin for plugin in registry.plugins}
-            names[found.plugin_name].fail("error", f"vq_commands: {describe_error(error)}")
-
-
 def main() -> None:
     """Run ``vq`` and exit: 0 done, 1 run failed, 2 wrong usage, 3 component missing or broken.
 
@@ -136,16 +117,29 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # else pydantic searches every installed package for plugins of its own
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    options = GlobalOptions.read(sys.argv[1:])
+    with options.applied():
+        _run(options)
+
+
+def _run(options: GlobalOptions) -> None:
     try:
-        with memory_in_words(), shown_by(ConsoleHandler()), _quiet_elsewhere():
+        with (
+            debugging(), memory_in_words(), shown_by(ConsoleHandler()), _quiet_elsewhere(),
+            former_names_told(of_code=is_on()),
+        ):  # fmt: skip
+            registry = default_registry()
+            options.warn(registry)
             # Typer reports wrong usage itself and exits with 2, or with 130 on Ctrl-C
-            build_app(default_registry(), sys.argv[1:])()
+            build_app(registry, options.command)()
     except VQError as error:
+        show_traceback(error)
         _report(error)
         sys.exit(exit_code(error))
     except OSError as error:  # a path too long, or one that may not be read
         if error.filename is None:
             raise
+        show_traceback(error)
         _report(RunError(f"{shown(error.filename)}: {error.strerror}"))
         sys.exit(1)
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 
-def option(help_text: str, *names: str, metavar: str | None = None) -> Any:
-    """An option of a command; without ``names`` it is named like its parameter."""
-    return typer.Option(*names, help=help_text, metavar=metavar)
+def option(
+    help_text: str,
+    *names: str,
+    metavar: str | None = None,
+    candidates: Callable[..., Any] | None = None,
+) -> Any:
+    """An option of a command; without ``names`` it is named like its parameter.
+
+    ``candidates`` are its values for completion, see ``vq.cli.completion.names``.
+    """
+    return typer.Option(*names, help=help_text, metavar=metavar, autocompletion=candidates)
 
 
-def argument(help_text: str, metavar: str) -> Any:
+def argument(help_text: str, metavar: str, candidates: Callable[..., Any] | None = None) -> Any:
     """A positional argument of a command."""
-    return typer.Argument(help=help_text, metavar=metavar)
+    return typer.Argument(help=help_text, metavar=metavar, autocompletion=candidates)
 
 
 _PLUGIN = "A plugin in a single file. Repeatable."

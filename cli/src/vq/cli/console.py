@@ -6,13 +6,15 @@ import json
 import logging
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from vq.processes.launched import rank
 from vq.training.log_file import PROGRESS
 from vqcore.errors import printable
+from vqcore.plugin.deprecation import VQDeprecationWarning, VQFutureWarning
 
 if TYPE_CHECKING:
     from vq.display import Display
@@ -25,7 +27,7 @@ class ConsoleHandler(logging.Handler):
     """
 
     def __init__(self, console: Terminal | None = None) -> None:
-        super().__init__(logging.NOTSET if console else logging.WARNING)
+        super().__init__(logging.INFO if console else logging.WARNING)
         self.console = console
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -54,6 +56,32 @@ def shown_by(handler: logging.Handler) -> Iterator[None]:
         yield
     finally:
         logger.handlers = before
+
+
+@contextmanager
+def former_names_told(*, of_code: bool = False) -> Iterator[None]:
+    """Inside, a former name that somebody wrote is a warning like any other, told once.
+
+    With ``of_code``, so is one that the code of a plugin uses.
+    """
+    told = (VQFutureWarning, VQDeprecationWarning) if of_code else (VQFutureWarning,)
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int,
+        file: TextIO | None = None, line: str | None = None,
+    ) -> None:  # fmt: skip
+        if issubclass(category, told):
+            in_code = issubclass(category, VQDeprecationWarning)
+            place = f" ({filename}:{lineno})" if in_code else ""
+            logging.getLogger("vq").warning("%s%s", message, place)
+        else:
+            otherwise(message, category, filename, lineno, file, line)
+
+    with warnings.catch_warnings():
+        for category in told:
+            warnings.simplefilter("once", category)
+        otherwise, warnings.showwarning = warnings.showwarning, show
+        yield
 
 
 @contextmanager

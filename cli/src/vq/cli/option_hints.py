@@ -11,7 +11,10 @@ from vqcore.plugin.other_names import our_names
 _OTHERWISE = dict.fromkeys(
     ("gpus", "num-gpus", "ngpus", "devices", "num-devices", "nproc-per-node", "num-processes"),
     "a process for each GPU: torchrun --nproc-per-node GPUS -m vq train ...",
-)
+) | {
+    "debug": "it stands before the command: vq --debug train ...",
+    "p": "it stands before the command: vq -p no:NAME train ...",
+}
 
 
 def option_hint(word: str, options: Sequence[str]) -> str:

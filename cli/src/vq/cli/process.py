@@ -14,14 +14,16 @@ from vq.interrupt import Stop
 
 
 def main() -> None:
-    """The entry point: run the command, and exit as docs/cli.md says."""
+    """The entry point: run the command, or answer a shell, and exit as docs/cli.md says."""
     output = _keep_streams()
     code: Any = 0
     with Stop() as stop:
         sys.unraisablehook = partial(_exit_where_nothing_can_be_raised, stop)
         try:
-            from vq.cli.app import main as command
-
+            if "_VQ_COMPLETE" in os.environ:
+                from vq.cli.completion.shells import answer as command
+            else:
+                from vq.cli.app import main as command
             command()
         except BaseException as error:
             # an import that Ctrl-C ends may raise anything

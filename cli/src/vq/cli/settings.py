@@ -29,14 +29,15 @@ def _parameter(setting: Setting) -> str:
     return setting.option.removeprefix("--").replace("-", "_")
 
 
+_WITH_OPTION = [setting for setting in run_settings() if not setting.is_section]
 #: Options of ``vq train`` that set one setting each, by their parameter: its key path.
-FLAGS: Mapping[str, str] = {_parameter(setting): setting.key for setting in run_settings()}
+FLAGS: Mapping[str, str] = {_parameter(setting): setting.key for setting in _WITH_OPTION}
 
 
 def takes_settings(command: _Command) -> _Command:
     """A command whose ``**settings`` are an option for every setting of a run, before its own."""
     own = inspect.signature(command, eval_str=True).parameters.values()
-    made = [_option(setting) for setting in run_settings()]
+    made = [_option(setting) for setting in _WITH_OPTION]
     options = [*made, *(each for each in own if each.kind is each.KEYWORD_ONLY)]
     given = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
     command.__signature__ = inspect.Signature([*given, *options])  # type: ignore[attr-defined]
@@ -89,11 +90,12 @@ def given_settings(context: typer.Context) -> dict[str, Any]:
         for key, value in given.items()
         if value not in (None, [], ())  # click gives tuples, too
     ]
-    pairs = [_pair(text) for text in context.params["assignments"]] + _dotted(context)
+    pairs = [pair(text) for text in context.params["assignments"]] + _dotted(context)
     return assign(flags + [(key, parse_value(value)) for key, value in pairs])
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """Key path and value of ``key=value``."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         example = "--set quantizer.commitment_weight=0.5"

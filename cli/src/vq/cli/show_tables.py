@@ -71,6 +71,53 @@ def component(about: _Row) -> RenderableType:
     return Group(title, origin, _table(("option", "type", "default", "what it does"), rows))
 
 
+def plugins(rows: Sequence[_Row]) -> RenderableType:
+    """All plugins, with what they provide."""
+    cells = [
+        (
+            row["plugin"],
+            f"{row['package']} {row['version']}",
+            ", ".join(item["name"] for item in row["provides"]) or row["error"] or "",
+        )
+        for row in rows
+    ]
+    return _table(("name", "provided by", "components"), cells)
+
+
+def plugin(about: _Row) -> RenderableType:
+    """A plugin with its components, presets, hooks and settings."""
+    title = Text(printable(f"plugin {about['plugin']}"), "bold")
+    origin = Text(
+        printable(f"from {about['package']} {about['version']}: {about['status']}"), "dim"
+    )
+    parts: list[RenderableType] = [title, origin]
+    if about["requires"] or about["extras"]:
+        wanted = f"requires {', '.join(about['requires']) or 'no version'}"
+        extras = f"; extras: {', '.join(about['extras'])}" if about["extras"] else ""
+        parts.append(Text(printable(wanted + extras), "dim"))
+    for problem in (about["error"], *about["unmet"]):
+        if problem:
+            parts.append(Text(printable(problem, lines=True)))
+    provided = [
+        *((each["kind"], each["name"], each["summary"]) for each in about["provides"]),
+        *(("preset", each["name"], each["summary"]) for each in about["presets"]),
+    ]
+    if provided:
+        parts.append(_table(("kind", "name", "what it is"), provided))
+    if about["hooks"]:
+        parts.append(Text(f"hooks: {', '.join(about['hooks'])}"))
+    if about["settings"]:
+        rows = [
+            (row["name"], row["type"], default_in_words(row), _described(row))
+            for row in about["settings"]
+        ]
+        parts.append(_table(("setting", "type", "default", "what it does"), rows))
+        first = about["settings"][0]
+        hint = f"Set one with --{first['key']} VALUE, or {first['key']} in a config file."
+        parts.append(Text(printable(hint), "dim"))
+    return Group(*parts)
+
+
 def options(rows: Sequence[_Row]) -> RenderableType:
     """An option of all components that have it."""
     cells = [

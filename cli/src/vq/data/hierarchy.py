@@ -14,6 +14,7 @@ from vq.data.tree import Tree
 from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.tensor_split import TensorSplit
 from vqcore.numerics.counter_rng import key_of, uniform
+from vqcore.plugin.deprecation import deprecated
 
 #: Images painted at a time, to bound memory.
 _CHUNK = 512
@@ -62,6 +63,11 @@ class Hierarchy(ImageSource):
         self.depth, self.branching, self.noise, self.samples = depth, branching, noise, samples
         self.tree = Tree.full(branching, depth)
         self.classes = [f"object {number}" for number in range(branching)]
+
+    @deprecated("source.tree.distance", gone_in="0.3")
+    def tree_distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance in edges between nodes, see ``Tree.distance``."""
+        return self.tree.distance(a, b)
 
     def split(self, name: Literal["train", "test"]) -> HierarchySplit:
         """uint8 (N, 3, side, side), the same on every machine except for rounding."""

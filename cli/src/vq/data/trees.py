@@ -11,6 +11,7 @@ from vq.data.tree import Tree
 from vqcore.data.tensor_split import TensorSplit
 from vqcore.errors import SettingError
 from vqcore.interfaces.dataset import DataSource
+from vqcore.plugin.deprecation import deprecated
 
 #: The probability with which the paper flips the bits of the nodes that it scores.
 PAPER_NOISE = 0.1
@@ -48,6 +49,11 @@ class Trees(DataSource):
         for row in samples:  # one by one: the noise of all takes four times the memory of the bits
             row ^= torch.rand(self.nodes, generator=generator) < self.noise
         return TensorSplit(samples, levels[nodes])
+
+    @deprecated("source.tree.distance", gone_in="0.3")
+    def tree_distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Distance in edges between nodes, see ``Tree.distance``."""
+        return self.tree.distance(a, b)
 
     def noisy_nodes(self, draw: int) -> TensorSplit:
         """The test split, each bit flipped with the paper's probability of 0.1."""

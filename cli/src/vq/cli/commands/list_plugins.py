@@ -5,7 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from vq.cli.arguments import AsJson, PluginFiles, option
+from vq.cli.completion.names import kinds
 from vq.cli.console import print_json, say
+from vq.cli.plugin_wants import wants
 from vq.config.plugin_files import registry_for
 from vq.runs.plugin_rows import plugin_rows
 from vqcore.errors import UsageError, did_you_mean, shown
@@ -13,7 +15,8 @@ from vqcore.plugin.component import KINDS
 
 #: Named explicitly: from a metavar KIND, Typer would derive an option --KIND.
 _Kind = Annotated[
-    str | None, option(f"Only this kind: {', '.join(KINDS)}.", "--kind", metavar="KIND")
+    str | None,
+    option(f"Only this kind: {', '.join(KINDS)}.", "--kind", metavar="KIND", candidates=kinds),
 ]
 
 
@@ -23,11 +26,14 @@ def list_plugins(
     check: Annotated[
         bool, option("Build every component; exit 1 if one fails.", "--check")
     ] = False,
+    verbose: Annotated[
+        bool, option("Also what each plugin requires, and its extras.", "--verbose")
+    ] = False,
     plugin_file: PluginFiles = [],  # noqa: B006 - typer copies it
 ) -> None:
     """List the plugins and what they provide.
 
-    The status tells why a broken one is not loaded.
+    The status tells why a broken one is not loaded, and what a plugin wants that is not installed.
     """
     if kind is not None:
         check_kind("--kind", kind)
@@ -39,11 +45,14 @@ def list_plugins(
         for note in notes(registry, kind):
             say(f"warning: {note}", error=True)
         failures = broken_components(registry, kind)
-    rows = plugin_rows(registry, kind)
+    rows = [
+        row | wants(plugin).values()
+        for plugin, row in zip(registry.plugins, plugin_rows(registry, kind), strict=True)
+    ]
     if as_json:
         print_json(rows)
     else:
-        _print_tables(rows)
+        _print_tables(rows, verbose=verbose)
     for failure in failures:
         say(f"broken: {failure}", error=True)
     unloaded = any(plugin.status not in ("ok", "disabled") for plugin in registry.plugins)
@@ -62,7 +71,7 @@ def check_kind(option: str, kind: str) -> None:
         raise UsageError(f"{option} = {shown(kind)}: {hint}")
 
 
-def _print_tables(rows: list[dict[str, Any]]) -> None:
+def _print_tables(rows: list[dict[str, Any]], *, verbose: bool) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -82,7 +91,14 @@ def _print_tables(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         color = {"ok": "green", "disabled": "yellow"}.get(row["status"], "red")
         names = [row[key] for key in ("plugin", "package", "version")]
-        plugins.add_row(*names, Text(row["status"], color), row["error"] or "")
+        why = "\n".join([*([row["error"]] if row["error"] else []), *row["unmet"]])
+        plugins.add_row(*names, Text(row["status"], color), why)
     console = Terminal()
     console.print(components)
     console.print(plugins)
+    if verbose:
+        wanted = Table("plugin", "VQ_API", "requires", "extras", box=SIMPLE_HEAD)
+        for row in rows:
+            api = "" if row["api"] is None else str(row["api"])
+            wanted.add_row(row["plugin"], api, *(", ".join(row[k]) for k in ("requires", "extras")))
+        console.print(wanted)

@@ -1,8 +1,10 @@
-"""``vq show``: the settings of a run, the components of a kind, the options of a component."""
+"""``vq show``: settings of a run, components of a kind, options of a component, plugins."""
 
 from typing import Annotated, Any
 
+from vq.cli.about_plugin import about_plugin, plugins_by_name
 from vq.cli.arguments import AsJson, PluginFiles, argument
+from vq.cli.completion.names import shown_names, shown_things
 from vq.cli.console import print_json
 from vq.config.plugin_files import registry_for
 from vq.config.presets import presets, read_preset
@@ -15,10 +17,11 @@ from vqcore.plugin.registry import Registry
 
 def show(
     what: Annotated[
-        str | None, argument(f"run, a kind ({', '.join(KINDS)}), or a component.", "WHAT")
+        str | None,
+        argument(f"run, a kind ({', '.join(KINDS)}), or a component.", "WHAT", shown_things),
     ] = None,
     name: Annotated[
-        str | None, argument("A component of the kind, or a setting of a run.", "NAME")
+        str | None, argument("A component of the kind, or a setting of a run.", "NAME", shown_names)
     ] = None,
     as_json: AsJson = False,
     plugin_file: PluginFiles = [],  # noqa: B006 - typer copies it
@@ -27,8 +30,8 @@ def show(
 
     vq show run lists the settings, vq show quantizers the quantizers, and vq show quantizer ema, or
     vq show ema, the options of one; vq show decay an option of all that have it. A component may
-    have its package before it: package/name. vq show presets lists presets, vq show preset NAME
-    shows the settings of one.
+    have its package before it: package/name. vq show presets lists presets, and the name of
+    one shows its settings; vq show plugins and vq show plugin NAME do so for plugins.
     """
     view, about = _view(registry_for(plugin_file), what, name)
     if as_json:
@@ -44,12 +47,17 @@ def _view(registry: Registry, what: str | None, name: str | None) -> tuple[str, 
     """The function of ``show_tables`` that shows what is asked for, and its argument."""
     if what is None:
         names = {kind: registry.names(kind) for kind in KINDS}
-        return "overview", {**names, "preset": list(presets(registry))}
+        plugins = sorted(plugins_by_name(registry))
+        return "overview", {**names, "preset": list(presets(registry)), "plugin": plugins}
     if what == "run" and name is None:
         return "settings", setting_rows(registry)
     if what in ("preset", "presets"):
         found = _presets(registry) if name is None else read_preset(name, registry)
         return ("components" if name is None else "preset"), found
+    if what in ("plugin", "plugins"):
+        if name is not None:
+            return "plugin", about_plugin(registry, name)
+        return "plugins", [row for _, row in plugins_by_name(registry).values()]
     kind = _kind(what)
     if kind and name is None:
         return "components", _components(registry, kind)
@@ -59,6 +67,8 @@ def _view(registry: Registry, what: str | None, name: str | None) -> tuple[str, 
         options = [] if _kinds_with(registry, what) else _options(registry, what)
         if options:
             return "options", options
+        if not _kinds_with(registry, what) and _is_preset(registry, what):
+            return "preset", read_preset(what, registry)
         return "component", _component(registry, *_find(registry, what))
     if not kind:
         guess = did_you_mean(what, ("run", *KINDS, *PLURALS.values()))
@@ -108,6 +118,11 @@ def _presets(registry: Registry) -> list[dict[str, Any]]:
     ]
 
 
+def _is_preset(registry: Registry, name: str) -> bool:
+    short = name.rpartition("/")[2]
+    return any(spec.name == short for _, spec in presets(registry).values())
+
+
 def _options(registry: Registry, path: str) -> list[dict[str, Any]]:
     """The options with this name, or this key path, of all components that have it."""
     *place, name = path.replace("-", "_").split(".")
@@ -140,11 +155,15 @@ def _find(registry: Registry, name: str) -> tuple[str, str]:
         fix = " or ".join(f"vq show {kind} {name}" for kind in kinds)
         raise UsageError(f"{shown_key(name)}: a name of {' and '.join(kinds)}; use {fix}")
     if not kinds:
-        names = ["presets", *(each for kind in KINDS for each in registry.names(kind))]
+        names = [
+            "presets",
+            *presets(registry),
+            *(each for kind in KINDS for each in registry.names(kind)),
+        ]
         short = name.rpartition("/")[2]
         guess = did_you_mean(short, ["run", *KINDS, *PLURALS.values(), *names]) or hint(name)
         guess = guess or "vq show lists what there is"
-        raise UsageError(f"{shown_key(name)}: no kind, component or setting; {guess}")
+        raise UsageError(f"{shown_key(name)}: no kind, component, preset or setting; {guess}")
     return kinds[0], name
 
 

@@ -80,8 +80,9 @@ def _runs(
     for point in found:
         with train.make_context("train", list(point.words), parent=parent) as given:
             _refuse(given.params)
-            base = base_values(given.params["preset"], given.params["config"])
-            config, _ = compose(given_settings(given), base=base)
+            settings = given_settings(given)
+            preset, file = given.params["preset"], given.params["config"]
+            config, _ = compose(settings, base=base_values(preset, file, given=settings))
         configs.append(config)
     return found, configs
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vq.cli.arguments import TrustPlugins, option
+from vq.cli.completion.names import preset_names
 from vq.cli.console import ConsoleHandler, print_yaml, say, shown_by, talking
 from vq.cli.settings import given_settings, takes_settings
 from vqcore.errors import UsageError
@@ -24,7 +25,8 @@ def train(
     ] = None,
     resume: Annotated[Path | None, option("Resume an earlier run.", metavar="RUN")] = None,
     preset: Annotated[
-        str | None, option("Settings by name, see vq show presets.", metavar="NAME")
+        str | None,
+        option("Settings by name, see vq show presets.", metavar="NAME", candidates=preset_names),
     ] = None,
     config: Annotated[
         Path | None, option("Settings from a YAML, TOML or JSON file.", metavar="FILE")
@@ -52,8 +54,8 @@ def train(
     if resume is not None and any(option is not None for option in (preset, config, run_dir)):
         others = "--preset, --config and --run-dir"
         raise UsageError(f"--resume uses the folder and the config of its run: leave out {others}")
-    base = base_values(preset, config)
     given = given_settings(context)
+    base = base_values(preset, config, given=given)
     resolved, registry = compose(
         given, base=base, resume=resume, trust_plugins=trust_plugins, check=not print_config
     )
