@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-
 from vqcore import VectorQuantizer
 
 encoder, decoder = nn.Linear(32, 64), nn.Linear(64, 32)

@@ -4,8 +4,8 @@ vq train --plugin-file examples/my_plugin.py --regularizer short-codes
 """
 
 from torch import Tensor
-
 from vqcore import ComponentSpec, LatentBatch, Regularizer, hookimpl
+from vqcore.numerics.stable import masked_mean
 
 VQ_API = 1  # the version of the plugin interface this was written for
 
@@ -15,7 +15,7 @@ class ShortCodes(Regularizer):
 
     def forward(self, batch: LatentBatch) -> Tensor:
         """Called once for each codebook; the caller handles weight, every and start."""
-        return batch.z_q.square().mean()
+        return masked_mean(batch.z_q.square().mean(-1), batch.indices >= 0)
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""The focal frequency loss."""

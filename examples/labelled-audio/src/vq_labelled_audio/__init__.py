@@ -1,0 +1,1 @@
+"""Folders of WAV files, a folder a class."""

@@ -1,0 +1,1 @@
+"""An MLP-Mixer as encoder and decoder."""

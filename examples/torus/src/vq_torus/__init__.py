@@ -1,0 +1,1 @@
+"""A product of circles as the space of latents and codes."""

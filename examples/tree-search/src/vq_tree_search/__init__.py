@@ -1,0 +1,1 @@
+"""A codebook that is searched as a tree."""
