@@ -224,3 +224,15 @@ def run_with_prior(complete_run, tmp_path_factory):
     result = run_vq("prior", path, *SMALL_PRIOR)
     assert result.code == 0, result
     return TrainedRun(path, result)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """A headless Chromium, for all tests of a file."""
+    from browser import CHROMIUM, Browser
+
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed")
+    started = Browser(tmp_path_factory.mktemp("chromium"))
+    yield started
+    started.close()

@@ -16,12 +16,14 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
+import vqcore
 from vqcore.plugin import hooks
+from vqcore.plugin.component import KINDS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted(ROOT.glob("*/README.md")),
     *sorted(ROOT.glob("plugins/*/README.md")),
 ]
@@ -243,16 +245,59 @@ def test_the_readmes_two_commands_are_the_ones_that_ci_runs():
     assert ci.rstrip().endswith(README_COMMANDS[1])
 
 
+def test_excerpts_are_those_of_the_files():
+    """A block with a title shows a part of that file, but for indentation and empty lines."""
+
+    def lines(text):
+        return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+    excerpt = re.compile(r'^```\w+ title="([^"]+)"\n(.*?)^```', re.M | re.S)
+    shown = [
+        (page, *match)
+        for page in PAGES
+        for match in excerpt.findall(page.read_text(encoding="utf-8"))
+    ]
+    assert shown
+    for page, file, text in shown:
+        assert lines(text) in lines((ROOT / file).read_text(encoding="utf-8")), (page, text)
+
+
+def test_the_table_of_kinds_agrees_with_the_code():
+    """What is injected are the arguments that an interface's constructor requires."""
+    page = (ROOT / "docs" / "plugins" / "index.md").read_text(encoding="utf-8")
+    table = page.partition("| kind | interface | injected |")[2].partition("\n\n")[0]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert [row[0] for row in cells] == [*KINDS]
+    sources = [*ROOT.glob("*/src"), *ROOT.glob("plugins/*/src")]
+    for kind, interface, injected, files in cells:
+        for file in re.findall("`(.+?)`", files):
+            assert any((source / file).exists() for source in sources), file
+        name = re.match(r"`vqcore\.(\w+)`", interface)
+        constructor = name and vars(getattr(vqcore, name[1])).get("__init__")
+        if constructor:
+            arguments = inspect.signature(constructor).parameters.values()
+            required = [each.name for each in arguments if each.default is each.empty]
+            assert required[1:] == re.findall("`([a-z_]+)`", injected), kind
+
+
 HOOKS = sorted(name for name in vars(hooks) if name.startswith("vq_"))
 
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_every_hook_is_a_heading_of_the_documentation(name):
     arguments = ", ".join(inspect.signature(getattr(hooks, name)).parameters)
-    assert f"\n### {name}({arguments})\n" in (ROOT / "docs" / "plugins.md").read_text(
-        encoding="utf-8"
-    )
+    page = (ROOT / "docs" / "plugins" / "hooks.md").read_text(encoding="utf-8")
+    assert f"\n### {name}({arguments})\n" in page
     assert inspect.getdoc(getattr(hooks, name))
+
+
+def test_every_hook_is_implemented_in_a_test():
+    """Those of components are: ``vqcore/tests/test_registry.py`` implements each kind's."""
+    folders = [ROOT / name for name in ("vqcore", "cli", "plugins")]
+    files = [path for folder in folders for path in folder.rglob("test_*.py")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in files)
+    others = set(HOOKS) - set(KINDS.values())
+    assert {name for name in others if not re.search(rf"def {name}\b", tests)} == set()
 
 
 def test_links_between_pages_lead_somewhere():

@@ -38,16 +38,17 @@ LAYERS = {
             "optional_dependencies",
             "processes",
             "progress",
+            "requirements",
             "terminal",
         ),
-        ("config", "data"),
+        ("config", "data", "doctor", "new_plugin"),
         ("models", "checkpoints", "plugin"),
         ("objects",),
         ("runs",),
         ("composition", "evaluation", "tokens"),
         ("exports", "hub", "sweeps", "training"),
         ("api",),
-        ("cli", "__main__"),
+        ("cli", "testing", "__main__"),
     ),
 }
 #: The highest layer that plugins may import.
@@ -55,7 +56,7 @@ OPEN_TO_PLUGINS = 4
 #: Plugins that import ``vq`` too: they add commands, or share what ``vq evaluate`` has.
 USE_VQ = {"vq_report", "vq_prior", "vq_papers", "vq_perceptual"}
 #: The page that lists what plugins may import.
-PUBLIC = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+PUBLIC = (ROOT / "docs" / "plugins" / "index.md").read_text(encoding="utf-8")
 #: What modules that declare components and options may import: every command reads them.
 DECLARING = {"pydantic", "pluggy"}
 CORE_MAY_USE = {"torch", "triton", "pluggy", "pydantic"}  # triton comes with torch
@@ -66,6 +67,8 @@ def modules(package):
     named = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package.parent).with_suffix("").parts
+        if "template" in parts:  # data: what ``vq new-plugin`` writes
+            continue
         named[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return named
 
@@ -245,7 +248,7 @@ def test_a_plugin_declares_classes_of_its_own_alone(package):
 DECLARATIONS = [
     name
     for name in ALL
-    if re.search(r"(^|[._])(plugin|config)$", name) and not name.startswith("vqcore.testing.")
+    if re.search(r"(\.plugin|[._]config)$", name) and not name.startswith("vqcore.testing.")
 ]
 
 

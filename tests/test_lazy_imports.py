@@ -16,7 +16,7 @@ import json, sys
 sys.argv[0] = "vq"
 code = 0
 try:
-    from vq.cli.app import main
+    from vq.cli.process import main
     main()
 except SystemExit as end:
     code = end.code or 0
@@ -48,7 +48,11 @@ COMMANDS = {
 #: Commands for which even the models of settings would take a third of the start.
 BARE = ("help", "version", "train-help", "report-help", "list-plugins-json")
 EXIT_CODES = {"unknown-name": 3, "bad-option": 2, "other-name": 2}
-COMPLETIONS = {"vq tra": "train", "vq train --mani": "--manifold"}
+COMPLETIONS = {
+    "vq tra": "train",
+    "vq train --mani": "--manifold",
+    "vq train --preset hyperbolic-vqvae --manifold.cu": "--manifold.curvature",
+}
 
 
 def run(arguments, **variables):
@@ -83,11 +87,17 @@ def test_a_command_that_builds_nothing_imports_nothing_heavy(case):
 
 @pytest.mark.parametrize("line", COMPLETIONS)
 def test_completion_imports_nothing_heavy(line):
-    variables = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
-    code, modules, out = run([], _VQ_COMPLETE="complete_bash", **variables)
+    code, modules, out = run([], _VQ_COMPLETE="complete_bash", _VQ_LINE=line)
     assert code == 0
     assert COMPLETIONS[line] in out.split()
     assert "vqcore" in modules
+    assert not modules & {*HEAVY, "pydantic"}
+
+
+def test_a_new_plugin_is_written_without_anything_heavy(tmp_path):
+    code, modules, out = run(["new-plugin", "vq-probe", str(tmp_path / "probe"), "--kind", "loss"])
+    assert code == 0, out
+    assert (tmp_path / "probe" / "pyproject.toml").exists()
     assert not modules & {*HEAVY, "pydantic"}
 
 

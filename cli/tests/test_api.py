@@ -571,8 +571,11 @@ def test_the_notebook_runs_and_is_stripped_of_outputs(monkeypatch, capsys):
     assert text.count("STEPS = 600\n") == text.count("EPOCHS = 12\n") == 1
     text = text.replace("STEPS = 600\n", "STEPS = 8\n").replace("EPOCHS = 12\n", "EPOCHS = 1\n")
     monkeypatch.setenv("MPLBACKEND", "agg")
+    shown = []
+    monkeypatch.setattr("matplotlib.pyplot.show", lambda: shown.append(1))
     names = {"__name__": "notebook"}
     exec(compile(text, str(notebook), "exec"), names)
     names["plt"].close("all")
     assert names["drawn"].values.shape == (20, 1, 8, 8)
+    assert len(shown) == text.count("plt.subplots(") == 5
     assert "images" in capsys.readouterr().out

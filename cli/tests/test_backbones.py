@@ -11,9 +11,8 @@ from vq.models.backbones.mlp import MLP
 from vq.models.backbones.patches import Patches
 from vq.models.backbones.resnet import Attention, Block, ResNet
 from vq.models.backbones.vit import ViT, sines
-from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.errors import SettingError, UsageError
-from vqcore.interfaces.backbone import Backbone, LevelBackbone
+from vqcore.interfaces.backbone import LevelBackbone
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.plugin.registry import default_registry
 
@@ -46,18 +45,6 @@ def latents_of(backbone, x):
     for level, features in enumerate(backbone.encode(x)):
         latents.append(backbone.refine(level, features, tuple(latents)))
     return latents
-
-
-@pytest.mark.parametrize("name", REGISTRY.names("backbone"))
-@pytest.mark.parametrize("dim", [1, 5])
-def test_every_registered_backbone(name, dim):
-    chosen = REGISTRY.resolve("backbone", name)
-    classes = {"classes": CLASSES} if REGISTRY.target(chosen).emits == "logits" else {}
-    shape = (8, 8) if name == "distance" else (1, 8, 8)
-    backbone = REGISTRY.build(chosen, shape=shape, dim=dim, **classes)
-    assert isinstance(backbone, Backbone)
-    backbone.attach(Euclidean(), 1.0, 1)
-    check(backbone, shape, dim)
 
 
 @pytest.mark.parametrize(
@@ -168,22 +155,6 @@ def test_conv_options_are_used():
     with torch.no_grad():
         assert Conv(shape=(1, 8, 8), dim=6, hidden=8, output="tanh").decode(far).abs().max() <= 1
         assert Conv(shape=(1, 8, 8), dim=6, hidden=8).decode(far).abs().max() > 1
-
-
-def test_samples_of_a_batch_are_encoded_independently():
-    """So that evaluation does not depend on the batch size."""
-    torch.manual_seed(0)
-    x = torch.randn(5, 1, 8, 8)
-    for backbone in (
-        Conv(shape=(1, 8, 8), dim=6, hidden=4),
-        ResNet(shape=(1, 8, 8), dim=6, channels=4),
-        MLP(shape=(1, 8, 8), dim=6),
-        Patches(shape=(1, 8, 8), dim=6),
-        ViT(shape=(1, 8, 8), dim=6, **TINY),
-    ):
-        together = backbone.encode(x)
-        alone = torch.cat([backbone.encode(one) for one in x.split(1)])
-        assert torch.allclose(together, alone, atol=1e-6)
 
 
 # -- VQGAN's ----------------------------------------------------------------

@@ -26,6 +26,7 @@ COMPOSITIONS = {
         "manifold": "poincare",
         "quantizer": {"name": "grouped", "inner": STAGES},
     },
+    "simvq-product": {"manifold": "product", "quantizer": "simvq"},
     "fsq": {"quantizer": "fsq", "codebook_size": 240},
     "lfq": {"quantizer": "lfq", "codebook_size": 32},
 }

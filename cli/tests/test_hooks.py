@@ -462,10 +462,31 @@ def test_the_summary_of_every_command_fits_on_80_columns():
     assert "..." not in commands
 
 
+def test_a_plugin_replaces_no_command_of_ours(plugin_file):
+    path = plugin_file("a_taker", GREETS.replace("greet", "train"))
+    result, registry = invoke(path, "train", "--help")
+    assert "--manifold" in result.stdout
+    (plugin,) = [plugin for plugin in registry.plugins if plugin.plugin == "a_taker"]
+    assert (plugin.status, "vq_commands adds train" in plugin.error) == ("clash", True)
+
+
+def test_a_command_of_two_plugins_is_refused_until_one_is_off(plugin_file):
+    files = [plugin_file(name, GREETS) for name in ("a_greeter", "another_greeter")]
+    for given in (files, files[::-1]):
+        registry = Registry(files=given)
+        result = CliRunner().invoke(build_app(registry), ["greet", "you", "--loudly"])
+        assert isinstance(result.exception, ComponentError)
+        assert "a_greeter.py" in str(result.exception)
+        assert "another_greeter.py" in str(result.exception)
+        assert {plugin.status for plugin in registry.plugins} == {"ok"}
+    alone = Registry(files=files, disabled=["another_greeter"])
+    assert CliRunner().invoke(build_app(alone), ["greet", "you"]).stdout == "hello you\n"
+
+
 def test_a_plugin_whose_commands_fail_removes_none_of_ours(plugin_file):
-    path = plugin_file(
-        "a_spoiler", "@hookimpl\ndef vq_commands(app):\n    raise OSError('no terminal')"
-    )
+    body = GREETS + "    raise OSError('no terminal')"
+    path = plugin_file("a_spoiler", body)
+    assert "greet" not in invoke(path, "--help")[0].stdout
     result, registry = invoke(path, "train", "--dry-run")
     assert result.exit_code == 0
     assert "config is valid" in result.stdout

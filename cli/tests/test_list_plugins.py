@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from vq.cli.app import main
+from vq.cli.completion.shells import answer
 from vq.cli.component_check import notes
 from vq.config.resolved_config import resolve_config
 from vqcore.plugin.component import INTERFACES, KINDS
 from vqcore.plugin.registry import Registry, default_registry
 
-KEYS = ["plugin", "package", "version", "api", "status", "error", "provides"]
+RECORDED = ["plugin", "package", "version", "api", "status", "error", "provides"]
+KEYS = [*RECORDED, "requires", "extras", "unmet"]
 OURS = {"vqcore", "vq-cli", "vqcore-ema", "vqcore-grouped", "vqcore-homology", "vqcore-hyperbolic"}
 SPEC = "ComponentSpec(name={name!r}, target={target!r}, summary='a test [of] its own')"
 PLUGIN = """
@@ -224,6 +226,9 @@ def test_a_broken_plugin_is_listed_with_its_cause(vq, install):
         "status": "error",
         "error": "ModuleNotFoundError: No module named 'nobody_has_this'",
         "provides": [],
+        "requires": [],
+        "extras": [],
+        "unmet": [],
     }
     assert {row["status"] for row in rows.values()} == {"ok"}
     code, out, _ = vq("list-plugins")
@@ -395,6 +400,25 @@ def test_check_notes_an_unmet_requirement(vq, install):
     assert len(err.splitlines()) == 1
 
 
+def test_what_a_plugin_wants_is_listed_and_what_is_not_met_is_in_the_table(vq, install):
+    spec = SPEC.format(name="fancy", target="json:JSONDecoder")[:-1] + ", needs=('no_such',))"
+    folder = install("later-pkg", PLUGIN.format(hook="vq_manifolds", spec=spec))
+    with (folder / "later_pkg-1.0.dist-info" / "METADATA").open("a") as metadata:
+        metadata.write("Requires-Dist: vqcore<10,>=9\nRequires-Dist: numpy\nProvides-Extra: more\n")
+    row = rows_by_package(vq("list-plugins", "--json")[1])["later-pkg"]
+    assert (row["api"], row["requires"], row["extras"]) == (1, ["vqcore<10,>=9"], ["more"])
+    version, module = row["unmet"]
+    assert version.startswith("requires vqcore<10,>=9, and ")
+    assert module == "manifold fancy needs no_such, which is not installed"
+    table = " ".join(vq("list-plugins")[1].split())
+    assert "requires vqcore<10,>=9, and" in table
+    assert "extras" not in table
+    assert "fancy 1 vqcore<10,>=9 more" in " ".join(vq("list-plugins", "--verbose")[1].split())
+    about = vq("show", "plugin", "fancy")[1]
+    assert "requires vqcore<10,>=9; extras: more" in about
+    assert module in about
+
+
 def test_check_notes_options_that_import_torch(install, monkeypatch, tmp_path):
     spec = SPEC.format(name="fancy", target="slow_pkg:Fancy")[:-1] + ", config='slow_config:Fancy')"
     folder = install("slow-pkg", PLUGIN.format(hook="vq_estimators", spec=spec))
@@ -412,15 +436,16 @@ def test_check_notes_options_that_import_torch(install, monkeypatch, tmp_path):
 LOUD = "print('hello')\n@hookimpl\ndef vq_commands(app):\n    print('commands')\n"
 
 
-def test_a_plugin_that_prints_leaves_json_and_completion_alone(vq, install, monkeypatch):
+def test_a_plugin_that_prints_leaves_json_and_completion_alone(vq, install, monkeypatch, capsys):
     install("loud-pkg", plugin("fancy") + LOUD)
     code, out, err = vq("list-plugins", "--json", "--check", "--kind", "estimator")
     assert (code, json.loads(out)[0]["status"]) == (0, "ok")
     assert "warning: plugin fancy of loud-pkg prints when it is loaded: 'hello" in err
     monkeypatch.setenv("_VQ_COMPLETE", "complete_bash")
-    monkeypatch.setenv("COMP_WORDS", "vq tra")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    assert vq()[:2] == (0, "train\n")
+    monkeypatch.setenv("_VQ_LINE", "vq tra")
+    default_registry.cache_clear()
+    answer()
+    assert capsys.readouterr().out == "train\n"
 
 
 # -- --plugin-file ----------------------------------------------------------

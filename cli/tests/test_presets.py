@@ -202,6 +202,8 @@ def test_show_lists_presets_and_shows_one(vq):
     assert rows["titok"]["package"] == "vq-cli"
     shown = vq("show", "preset", "hc-vq")
     assert yaml.safe_load(shown.out) == read_preset("hc-vq")
+    for name in ("hc-vq", "vq-papers/hc-vq"):
+        assert vq("show", name).out == shown.out
     wrong = vq("show", "preset", "hc-vp")
     assert (wrong.code, "hc-vq" in wrong.err) == (2, True)
 
@@ -226,6 +228,21 @@ def test_presets_of_the_same_name_are_told_apart_by_their_package(tmp_path):
     assert read_preset("vq-papers/vq-vae", registry)["dim"] == 64
     with pytest.raises(UsageError, match="or vq-papers/vq-vae"):
         read_preset("vq-vae", registry)
+
+
+def test_a_preset_of_a_plugin_file_is_listed_and_taken(vq, tmp_path, unloaded_modules):
+    path = tmp_path / "file_presets.py"
+    (tmp_path / "mine.yaml").write_text("dim: 3\n")
+    path.write_text(PLUGIN.replace("NAME", "'of-a-file'"))
+    assert "of-a-file" in vq("show", "presets", "--plugin-file", path).out
+    words = ("--preset", "of-a-file", "--plugin-file", path)
+    printed = vq("train", *words, "--print-config")
+    assert yaml.safe_load(printed.out)["dim"] == 3
+    assert vq("sweep", *words, "--lr", "0.1,0.2", "--dry-run").code == 0
+    (tmp_path / "config.yaml").write_text(f"plugin_files: ['{path}']\n")
+    named = vq("train", "--preset", "of-a-file", "--config", tmp_path / "config.yaml", "--dry-run")
+    assert named.code == 0, named
+    assert vq("train", "--preset", "of-a-file").code == 2
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,12 @@ from vqcore.plugin.registry import default_registry
 #: Six steps an epoch, the last with a short batch; stops fall into the second and third epoch.
 PASSES = ("--batch-size", 256, "--set", "log_every=2", "--set", "warmup_steps=3")
 CONSTANT = ("--set", "schedule=constant")
-SPACE = ("--manifold", "poincare", "--regularizer", "entropy", "--regularizer", "homology")
+REGULARIZERS = ("--regularizer", "entropy", "--regularizer", "homology")
+SPACE = ("--manifold", "poincare", *REGULARIZERS)
+PRODUCT = (
+    *("--manifold", "product", "--manifold.factors", "poincare,sphere", *REGULARIZERS),
+    *("--manifold.factors.0.learn_curvature", "true"),
+)
 #: Whatever is registered, so that a new quantizer is covered the day it is added.
 QUANTIZERS = sorted(
     spec.name
@@ -90,7 +95,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(train, resume, quantizer):
     choices = (
         *PASSES,
         *CONSTANT,
-        *SPACE,
+        *(PRODUCT if quantizer == "ema" else SPACE),
         "--quantizer",
         quantizer,
         *hardest(quantizer),

@@ -103,14 +103,15 @@ def test_a_run_without_a_length_is_refused(vq):
 
 def test_defaults_are_those_of_run_config(config):
     found = config()
-    for name, field in RunConfig.model_fields.items():
+    fields = {name: each for name, each in RunConfig.model_fields.items() if name != "plugins"}
+    for name, field in fields.items():
         if name in (*SEVERAL, "plugin_files"):
             assert not found[name]
         elif isinstance(found[name], dict):
             assert found[name]["name"] == field.default.name.rpartition("/")[2]
         else:
             assert found[name] == field.default, name
-    assert list(found) == list(RunConfig.model_fields)
+    assert list(found) == list(fields)
 
 
 @pytest.mark.parametrize(
@@ -364,6 +365,35 @@ def test_a_later_size_replaces_what_a_resolved_config_has_of_the_one_before(conf
 
 def test_lr_applies_to_an_optimizer_that_set_chooses(config):
     assert config("--lr", 0.5, "--set", "optimizer.name=adam")["optimizer"]["lr"] == 0.5
+
+
+def test_factors_of_a_product_are_a_list_with_options_by_place(config, file):
+    product = ("--manifold", "product", "--manifold.factors", "poincare,sphere,euclidean")
+    found = config(*product, "--manifold.factors.0.curvature", 0.5, "--manifold.dims", "8,4,4")
+    space = found["manifold"]
+    assert [each["name"] for each in space["factors"]] == ["poincare", "sphere", "euclidean"]
+    assert (space["factors"][0]["curvature"], space["dims"]) == (0.5, [8, 4, 4])
+    assert config("--config", file(found)) == found
+    changes = ("--manifold.factors.1.max_angle", 1.2, "--set", "manifold.factors.2=lorentz")
+    again = config("--config", file(found), *changes)["manifold"]["factors"]
+    assert again[:2] == [space["factors"][0], {**space["factors"][1], "max_angle": 1.2}]
+    assert again[2]["name"] == "lorentz"
+
+
+def test_options_of_a_factor_may_come_before_the_factors(config, file):
+    options = ("--manifold.factors.1.max_angle", 1.2, "--manifold.factors", "euclidean,sphere")
+    space = config("--manifold", "product", *options)["manifold"]
+    assert space["factors"][1]["max_angle"] == 1.2
+    numbers = file({"manifold": {"name": "product", "factors": {1: {"max_angle": 1.2}}}})
+    assert config("--config", numbers)["manifold"]["factors"][1]["max_angle"] == 1.2
+    assert config("--config", file({"manifold": space}), "--config", numbers)["manifold"] == space
+
+
+def test_a_radius_beyond_float32_is_refused_in_a_factor_too(vq):
+    product = ("--manifold", "product", "--manifold.factors", "sphere,poincare")
+    result = vq("train", "--dry-run", *product, "--manifold.factors.1.max_radius", 5)
+    assert result.code == 2
+    assert "manifold.factors.1.max_radius = 5.0: expected at most 3.1 in float32" in result.err
 
 
 def test_regularizers_are_a_list_or_a_mapping(config, file):

@@ -27,6 +27,15 @@ SPACES = [
     *({"name": name, "codes": "riemannian"} for name in ("poincare", "lorentz")),
     *({"name": name, "max_radius": 3.1} for name in ("poincare", "lorentz")),
 ]
+PRODUCTS = [
+    {"name": "product", "factors": "euclidean,euclidean"},
+    {"name": "product", "factors": "poincare,lorentz,sphere,euclidean"},
+    {
+        "name": "product",
+        "factors": [{"name": "poincare", "curvature": 0.5, "learn_curvature": True}, "lorentz"],
+        "dims": [3, 2],
+    },
+]
 CODEBOOKS = [
     {
         "name": "codebook",
@@ -58,6 +67,9 @@ CODEBOOKS = [
     {"name": "residual", "stages": 2, "inner": {"name": "grouped", "inner": "ema"}},
 ]
 
+#: Rules that are checked on the first space alone.
+TRACED = ("test_any_batch_can_be_exported", "test_compiling_changes_nothing")
+
 
 def build(kind, choice, **injected):
     return REGISTRY.build(REGISTRY.resolve(kind, choice), **injected)
@@ -65,9 +77,8 @@ def build(kind, choice, **injected):
 
 def describe_choice(choice):
     """A choice in a test's name."""
-    return (
-        "-".join(map(describe_choice, choice.values())) if isinstance(choice, dict) else str(choice)
-    )
+    parts = choice.values() if isinstance(choice, dict) else choice
+    return "-".join(map(describe_choice, parts)) if isinstance(choice, dict | list) else str(choice)
 
 
 class Chosen:
@@ -98,7 +109,10 @@ def pairs(choices, spaces, full):
 def pytest_generate_tests(metafunc):
     owner = metafunc.cls
     if "choice" in metafunc.fixturenames:
-        chosen = pairs(owner.choices, owner.spaces, metafunc.config.getoption("--full"))
+        full = metafunc.config.getoption("--full")
+        # tracing takes long, and what it meets depends on the space in the space's own methods
+        once = not full and metafunc.definition.originalname in TRACED
+        chosen = pairs(owner.choices, owner.spaces[:1] if once else owner.spaces, full)
         names = ["-".join(describe_choice(part) for part in pair if part) for pair in chosen]
         metafunc.parametrize(("choice", "space"), chosen, ids=names)
 
@@ -113,6 +127,16 @@ def test_full_runs_each_choice_on_every_space_and_the_default_on_two():
 
 class TestManifolds(ManifoldConformance, Chosen):
     choices, spaces = SPACES, [None]
+    isotropic = property(lambda self: self.choice["name"] != "product")
+
+    def make(self):
+        return build("manifold", self.choice)
+
+
+class TestProducts(ManifoldConformance, Chosen):
+    choices, spaces = PRODUCTS, [None]
+    isotropic = False
+    test_compiling_changes_nothing = test_any_batch_can_be_exported = None  # as the default one's
 
     def make(self):
         return build("manifold", self.choice)
@@ -127,6 +151,7 @@ class TestQuantizers(Chosen, QuantizerConformance):
 
 class TestQuantizersWithOptions(Chosen, QuantizerConformance):
     choices, spaces = CODEBOOKS, ["euclidean", "poincare"]
+    test_compiling_changes_nothing = None  # which test_compile.py does, for more steps
 
     def make(self, **injected):
         return build("quantizer", self.choice, **injected)

@@ -18,6 +18,10 @@ VQ_API = 1
 def vq_manifolds():
     config = "acme_config:PlaneConfig"
     return [ComponentSpec(name="plane", target="acme_space:Plane", config=config, summary="flat")]
+
+@hookimpl
+def vq_settings():
+    return "acme_config:AcmeConfig"
 """
 CONFIG = '''
 from typing import Annotated
@@ -31,6 +35,12 @@ class PlaneConfig(ComponentConfig):
 
     scale: Scale = 1.0
     """Factor of all distances."""
+
+class AcmeConfig(ComponentConfig):
+    """Settings of the plugin itself."""
+
+    limit: Scale = 2.0
+    """Largest distance."""
 '''
 SPACE = """
 from vqcore.builtin.manifolds.euclidean import Euclidean
@@ -49,6 +59,7 @@ BROKEN = {
         "from vqcore.plugin.component_config",
         "import torch\nfrom vqcore.plugin.component_config",
     ),
+    "nothing-is-printed": ("acme", "VQ_API = 1", "VQ_API = 1; print('hello')"),
     "specs-are-valid": ("acme", 'summary="flat"', 'summary="flat\\nand wide"'),
     "targets-fit-their-kind": ("acme_space", "class Plane(Euclidean)", "class Plane(dict)"),
     "options-are-a-model": (
@@ -69,6 +80,7 @@ BROKEN = {
         "size=1.0):\n        scale = size\n",
     ),
     "defaults-build": ("acme_space", "self.scale = scale", "self.scale = 1 / 0"),
+    "settings-have-defaults": ("acme_config", "limit: Scale = 2.0", "limit: Scale"),
     "inner-components-have-defaults": (
         "acme_config",
         "scale: Scale = 1.0",

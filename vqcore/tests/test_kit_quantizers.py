@@ -232,6 +232,14 @@ BROKEN = {
     "copies-are-independent": {"__deepcopy__": lambda self, memo: copy.copy(self)},
     "copied-weights-keep-the-codes": {"forward": start_by_an_attribute},
     "frozen-codes-stay": {"codes_frozen": property(lambda self: not self.training)},
+    "any-batch-can-be-exported": {
+        "encode": lambda self, z: torch.stack([GradientCodebook.encode(self, x) for x in z])
+    },
+    "compiling-changes-nothing": with_losses(
+        lambda x, chosen, mask: {
+            "commitment": (1 + torch.compiler.is_compiling()) * (x - chosen).square().mean()
+        }
+    ),
     "resizing-keeps-codes": {
         "resize_codebook": lambda self, size, optimizer=None: GradientCodebook.resize_codebook(
             self, size, optimizer

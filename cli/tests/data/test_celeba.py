@@ -6,6 +6,7 @@ from PIL import Image
 
 from vq.data.celeba import CelebA
 from vqcore.errors import RunError, SettingError
+from vqcore.testing import DatasetConformance
 
 PARTS = [0, 0, 2, 1, 0, 2]
 
@@ -72,3 +73,15 @@ def test_the_error_of_a_broken_image_names_it(root, served):
     file.write_bytes(file.read_bytes()[:600])
     with pytest.raises(RunError, match=r"^\S+000003\.jpg cannot be read: OSError: [^\n]*$"):
         served(CelebA(root=str(root), workers=1).split("test"))
+
+
+class TestCelebA(DatasetConformance):
+    refused = ({"root": "nowhere"},)
+    equivalent = ({"workers": 1},)
+
+    @pytest.fixture(autouse=True)
+    def _choose(self, root):
+        self.root = str(root)
+
+    def make(self, **options):
+        return CelebA(**{"root": self.root, "image_size": 16, "workers": 0} | options)

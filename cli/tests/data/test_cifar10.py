@@ -15,6 +15,7 @@ from torchvision import datasets
 
 from vq.data.cifar10 import Cifar10
 from vqcore.errors import RunError, SettingError
+from vqcore.testing import DatasetConformance
 
 TRAIN = [f"data_batch_{number}" for number in range(1, 6)]
 
@@ -97,3 +98,14 @@ def test_a_failed_download_ends_in_one_message(tmp_path):
         RunError, match=r"CIFAR-10 could not be downloaded to dataset\.root.*name resolution"
     ):
         Cifar10(root=str(tmp_path), download=True).split("train")
+
+
+class TestCifar10(DatasetConformance):
+    refused = ({"root": "nowhere"},)
+
+    @pytest.fixture(autouse=True)
+    def _choose(self, folder):
+        self.root = str(folder)
+
+    def make(self, **options):
+        return Cifar10(**{"root": self.root, "flip": True} | options)

@@ -10,6 +10,7 @@ from torchvision import datasets
 
 from vq.data.mnist import FashionMnist, Mnist
 from vqcore.errors import RunError, SettingError
+from vqcore.testing import DatasetConformance
 
 SOURCES = [(Mnist, "MNIST"), (FashionMnist, "FashionMNIST")]
 
@@ -127,3 +128,15 @@ def test_images_of_another_size_are_refused(tmp_path):
     write(tmp_path, "MNIST", side=20)
     with pytest.raises(SettingError, match="28x28 expected"):
         Mnist(root=str(tmp_path)).split("train")
+
+
+@pytest.mark.parametrize(("kind", "folder"), SOURCES, scope="class")
+class TestMnist(DatasetConformance):
+    @pytest.fixture(autouse=True)
+    def _choose(self, kind, folder, tmp_path):
+        write(tmp_path, folder)
+        self.kind, self.root = kind, str(tmp_path)
+        self.refused = [{"root": str(tmp_path / "nowhere")}]
+
+    def make(self, **options):
+        return self.kind(**{"root": self.root, "pad": 2, "shift": 2} | options)

@@ -13,6 +13,7 @@ from vq.data.photos import Photos
 from vq.data.tree import Tree
 from vq.data.trees import Trees, tree_bits
 from vqcore.errors import SettingError
+from vqcore.testing import DatasetConformance
 
 
 def test_digits_are_those_of_scikit_learn_each_in_one_split(served):
@@ -36,10 +37,6 @@ def test_digits_are_read_whatever_scikit_learn_looks_like_on_the_disk(monkeypatc
     elsewhere = SimpleNamespace(locate_file=tmp_path.joinpath)
     monkeypatch.setattr(digits, "distribution", lambda _: elsewhere)
     assert torch.equal(digits._table.__wrapped__(), usual)
-
-
-def test_digits_are_reproducible(served):
-    assert torch.equal(served(Digits().split("test")), served(Digits().split("test")))
 
 
 def test_digits_are_labelled():
@@ -155,3 +152,10 @@ def test_trees_without_noise_are_clean(served):
 def test_too_few_tree_samples_are_refused():
     with pytest.raises(SettingError, match="samples = 254: expected 255"):
         Trees(samples=254)
+
+
+class TestPhotos(DatasetConformance):
+    refused = ({"shift": 32},)
+
+    def make(self, **options):
+        return Photos(**{"stride": 32, "flip": True, "shift": 2} | options)

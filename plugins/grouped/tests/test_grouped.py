@@ -148,7 +148,7 @@ def test_residuals_on_the_manifold_recompose_in_float64(manifold):
     torch.testing.assert_close(quantizer(u).z_q, u, rtol=0, atol=1e-12)
     in_tangent_space = sum(assignment.z_q for assignment in quantizer(u).assignments)
     wrong = u - in_tangent_space
-    assert wrong.abs().max() > 1e-6 or manifold == "euclidean"
+    assert wrong.abs().max() > 1e-6 or manifold in ("euclidean", "product")  # its sphere is a line
 
 
 def test_residuals_on_flat_space_are_the_same_both_ways():

@@ -80,26 +80,37 @@ def test_a_run_records_its_homology_and_continues_after_a_resume(train, tmp_path
         "--run-dir",
         "run",
     )
-    folder = tmp_path / "run"
+    folder = pytest.importorskip("vq.runs.folder").RunFolder(tmp_path / "run")
+    record = diagram_record.place(folder)
+    assert record.path == tmp_path / "run" / "plugins" / "homology"
     clouds = ["latents"] if quantizer == "fsq" else ["codebook", "latents"]
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
     for cloud in clouds:
         assert all(line[f"{cloud}_h0"] > 0 for line in lines)
         assert all(0 < line[f"{cloud}_persistent_entropy"] <= math.log(256) for line in lines)
-        with Image.open(folder / f"homology-{cloud}.png") as image:
+        with Image.open(record.path / f"homology-{cloud}.png") as image:
             assert image.width > 1000
             assert len(image.convert("L").getcolors()) > 50
     for line in lines:
         assert line["homology_strength"] == 1  # in the first period
         assert 0 < line["homology_code_entropy"] <= 1
         assert 0 < line["homology_input_entropy"] <= 1
-    assert [line["step"] for line in diagram_record.read(folder)] == [4, 8]
-    with (folder / diagram_record.FILE).open("a") as file:
+    assert [line["step"] for line in diagram_record.read(record.path)] == [4, 8]
+    with (record.path / diagram_record.FILE).open("a") as file:
         file.write('{"step": 9}\n')  # as if the run had continued and crashed
     train("--resume", "run", "--max-steps", "12")
-    assert [line["step"] for line in diagram_record.read(folder)] == [4, 8, 12]
+    assert [line["step"] for line in diagram_record.read(record.path)] == [4, 8, 12]
+
+
+def test_a_run_of_version_0_1_keeps_its_record_where_it_is(tmp_path):
+    folder = pytest.importorskip("vq.runs.folder").RunFolder(tmp_path)
+    (tmp_path / diagram_record.FILE).write_text('{"step": 4}\n{"step": 8}\n')
+    diagram_record.truncate(diagram_record.place(folder), 4)
+    diagram_record.append(diagram_record.place(folder), {"step": 6})
+    assert [line["step"] for line in diagram_record.read(tmp_path)] == [4, 6]
+    assert not (tmp_path / "plugins").exists()
 
 
 def test_a_run_without_the_regularizer_has_no_record(train, tmp_path):
     train("--max-steps", "4", "--run-dir", "run")
-    assert not list((tmp_path / "run").glob("homology*"))
+    assert not (tmp_path / "run" / "plugins").exists()

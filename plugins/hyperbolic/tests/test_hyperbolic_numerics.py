@@ -318,3 +318,16 @@ def test_hot_formulas_compile_into_one_graph(model, codes):
     compiled = torch.compile(step, fullgraph=True, backend="eager")
     for ours, expected in zip(compiled(z, parameter), step(z, parameter), strict=True):
         torch.testing.assert_close(ours, expected)
+
+
+@both_models
+@pytest.mark.parametrize("radius", [0.01, 1.0, 3.0])
+def test_distances_from_scores_are_squared_distances(model, radius):
+    """Absolutely to the rounding of the cloud, and in float64 far out."""
+    manifold = model(curvature=0.7, max_radius=3.0)
+    generator = torch.Generator().manual_seed(0)
+    u = radius * torch.nn.functional.normalize(torch.randn(60, 5, generator=generator), dim=1)
+    x = manifold.expmap0(u)
+    found = manifold.squared_dist_from(x[:20])(x[20:])
+    wide = manifold.squared_dist(x[20:, None].double(), x[None, :20].double())
+    torch.testing.assert_close(found.double(), wide, rtol=1e-5, atol=1e-5 * radius**2)

@@ -7,30 +7,33 @@ import torch
 import torch.nn.functional as F
 from torch._dynamo.testing import CompileCounter
 
-from vq_index_backpropagation import softmax_gradient
-from vqcore import VectorQuantizer
+from vq_index_backpropagation import estimator, softmax_gradient
+from vqcore import Manifold, VectorQuantizer
 from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.plugin.registry import default_registry
 
-MANIFOLDS = default_registry().names("manifold")
+#: Those with an affine search.
+MANIFOLDS = [name for name in default_registry().names("manifold") if name != "product"]
 CODES, DIM, TEMPERATURE = 16, 5, 0.7
 
 
 class Measured(Euclidean):
-    """Flat space without an affine search."""
-
-    def search_query(self, x, centre):
-        raise NotImplementedError
-
-    search_keys = search_query
+    """Flat space whose search is its own."""
 
     def nearest(self, x, codes):
         return torch.cdist(x, codes).argmin(1)
 
 
+class Compared(Euclidean):
+    """Flat space whose search compares distances."""
+
+    search_query, search_keys = Manifold.search_query, Manifold.search_keys
+
+
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch):
     monkeypatch.setattr(softmax_gradient, "TILE_CPU", 7 * CODES)  # 50 tokens in eight tiles
+    monkeypatch.setattr(estimator, "PAIRED", 7 * CODES * DIM)
 
 
 def build(manifold="euclidean", **choices):
@@ -89,8 +92,9 @@ def test_value_and_gradients_are_those_of_the_plain_formula(manifold):
     assert found[0][~mask].abs().max() == 0
 
 
-def test_a_manifold_without_an_affine_search_gives_the_same():
-    affine, measured = build(), build(Measured())
+@pytest.mark.parametrize("space", [Measured(), Compared()], ids=["nearest", "distances"])
+def test_a_manifold_without_an_affine_search_gives_the_same(space):
+    affine, measured = build(), build(space)
     z = torch.randn(50, DIM, dtype=torch.float64, requires_grad=True)
     pulled = torch.randn(50, DIM, dtype=torch.float64)
     for ours, theirs in zip(

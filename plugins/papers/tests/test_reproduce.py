@@ -156,7 +156,7 @@ def test_every_row_is_a_valid_config_with_a_label_of_its_own(experiment, scale, 
 
 
 def call(*words):
-    return CliRunner().invoke(build_app(default_registry(), ["reproduce"]), ["reproduce", *words])
+    return CliRunner().invoke(build_app(default_registry(), "reproduce"), ["reproduce", *words])
 
 
 def test_the_list_has_every_experiment():
