@@ -48,7 +48,9 @@ SETTINGS_INTRO = f"""# Settings of a run
 Every setting, as `vq show run` prints them. A setting is an option of `vq train`, a key of `--set`
 and of config files, and an argument of `vq.train`: `--codebook-size 512`, `codebook_size: 512`,
 `vq.train(codebook_size=512)`. An option of a list is repeated: `--regularizer homology
---regularizer entropy`. The options of components are in [components.md](components.md).
+--regularizer entropy`. The options of components are in [components.md](components.md). Settings of
+plugins are `--plugins.NAME.KEY value`, and in a config file `plugins: {{NAME: {{KEY: value}}}}`;
+`vq show plugin NAME` lists those of one.
 
 "Acts with" names what a setting needs: set without it, it has no effect, which is a warning. Of an
 option of a component it names the components that have it.
