@@ -32,8 +32,6 @@ def vq(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        for name in ("VQ_DISABLE_PLUGINS", "VQ_DEBUG"):
-            os.environ[name] = ""
         default_registry.cache_clear()
         monkeypatch.setattr(sys, "argv", ["vq", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:

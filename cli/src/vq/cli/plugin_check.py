@@ -43,7 +43,7 @@ class Checked:
         what: ``plugin``, ``hooks``, or the kind of a component.
         name: of the plugin or the component.
         rules: how many were checked.
-        broken: those that do not hold.
+        broken: the rules that do not hold.
         unchecked: why none was checked, empty if they were: data or weights are missing.
     """
 

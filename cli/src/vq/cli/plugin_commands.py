@@ -68,13 +68,10 @@ def _names(app: typer.Typer) -> list[str]:
 
 def _name(info: Any) -> str:
     """What a command or a group is called on the command line."""
-    inner = getattr(info, "typer_instance", None)
-    function = getattr(info, "callback", None)
-    return (
-        info.name
-        or (inner.info.name if inner is not None else None)
-        or get_command_name(getattr(function, "__name__", ""))
-    )
+    if info.name:
+        return str(info.name)
+    inner = getattr(info, "typer_instance", None)  # of a group
+    return str(inner.info.name) if inner else get_command_name(info.callback.__name__)
 
 
 def _refusal(name: str, packages: list[str]) -> Callable[[list[str]], None]:

@@ -112,7 +112,7 @@ class TorchProbe:
         return Finding(rows, problems)
 
     def with_threads(self, check: Callable[[int | None], Finding]) -> Check:
-        """A check that is told how many threads torch takes."""
+        """The check of threads, which needs the number that torch takes."""
         return lambda _: check(self._facts("torch").get("threads"))
 
 

@@ -19,8 +19,8 @@ def run_command(*arguments: object, plugins: Iterable[ModuleType | str] = ()) ->
         plugins: modules of plugins, or their names.
 
     Returns:
-        Typer's ``Result``: ``exit_code`` as of the command, ``stdout``, ``stderr``, and
-        ``exception``: the error behind it, None if there is none.
+        Typer's ``Result``, with the ``exit_code`` of the command, ``stdout``, ``stderr``, and
+        ``exception``, the error behind it or None.
 
     Raises:
         Exception: of the command, if it is none that ``vq`` turns into a message.

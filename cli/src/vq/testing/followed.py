@@ -63,7 +63,7 @@ class FollowedRuns:
 
     Args:
         plugin: the module whose hooks follow them.
-        settings: of the runs, over those that make them tiny.
+        settings: of the runs; they override those that make the runs tiny.
     """
 
     def __init__(self, plugin: ModuleType | str, settings: Mapping[str, Any]) -> None:

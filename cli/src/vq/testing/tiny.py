@@ -41,8 +41,8 @@ def tiny_run(
 
     Args:
         folder: the run folder, new or empty.
-        settings: of the run, by key path, over those that make it tiny: 16 codes, a line of
-            metrics.jsonl every second step.
+        settings: of the run, by key path. They override those that make it tiny: 16 codes, a
+            line of metrics.jsonl every second step.
         plugins: modules of plugins, or their names, in addition to the installed ones.
         steps: of the whole run.
         resume: instead of a new run in ``folder``, continue this one up to ``steps``; then no

@@ -25,7 +25,7 @@ def check_plugin(
         str,
         argument("A package, a plugin, a module, or a plugin file (.py).", "PLUGIN", plugin_names),
     ],
-    given: Annotated[list[str], option(_OPTION, "--option", metavar="NAME.OPTION=VALUE")] = [],  # noqa: B006 - typer copies it
+    given: Annotated[list[str], option(_OPTION, "--option", metavar="NAME.OPTION=VALUE")] = [],  # noqa: B006
     settings: Annotated[list[str], option(_SET, "--set", metavar="KEY=VALUE")] = [],  # noqa: B006
     skip: Annotated[list[str], option(_SKIP, "--skip", metavar="RULE")] = [],  # noqa: B006
     as_json: AsJson = False,
