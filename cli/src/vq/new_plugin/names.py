@@ -83,7 +83,7 @@ class PluginNames:
         spec = find_spec(self.package)
         if spec and spec.origin:  # a folder of that name has a spec without one
             yield f"a module {self.package} is installed"
-        if _is_installed(self.distribution):
+        if is_installed(self.distribution):
             yield f"a package {self.distribution} is installed"
         for plugin in registry.plugins:
             if plugin.is_called(self.part):
@@ -101,7 +101,12 @@ class PluginNames:
         return SettingError("NAME", self.distribution, expected, fix)
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Whether a distribution of this name is there.
+
+    Of pip that is safer than ``find_spec``: to look for its module turns off the ``distutils`` of
+    setuptools for the whole process, and torch cannot compile any more.
+    """
     try:
         version(name)
     except PackageNotFoundError:

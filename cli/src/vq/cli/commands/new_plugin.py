@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +11,15 @@ import typer
 from vq.cli.arguments import argument, option
 from vq.cli.console import say
 from vq.new_plugin import write
+from vq.new_plugin.names import is_installed
 from vqcore.errors import UsageError, did_you_mean, shown
 from vqcore.plugin.registry import default_registry
 
 #: Named explicitly: from a metavar KIND, Typer would derive an option --KIND.
-_Kind = Annotated[
-    str | None,
+_Kinds = Annotated[
+    list[str],
     option(
-        f"What it provides: {', '.join(write.TEMPLATES)}.",
+        f"What it provides: {', '.join(write.TEMPLATES)}. Repeatable.",
         "--kind",
         metavar="KIND",
         candidates=lambda: list(write.TEMPLATES),
@@ -33,19 +33,22 @@ def new_plugin(
     folder: Annotated[
         Path | None, argument("Where to write it; by default the folder NAME.", "[FOLDER]")
     ] = None,
-    kind: _Kind = None,
+    kinds: _Kinds = [],  # noqa: B006 - typer copies it
 ) -> None:
     """Write the package of a new plugin.
 
     It can be installed, tested and used as it is: an example of the kind, with a name of yours.
     """
-    if kind not in write.TEMPLATES:
-        given = "--kind is missing" if kind is None else f"--kind = {shown(kind)}"
-        expected = f"expected one of {', '.join(write.TEMPLATES)}"
-        raise UsageError(f"{given}: {did_you_mean(kind or '', write.TEMPLATES) or expected}")
+    for kind in kinds or [""]:
+        if kind not in write.TEMPLATES:
+            given = f"--kind = {shown(kind)}" if kinds else "--kind is missing"
+            expected = f"expected one of {', '.join(write.TEMPLATES)}"
+            raise UsageError(f"{given}: {did_you_mean(kind, write.TEMPLATES) or expected}")
+    kinds = list(dict.fromkeys(kinds))
     group: Any = context.find_root().command
-    path, command = write.new_plugin(name, kind, folder, default_registry(), group.commands)
-    say(f"{path}: a plugin of the kind {kind}, to be changed. Next:\n")
-    install = "pip install" if find_spec("pip") else "uv pip install"  # uv makes no pip
-    for line in (f"cd {shlex.quote(str(path))}", f'{install} -e ".[test]"', "pytest", command):
+    path, commands = write.new_plugin(name, kinds, folder, default_registry(), group.commands)
+    what = "the kind" if len(kinds) == 1 else "the kinds"
+    say(f"{path}: a plugin of {what} {write.listed(kinds)}, to be changed. Next:\n")
+    install = "pip install" if is_installed("pip") else "uv pip install"  # uv makes no pip
+    for line in (f"cd {shlex.quote(str(path))}", f'{install} -e ".[test]"', "pytest", *commands):
         say(f"  {line}")

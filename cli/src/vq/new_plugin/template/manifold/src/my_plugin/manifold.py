@@ -8,6 +8,8 @@ from vqcore import Manifold
 class MyPart(Manifold):
     """d(x, y) = |S (x - y)|, where S stretches the first half of the axes."""
 
+    isotropic = False  # rotations change distances
+
     def __init__(self, *, stretch: float = 2.0) -> None:
         super().__init__()
         self.stretch = stretch
