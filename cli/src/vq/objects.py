@@ -11,6 +11,7 @@ from vq.config.plugin_files import plugin_files, registry_for
 from vq.config.resolved_config import ResolvedConfig, resolve_config
 from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component_choice import is_module
 from vqcore.plugin.component_config import ComponentConfig, ComponentRef
 from vqcore.plugin.loader import Plugin
 from vqcore.plugin.registry import Component, Registry
@@ -27,6 +28,8 @@ KINDS = ("dataset", "backbone")
 
 class PythonObjectConfig(ComponentConfig):
     """What a config records of an object."""
+
+    sets_dim = True  # a module emits what it emits
 
     type: str
     """Its class; of a tensor also shape and dtype."""
@@ -89,7 +92,7 @@ def split_objects(
     ``test_dataset`` and ``value_range`` belong to a ``dataset`` that is an object.
 
     Raises:
-        SettingError: if an object cannot be used.
+        SettingError: if an object cannot be used, or is given where a config needs a name.
         UsageError: if ``test_dataset`` or ``value_range`` is given without such a ``dataset``.
     """
     objects = {kind: values[kind] for kind in KINDS if _is_object(values.get(kind))}
@@ -98,6 +101,7 @@ def split_objects(
         objects["dataset"] = source
     name = f"{_PACKAGE}/{NAME}"
     recorded = {kind: {"name": name, "type": _type_of(each)} for kind, each in objects.items()}
+    _refuse_modules({key: value for key, value in values.items() if key not in objects}, "")
     return {**values, **recorded}, objects
 
 
@@ -123,6 +127,16 @@ def resolve_with_objects(
 
 def _is_object(value: Any) -> bool:
     return not (value is None or isinstance(value, str | Mapping | ComponentRef))
+
+
+def _refuse_modules(value: Any, path: str) -> None:
+    if is_module(value):
+        expected = "the name of a registered component: a run's config holds no such object"
+        fix = "register its class in a plugin or a plugin file"
+        raise SettingError(path, type(value).__name__, expected, fix)
+    several = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+    for key, each in several.items() if isinstance(several, Mapping) else ():
+        _refuse_modules(each, f"{path}.{key}" if path else str(key))
 
 
 def _type_of(value: Any) -> str:

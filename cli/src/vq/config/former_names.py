@@ -11,12 +11,12 @@ from vq.config.merging import bare, by_name
 from vq.config.run_config import RunConfig
 from vqcore.errors import VQError, shown_key
 from vqcore.plugin.component import SEVERAL, ComponentSpec
+from vqcore.plugin.component_choice import inner_kinds
 from vqcore.plugin.component_config import ComponentConfig, ComponentRef
 from vqcore.plugin.deprecation import with_new_names
 from vqcore.plugin.importing import options_model
 from vqcore.plugin.plugin_settings import settings_model
 from vqcore.plugin.registry import Registry
-from vqcore.plugin.validation import inner_kinds
 
 
 def with_names_of_today(
@@ -28,8 +28,6 @@ def with_names_of_today(
 ) -> dict[str, Any]:
     """Plain settings with new names in place of former ones. What is unknown stays as it is.
 
-    So do options of components that one option chooses several of, as the factors of a product.
-
     Args:
         values: settings of one source.
         registry: where components come from.
@@ -40,7 +38,9 @@ def with_names_of_today(
     Raises:
         UsageError: if an option is given under both names, with different values.
     """
-    renaming, found, base = _Renaming(registry, warn), dict(values), base or {}
+    renaming, base = _Renaming(registry, warn), base or {}
+    values = with_new_names(RunConfig, values, "", warn=warn)
+    found = dict(values)
     for key, kind in inner_kinds(RunConfig).items():
         if key in values:
             below = base.get(key) or RunConfig.model_fields[key].default
@@ -103,7 +103,7 @@ class _Renaming:
     def _spec(self, kind: str, name: Any) -> ComponentSpec | None:
         if isinstance(name, str):
             with suppress(VQError):
-                return self.registry.find(kind, name)[1]
+                return self.registry.find(kind, name.partition(":")[0])[1]
         return None
 
     def _options(
@@ -113,13 +113,29 @@ class _Renaming:
         if model is None or not isinstance(options, Mapping):
             return options
         found = with_new_names(model, options, path, warn=self.warn)
-        for key, inner in inner_kinds(model).items():
-            if key in found:
-                below = base.get(key) or model.model_fields[key].get_default(
-                    call_default_factory=True
-                )
-                found[key] = self.choice(inner, found[key], below, f"{path}.{key}")
+        for many in (False, True):
+            choose = self._each if many else self.choice
+            for key, inner in inner_kinds(model, many=many).items():
+                if key in found:
+                    default = model.model_fields[key].get_default(call_default_factory=True)
+                    below = base.get(key) or default
+                    found[key] = choose(inner, found[key], below, f"{path}.{key}")
         return found
+
+    def _each(self, kind: str, chosen: Any, base: Any, path: str) -> Any:
+        """Several choices of one option: in a list, or by their places or names."""
+        if isinstance(chosen, list | tuple):
+            chosen = list(enumerate(chosen))
+            return [self.choice(kind, choice, None, f"{path}.{at}") for at, choice in chosen]
+        if not isinstance(chosen, Mapping):
+            return chosen
+        base = base.split(",") if isinstance(base, str) else base
+        below = dict(base if isinstance(base, Mapping) else enumerate(base or ()))
+        below = {str(at): choice for at, choice in below.items()}
+        return {
+            at: self.choice(kind, choice, below.get(str(at)), f"{path}.{at}")
+            for at, choice in chosen.items()
+        }
 
     def _model(self, kind: str, spec: ComponentSpec) -> type[ComponentConfig] | None:
         with suppress(VQError):
@@ -128,8 +144,9 @@ class _Renaming:
 
 
 def _renamed(name: str, spec: ComponentSpec) -> str:
-    owner, slash, _ = name.rpartition("/")
-    return f"{owner}{slash}{spec.name}"
+    owner, slash, former = name.rpartition("/")
+    _, colon, size = former.partition(":")  # of a factor
+    return f"{owner}{slash}{spec.name}{colon}{size}"
 
 
 def _plain(choice: Any) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from vq.config.sizes import SIZED
 from vqcore.errors import UsageError, shown, shown_key
 from vqcore.plugin.component import KINDS, SETTINGS, SEVERAL
 from vqcore.plugin.component_config import items
+from vqcore.plugin.deprecation import with_new_names
 
 #: The settings that say how long a run is.
 LENGTHS = ("epochs", "max_steps")
@@ -23,11 +24,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
     Choosing another component drops the options of the previous one. Options without a name belong
     to the default component. A name without its package means the component that ``base`` has.
+    The settings of plugins hold no components.
     """
-    merged = dict(base)
-    for key, value in over.items():
-        merged[key] = _merged_value(key, merged.get(key), value)
-    return merged
+    return _merged(base, over, True)
 
 
 def lay_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,14 +52,14 @@ def assign(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
         UsageError: if a key path starts with an unknown setting, or for what no config may hold.
     """
-    nested: dict[str, Any] = {}
+    nested, known = dict[str, Any](), RunConfig.model_fields.keys()
     plain_settings = [(path, plain(value, path)) for path, value in settings]
     for path, value in sorted(plain_settings, key=_choices_first):
         keys = path.split(".")
         if len(keys) > DEEPEST:
             raise UsageError(f"{shown_key(path)}: nested more than {DEEPEST} deep")
         keys[0] = SETTINGS.get(keys[0], keys[0])
-        if keys[0] not in RunConfig.model_fields:
+        if not with_new_names(RunConfig, {keys[0]: 0}, "", warn=False).keys() <= known:
             raise UsageError(unknown_setting(path))
         for key in reversed(keys):
             value = {key: value}
@@ -128,11 +127,20 @@ def _resized(old: Any, new: Any) -> Any:
     return {key: _resized(old[key], new.get(key)) for key in old if key not in dropped}
 
 
-def _merged_value(key: str, old: Any, new: Any) -> Any:
-    is_component = _chooses_component(key)
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any], may_choose: bool) -> dict[str, Any]:
+    """See ``merge``; ``may_choose``: whether keys may choose components."""
+    merged = dict(base)
+    for key, value in over.items():
+        chooses = may_choose and key != "plugins"
+        merged[key] = _merged_value(key, merged.get(key), value, chooses)
+    return merged
+
+
+def _merged_value(key: Any, old: Any, new: Any, may_choose: bool) -> Any:
+    is_component = may_choose and (_chooses_component(key) or _is_place(key, old, new))
     if is_component:
         old, new = _named(old), _named(new)
-    elif key in SEVERAL:
+    elif may_choose and key in SEVERAL:
         old, new = by_name(key, old), by_name(key, new)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             old = {_as_in(new, name): options for name, options in old.items()}
@@ -140,8 +148,9 @@ def _merged_value(key: str, old: Any, new: Any) -> Any:
     if isinstance(new, Mapping) and _has_places(old := items(old), new):
         old = list(old)
         for place, item in new.items():
-            within = isinstance(item, Mapping)  # a component, as one inside another
-            old[int(place)] = _merged_value("inner", old[int(place)], item) if within else item
+            if isinstance(item, Mapping):  # a component, as one inside another
+                item = _merged_value("inner", old[int(place)], item, may_choose)
+            old[int(place)] = item
         return old
     if not isinstance(old, Mapping) or not isinstance(new, Mapping):
         return new
@@ -152,7 +161,15 @@ def _merged_value(key: str, old: Any, new: Any) -> Any:
             return new
         if "name" in old and name == bare(previous):
             new = {**new, "name": previous}
-    return merge(old, new)
+    return _merged(old, new, may_choose)
+
+
+def _is_place(key: Any, old: Any, new: Any) -> bool:
+    """Whether a key is that of a component by its place, as in ``factors: {1: sphere}``.
+
+    A mapping from numbers to plain values is none. YAML reads numbers as keys, too.
+    """
+    return str(key).isdigit() and (isinstance(old, Mapping) or isinstance(new, Mapping))
 
 
 def _has_places(old: Any, new: Mapping[str, Any]) -> bool:
@@ -189,7 +206,8 @@ def _names(values: Any) -> Iterator[str]:
                 yield value
             elif key in SEVERAL and isinstance(value, Mapping):
                 yield from map(str, value)
-            yield from _names(value)
+            if key != "plugins":  # their settings choose no components
+                yield from _names(value)
 
 
 def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
@@ -199,7 +217,7 @@ def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
         return values
     renamed = {}
     for key, value in values.items():
-        value = _renamed(value, rename)
+        value = value if key == "plugins" else _renamed(value, rename)
         if key == "name" and isinstance(value, str):
             value = rename(value)
         elif key in SEVERAL and isinstance(value, Mapping):
@@ -208,16 +226,20 @@ def _renamed(values: Any, rename: Callable[[str], str]) -> Any:
     return renamed
 
 
-def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int]:
-    """Sort key: settings that choose a component first, then the others; outermost first."""
+def _choices_first(setting: tuple[str, Any]) -> tuple[bool, int, bool]:
+    """Sort key: settings that choose a component first, then the others; outermost first.
+
+    Those of a place in a list, as in ``factors.1.name``, come after the list.
+    """
     path, value = setting
     component, _, last = path.rpartition(".")
+    value, depth = _named(value), path.count(".")
     if last == "name":
-        return False, component.count(".")
-    value = _named(value)
+        in_list = component.rpartition(".")[2].isdigit()
+        return (True, depth, False) if in_list else (False, depth - 1, False)
     if _chooses_component(last) and isinstance(value, Mapping) and "name" in value:
-        return False, path.count(".")
-    return True, path.count(".")
+        return False, depth, False
+    return True, depth, True
 
 
 def _name_and_options(key: str, item: Any) -> tuple[str, dict[str, Any]]:

@@ -21,11 +21,21 @@ from vqcore.errors import SettingError, UsageError, VQError, shown, shown_key
 from vqcore.plugin import protocols
 from vqcore.plugin.bounds import MOST_NUMBERS
 from vqcore.plugin.component import SEVERAL, ComponentSpec
-from vqcore.plugin.component_config import CodebookConfig, ComponentConfig, ComponentRef, OnDisk
+from vqcore.plugin.component_choice import inner_kinds, named, split_choice
+from vqcore.plugin.component_config import (
+    CodebookConfig,
+    ComponentConfig,
+    ComponentRef,
+    OnDisk,
+    require_total_dim,
+)
+from vqcore.plugin.deprecation import with_new_names
 from vqcore.plugin.hook_caller import HookCaller
+from vqcore.plugin.idle_options import idle_options
 from vqcore.plugin.plugin_settings import PluginSettings
-from vqcore.plugin.registry import Component, Registry, inner_kinds, named, validate
-from vqcore.plugin.validation import idle_options, split_choice
+from vqcore.plugin.registry import Registry
+from vqcore.plugin.resolved_component import Component
+from vqcore.plugin.validation import validate
 
 _log = logging.getLogger(__name__)
 
@@ -140,7 +150,7 @@ def resolve_config(
         UsageError: for an unknown key or a value out of range.
         ComponentError: for a component that no package provides, or that two do.
     """
-    values = dict(values)
+    values = with_new_names(RunConfig, values, "", warn=not registry.record.providers)
     if values.get("epochs") is not None:
         values.setdefault("max_steps", None)
     for key in values.keys() & SEVERAL:
@@ -155,6 +165,8 @@ def resolve_config(
     resolve = partial(_resolved, registry, optional)
     components = {kind: resolve(kind, getattr(settings, key), key) for key, kind in kinds.items()}
     _check_sizes(settings, components["quantizer"], trained=trained)
+    if not trained:
+        _check_dim(settings, components)
     several = {key: _several(key, settings, resolve) for key in SEVERAL}
     if several["regularizers"] and settings.bottleneck != "vq":
         expected = f"none with bottleneck = {settings.bottleneck!r}, since they act on codes"
@@ -211,6 +223,24 @@ def _check_sizes(settings: RunConfig, quantizer: Component, *, trained: bool) ->
     if numbers > MOST_NUMBERS and any(isinstance(o, CodebookConfig) for o in _options(quantizer)):
         expected = f"a table of at most {MOST_NUMBERS:.1e} numbers, not {numbers:.1e}"
         raise SettingError("codebook_size", settings.codebook_size, expected)
+
+
+def _check_dim(settings: RunConfig, components: Mapping[str, Component]) -> None:
+    """Refuse a dimension that components cannot have, where the config tells that of a code."""
+    backbone = _options(components["backbone"])
+    takes_dim = all(options and options.sets_dim is False for options in backbone)
+    if settings.code_dim is None and not takes_dim:
+        return
+    setting = "dim" if settings.code_dim is None else "code_dim"
+    whole, manifold = getattr(settings, setting), components["manifold"]
+    codes = [whole]
+    if settings.bottleneck == "vq":
+        tables = components["quantizer"].dims(whole)
+        codes = [dim for table, dim in tables if isinstance(table.options, CodebookConfig)]
+    for dim in codes:
+        list(manifold.dims(dim))
+    if codes and manifold.options:
+        require_total_dim(manifold.options.total_dim(), whole, setting)
 
 
 def _options(component: Component) -> Iterator[ComponentConfig | None]:

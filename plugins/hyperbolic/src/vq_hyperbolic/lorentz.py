@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vq_hyperbolic.distance import hyperbolic_distance, squared_asinh
+from vq_hyperbolic.distance import hyperbolic_distance, squared_acosh
 from vq_hyperbolic.hyperbolic import Hyperbolic
 from vqcore.numerics.radial import clip_norm, lifted_map, radial_map
 
@@ -146,13 +146,13 @@ class Lorentz(Hyperbolic):
         return -2 * signed, (side * signed).sum(-1)
 
     def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
-        """(4/c) asinh^2 sqrt(c <x - y, x - y>/4), by <x', x'> and the scores."""
+        """acosh^2(1 + c <x - y, x - y>/2)/c, by <x', x'> and the scores."""
         scores = self.scores_from(codes)
 
         def distances(x: Tensor) -> Tensor:
             query, found = scores(x)
             found += (query.square().sum(-1) - 2 * query[..., 0].square()).unsqueeze(-1)
-            return squared_asinh(found.mul_(self.curvature / 4)).mul_(4 / self.curvature)
+            return squared_acosh(found.mul_(self.curvature / 2)).mul_(1 / self.curvature)
 
         return distances
 

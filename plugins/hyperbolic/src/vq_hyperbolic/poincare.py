@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vq_hyperbolic.distance import hyperbolic_distance, squared_asinh
+from vq_hyperbolic.distance import hyperbolic_distance, squared_acosh
 from vq_hyperbolic.hyperbolic import Hyperbolic, into_ball
 from vqcore.numerics.curvature import scaled
 from vqcore.numerics.radial import clip_norm, radial_map
@@ -159,7 +159,7 @@ class Poincare(Hyperbolic):
         return weight, (side.square().sum(-1, keepdim=True) * scale).squeeze(-1)
 
     def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
-        """(4/c) asinh^2 sqrt(c |x - y|^2 s/(1 - c|x|^2)); see ``search_keys``.
+        """acosh^2(1 + 2c |x - y|^2 s/(1 - c|x|^2))/c; see ``search_keys``.
 
         With ``search="ball"`` the scores.
         """
@@ -169,8 +169,8 @@ class Poincare(Hyperbolic):
 
         def distances(x: Tensor) -> Tensor:
             _, found = scores(x)
-            scale = self.curvature / depth(x, self.sqrt_c, found.dtype)
-            return squared_asinh(found.mul_(scale)).mul_(4 / self.curvature)
+            scale = 2 * self.curvature / depth(x, self.sqrt_c, found.dtype)
+            return squared_acosh(found.mul_(scale)).mul_(1 / self.curvature)
 
         return distances
 

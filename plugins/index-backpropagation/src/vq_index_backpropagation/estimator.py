@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from vq_index_backpropagation.in_backward import in_backward
 from vq_index_backpropagation.softmax_gradient import through_softmax
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
 from vqcore.numerics.stable import masked_mean
 
-#: Coordinates of pairs of tokens and codes that a part of the distances holds.
-PAIRED = 16 * 1024 * 1024
+#: Coordinates of pairs of tokens and codes that a part of the distances holds, on a CPU and on an
+#: accelerator.
+PAIRED_CPU, PAIRED = 2**22, 2**24
 
 
 class IndexBackpropagation(GradientEstimator):
@@ -40,8 +39,8 @@ class IndexBackpropagation(GradientEstimator):
     straight-through. Options: see ``IndexBackpropagationConfig``.
 
     Cost: nothing in the forward pass; in the backward pass four products like that of the search
-    and N x K exponentials, O(N D + K D + tile) memory. On a manifold whose search has no
-    keys, the distances of all pairs, computed twice, in parts that hold their coordinates.
+    and N x K exponentials, O(N D + K D + tile) memory. On a manifold whose search has no keys, such
+    as a product, the distances of all pairs instead, once, in parts that hold their coordinates.
     """
 
     def __init__(self, *, temperature: float = 1.0, manifold: Manifold) -> None:
@@ -67,10 +66,10 @@ class IndexBackpropagation(GradientEstimator):
         points = assignment.codebook
         assert points is not None  # ``estimate`` has checked
         x = self.manifold.expmap0(torch.lerp(assignment.z.detach(), assignment.z, 1 / readers))
-        codes = self.manifold.logmap0(points.detach())
+        codes = self.manifold.logmap0(points.detach()).detach()
         if not self.manifold.has_keys:
-            soft = self._soft(x, points, codes, assignment)
-            return (assignment.z_q + (soft - soft.detach())) * assignment.mask.unsqueeze(1)
+            compared = self._compared(x, points, codes, assignment)
+            return compared * assignment.mask.unsqueeze(1)
         centre = points.detach().mean(0)
         query = self.manifold.search_query(x, centre)
         weight, bias = self.manifold.search_keys(points, centre)
@@ -86,21 +85,19 @@ class IndexBackpropagation(GradientEstimator):
         chosen = through_softmax(assignment.z_q, query, keys, codes, sharpness)
         return chosen * assignment.mask.unsqueeze(1)
 
-    def _soft(self, x: Tensor, points: Tensor, codes: Tensor, assignment: CodeAssignment) -> Tensor:
-        """sum_k p_k c_k (N, d), p from distances, on a manifold without an affine search."""
+    def _compared(self, x: Tensor, points: Tensor, codes: Tensor, given: CodeAssignment) -> Tensor:
+        """The chosen codes (N, d), on a manifold without an affine search: p from distances."""
         with torch.no_grad():
-            own = F.embedding(assignment.indices.clamp(min=0), points)
-            sharpness = self._sharpness(self.manifold.squared_dist(x, own), assignment.mask)
+            own = F.embedding(given.indices.clamp(min=0), points)
+            sharpness = self._sharpness(self.manifold.squared_dist(x, own), given.mask)
 
-        def soft(part: Tensor) -> Tensor:
-            squared = self.manifold.pairwise_squared_dist(part, points)
+        def soft(x: Tensor, points: Tensor) -> Tensor:
+            squared = self.manifold.pairwise_squared_dist(x, points)
             return torch.softmax(squared * -sharpness, 1) @ codes
 
-        parts = x.split(max(1, PAIRED // points.numel()))
-        if len(parts) == 1:
-            return soft(x)
-        again = partial(checkpoint, soft, use_reentrant=False, preserve_rng_state=False)
-        return torch.cat([again(part) for part in parts])
+        held = PAIRED_CPU if x.device.type == "cpu" else PAIRED
+        rows = max(1, held // points.numel())
+        return in_backward(soft, rows, given.z_q, x, points, self.manifold.parameters())
 
     def _sharpness(self, own: Tensor, mask: Tensor) -> Tensor:
         """1 / (temperature s), s the mean of ``own`` (N,), what separates tokens from codes."""

@@ -5,10 +5,12 @@ A field of a base class that only gets another default keeps its description.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from vqcore.builtin.manifolds.shares import shares
 from vqcore.plugin.bounds import Count, Scale, Share, Size, Weight
 from vqcore.plugin.component_config import (
     CodebookConfig,
@@ -18,6 +20,7 @@ from vqcore.plugin.component_config import (
     LossConfig,
     ManifoldRefs,
     RegularizerConfig,
+    SizesIn,
     items,
 )
 
@@ -29,23 +32,37 @@ class SphereConfig(CurvedConfig):
     """Largest angle (radians) of a latent from the origin; longer tangent vectors are clipped."""
 
 
+def _sizes(value: Any) -> Any:
+    return [value] if type(value) is int else items(value)
+
+
 class ProductConfig(ComponentConfig):
     """Options of a product of manifolds."""
 
-    factors: Annotated[ManifoldRefs, Field(min_length=1, max_length=1024)] = (
+    factors: Annotated[ManifoldRefs, Field(min_length=1, max_length=1024), SizesIn("dims")] = (
         ComponentRef(name="vqcore/euclidean"),
         ComponentRef(name="vqcore/sphere"),
     )
-    """The manifolds, each with its own options: euclidean,poincare or [{name: poincare, ...}]."""
-    dims: Annotated[tuple[Size, ...] | None, BeforeValidator(items)] = None
-    """Dimensions of each factor, or shares of them, as in 8,4,4; null: equal shares."""
+    """The manifolds, as in poincare,sphere, poincare:8,sphere:4 (see dims), or with options."""
+    dims: Annotated[tuple[Size, ...] | None, BeforeValidator(_sizes)] = None
+    """Dimensions of each factor, in all those of a latent, as in 8,4; null: equal shares."""
 
     @model_validator(mode="after")
     def _a_share_each(self) -> Self:
         if self.dims is not None and len(self.dims) != len(self.factors):
-            text = f"as many dims as factors: {len(self.factors)}, not {len(self.dims)}"
-            raise ValueError(text)
+            names = ", ".join(each.name.rpartition("/")[2] for each in self.factors)
+            found = f"{len(self.dims)} dims for {len(self.factors)} factors ({names})"
+            raise ValueError(f"one of dims for each factor, found {found}; dims may be null")
         return self
+
+    def inner_dims(self, dim: int) -> Mapping[str, int]:
+        """See ``ComponentConfig.inner_dims``."""
+        each = shares([factor.name for factor in self.factors], self.dims, dim)
+        return {f"factors.{place}": share for place, share in enumerate(each)}
+
+    def total_dim(self) -> int | None:
+        """See ``ComponentConfig.total_dim``."""
+        return None if self.dims is None else sum(self.dims)
 
 
 class GradientCodebookConfig(CodebookConfig):

@@ -33,15 +33,14 @@ def by_products(
     """Nearest codes by products of float16 halves on tensor cores."""
     row, first, end = _share(N, K, codes_a_split, BLOCK_N)
     column = tl.arange(0, BLOCK_S)
-    least, tile = _nothing_yet(BLOCK_N, BLOCK_K)
     q = _columns(QUERY, row, column, S, EXTRA, PADDED)
     largest = tl.max(tl.abs(q), 1)
     for s in range(BLOCK_S, PADDED, BLOCK_S):
-        largest = tl.maximum(
-            largest, tl.max(tl.abs(_columns(QUERY, row, s + column, S, EXTRA, PADDED)), 1)
-        )
+        more = tl.abs(_columns(QUERY, row, s + column, S, EXTRA, PADDED))
+        largest = tl.maximum(largest, tl.max(more, 1))
     scale, inverse = _power_of_two(largest)
     q_high, q_low = _halves(q * scale[:, None])
+    least, tile = _nothing_yet(BLOCK_N, BLOCK_K)
     for start in range(first, end, BLOCK_K):
         code = start + tl.arange(0, BLOCK_K)
         place = HALVES + code.to(tl.int64)[None, :] * (2 * PADDED) + column[:, None]

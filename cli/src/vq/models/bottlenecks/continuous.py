@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from vq.models.eval_mode import eval_mode
 from vqcore.errors import SettingError
-from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold, require_dim
 from vqcore.interfaces.output import Output
 from vqcore.interfaces.quantizer import Quantized
 from vqcore.numerics.indices import Indices
 from vqcore.numerics.layouts import channel_first
+from vqcore.plugin.component_config import require_total_dim
 
 Decode: TypeAlias = Callable[[Tensor], Tensor]
 
@@ -48,6 +49,8 @@ class ContinuousBottleneck(nn.Module, ABC):
         self, *, width: int, dim: int, manifold: Manifold, channel_first: bool = False
     ) -> None:
         super().__init__()
+        require_dim(manifold, dim)
+        require_total_dim(manifold.total_dim, dim)
         self.dim, self.manifold, self.channel_first = dim, manifold, channel_first
         emitted = self.parts * dim
         self.project_in = nn.Identity() if width == emitted else nn.Linear(width, emitted)

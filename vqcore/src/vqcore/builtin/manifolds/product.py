@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vqcore.builtin.manifolds.euclidean import Euclidean
+from vqcore.builtin.manifolds.shares import shares, whole_shares
 from vqcore.errors import SettingError
-from vqcore.interfaces.manifold import Manifold
+from vqcore.interfaces.manifold import Manifold, require_dim
 
 
 class Product(Manifold):
@@ -20,7 +21,7 @@ class Product(Manifold):
     A latent is the tangent vectors of the factors, one after the other; so are points and ambient
     coordinates. Each factor scales and clips its own part. By default all factors have equal shares
     of D, and where F does not divide D the first ones have a dimension more, or the only ones. With
-    ``dims`` they have these dimensions, and the same shares of another D, such as that of a group.
+    ``dims`` they have these dimensions, which add up to D, and the same shares of a group.
     Codes are stored as tangent vectors. Options: see ``ProductConfig``.
 
     Cost: that of the factors for the maps. The search adds up distances in tiles, in O(N + tile)
@@ -28,9 +29,11 @@ class Product(Manifold):
     passes over N K numbers. If all factors are flat, it is the search of flat space.
 
     Raises:
-        SettingError: for no factor, for another number of ``dims``, and for a factor that stores
-            codes as points; later, for a D in which ``dims`` have no such shares.
+        SettingError: for no factor and for another number of ``dims``; later, for what
+            ``check_dim`` refuses.
     """
+
+    isotropic = False  # a rotation mixes the factors
 
     def __init__(
         self,
@@ -45,43 +48,61 @@ class Product(Manifold):
         if dims is not None and (len(dims) != len(made) or min(dims) < 1):
             expected = f"dimensions of each of the {len(made)} factors"
             raise SettingError("dims", list(dims), expected)
-        for place, factor in enumerate(made):
-            if not _stores_tangents(factor):
-                name, fix = type(factor).__name__, "set its codes to tangent"
-                raise SettingError(f"factors.{place}", name, "codes stored as tangent vectors", fix)
         self.factors = nn.ModuleList(made)
         self.dims = None if dims is None else tuple(dims)
         self.flat = all(type(factor) is Euclidean for factor in made)
 
+    def extra_repr(self) -> str:
+        """The dimensions of the factors, in the text of a model; equal shares without any."""
+        return "" if self.dims is None else f"dims={self.dims}"
+
     # -- parts ---------------------------------------------------------------
+
+    @property
+    def total_dim(self) -> int | None:
+        """The sum of ``dims``."""
+        return None if self.dims is None else sum(self.dims)
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse a D of which a factor has no share, and a factor that stores codes as points."""
+        names = [type(factor).__name__ for factor in self._each]
+        own = shares([name.lower() for name in names], self.dims, dim)
+        for place, (factor, share) in enumerate(zip(self._each, own, strict=True)):
+            try:
+                factor.check_dim(share)
+            except SettingError as error:
+                raise error.under(f"factors.{place}") from error
+            if not _stores_tangents(factor, share):
+                expected, fix = "codes stored as tangent vectors", "set its codes to tangent"
+                raise SettingError(f"factors.{place}", names[place], expected, fix)
 
     def shares(self, dim: int) -> list[int]:
         """The dimensions of each factor, of ``dim``; of the first ones if that is less than F.
 
+        For a table of codes ``check_dim`` refuses so few. Codes without a table may have them:
+        ``fsq`` sets its own dimension, and parts of long codes may be a single coordinate.
+
         Raises:
-            SettingError: if ``dims`` has no such shares.
+            SettingError: if ``dims``, or those of a product among the factors, have no such shares.
         """
         found = self._shares(dim)
         if found is None:
-            expected = f"whole shares of the {dim} dimensions of a latent, group or code"
-            fix = "choose others, or leave dims out for equal shares"
-            raise SettingError("manifold.dims", list(self.dims or ()), expected, fix)
-        return found
+            require_dim(self, dim)  # which explains
+        return found or []
 
     def _shares(self, dim: int) -> list[int] | None:
-        if self.dims is None:
-            count = len(self.factors)
-            return [dim // count + (place < dim % count) for place in range(min(count, dim))]
-        total = sum(self.dims)
-        whole = all(own * dim % total == 0 for own in self.dims)
-        return [own * dim // total for own in self.dims] if whole else None
+        found = whole_shares(len(self.factors), self.dims, dim)
+        for factor, share in zip(self._each, found or (), strict=False):
+            if isinstance(factor, Product) and factor._shares(share) is None:
+                return None
+        return found
 
     def _widths(self, width: int, of: Callable[[Manifold, int], int]) -> list[int]:
         """Coordinates of each factor, of ``width``, where it has ``of(factor, dimensions)``."""
         for dim in range(width, 0, -1):
-            shares = self._shares(dim)
-            if shares is not None:
-                widths = list(map(of, self._each, shares))
+            found = self._shares(dim)
+            if found is not None:
+                widths = list(map(of, self._each, found))
                 if sum(widths) == width:
                     return widths
         expected = f"coordinates of a point of {len(self.factors)} factors"
@@ -150,6 +171,11 @@ class Product(Manifold):
         """Each factor's, of its parts."""
         return torch.cat(self._map("translate", self._of_points(x), self._of_points(y)), -1)
 
+    def flat_coordinates(self, dim: int) -> list[bool]:
+        """Those of the flat factors."""
+        each = zip(self._each, self.shares(dim), strict=False)
+        return [flat for factor, share in each for flat in factor.flat_coordinates(share)]
+
     def negate(self, x: Tensor) -> Tensor:
         """Each factor's, of its part."""
         return torch.cat(self._map("negate", self._of_points(x)), -1)
@@ -204,9 +230,14 @@ class Product(Manifold):
 
         def total(x: Tensor) -> Tensor:
             parts = zip(distances, self._of_points(x), strict=True)
-            return reduce(torch.add, (distance(part) for distance, part in parts))
+            return reduce(_added, (distance(part) for distance, part in parts))
 
         return total
+
+
+def _added(total: Tensor, other: Tensor) -> Tensor:
+    """The sum of two tiles that nobody else has, in the memory of the first where it fits."""
+    return total.add_(other) if total.dtype == other.dtype else total + other
 
 
 def _point_dim(manifold: Manifold, dim: int) -> int:
@@ -217,8 +248,8 @@ def _ambient_dim(manifold: Manifold, dim: int) -> int:
     return manifold.ambient_dim(dim)
 
 
-def _stores_tangents(manifold: Manifold) -> bool:
+def _stores_tangents(manifold: Manifold, dim: int) -> bool:
     """Whether a code is a plain parameter that holds a tangent vector."""
     with torch.no_grad():
-        code = manifold.parameter(manifold.expmap0(torch.zeros(1, 2)))
-    return type(code) is nn.Parameter and code.shape == (1, 2)
+        code = manifold.parameter(manifold.expmap0(torch.zeros(1, dim)))
+    return type(code) is nn.Parameter and code.shape == (1, dim)
