@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from vqcore.interfaces.quantizer import CodeAssignment, Quantized, Quantizer
 from vqcore.numerics.execution import is_recomputing
 from vqcore.search import affine
 
+#: The value of a setting that a table lacks.
+_MISSING = object()
 #: What a subclass of ``CodebookQuantizer`` inherits if it can be computed with others.
 INHERITED = ("forward", "encode", "decode", "lookup", "codes", "gather", "update")
 
@@ -41,12 +43,12 @@ class EqualTables:
         self._keys: Sequence[tuple[Tensor, ...]] | None = None
 
     @classmethod
-    def of(cls, inner: Iterable[Quantizer], slots: int) -> Self | None:
+    def of(cls, inner: Iterable[Quantizer], slots: int, settings: Iterable[str]) -> Self | None:
         """These quantizers as one, or None where each has to do something of its own.
 
         A single one has all slots. Codes that are about to start do so in turn.
         """
-        tables = equal_tables(inner)
+        tables = equal_tables(inner, settings)
         if tables is None or any(map(_acts_alone, tables)):
             return None
         stored = [table.stored() for table in tables]
@@ -145,25 +147,38 @@ class EqualTables:
         return rows[start : start + self.size]
 
 
-def equal_tables(inner: Iterable[Quantizer]) -> list[CodebookQuantizer] | None:
-    """These quantizers, if they are tables that differ in their codes alone."""
+def equal_tables(
+    inner: Iterable[Quantizer], settings: Iterable[str]
+) -> list[CodebookQuantizer] | None:
+    """These quantizers, if they are tables that differ in their codes alone.
+
+    ``settings`` are the names that ``setting_names`` gives for one of them.
+    """
     every = list(inner)
     tables = [each for each in every if isinstance(each, CodebookQuantizer)]
     alike = {(type(each), each.manifold, each.codes_frozen) for each in tables}
     if len(tables) < len(every) or len(alike) > 1:
         return None
-    kind, settings = type(tables[0]), _settings(tables[0]).items()
+    kind = type(tables[0])
     inherits = all(getattr(kind, name) is getattr(CodebookQuantizer, name) for name in INHERITED)
-    return tables if inherits and all(settings <= vars(each).items() for each in tables) else None
+    return tables if inherits and all(_have_one_value(tables, name) for name in settings) else None
 
 
-def _settings(table: CodebookQuantizer) -> dict[str, Any]:
-    """Sizes and options; the seed of its draws may be another in each table."""
-    return {
-        name: value
-        for name, value in vars(table).items()
+def setting_names(quantizer: Quantizer) -> tuple[str, ...]:
+    """Its sizes and options; the seed of its draws may be another in each table.
+
+    Found once, not in ``forward``: torch 2.11 cannot compile a look into ``vars`` of a module.
+    """
+    return tuple(
+        name
+        for name, value in vars(quantizer).items()
         if isinstance(value, (int, float, str)) and name[0] != "_" and name != "seed"
-    }
+    )
+
+
+def _have_one_value(tables: Sequence[CodebookQuantizer], name: str) -> bool:
+    value, *others = (getattr(each, name, _MISSING) for each in tables)
+    return all(other == value for other in others)
 
 
 def _acts_alone(table: CodebookQuantizer) -> bool:

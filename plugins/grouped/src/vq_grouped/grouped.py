@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from vq_grouped.equal_tables import EqualTables
+from vq_grouped.grouped_config import group_dim
 from vq_grouped.inner import InnerQuantizers
-from vqcore.errors import SettingError
 from vqcore.interfaces.quantizer import Quantized, Quantizer, merge_losses
 
 
@@ -35,11 +35,7 @@ class Grouped(InnerQuantizers):
         shared: bool = False,
         **options: Any,
     ) -> None:
-        if dim % groups:
-            divisors = ", ".join(str(g) for g in range(1, dim + 1) if dim % g == 0)
-            fix = f"choose one of {divisors}"
-            raise SettingError("groups", groups, f"a divisor of dim = {dim}", fix)
-        super().__init__(inner, groups, shared, dim=dim // groups, **options)
+        super().__init__(inner, groups, shared, dim=group_dim(dim, groups), **options)
         self.groups = groups
         self.dim = groups * self.first.dim
         self.factors = groups * self.first.factors

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vq_grouped.equal_tables import EqualTables, equal_tables
+from vq_grouped.equal_tables import EqualTables, equal_tables, setting_names
 from vqcore.interfaces.quantizer import Quantizer
 
 
@@ -25,6 +25,7 @@ class InnerQuantizers(Quantizer):
         self.codebook_size = self.first.codebook_size
         self.synchronized = self.first.synchronized
         self.index_shape = (count, *self.first.index_shape)
+        self._settings = setting_names(next(self._innermost()))
 
     @property
     def recordable(self) -> bool:  # type: ignore[override]  # follows from the inner ones
@@ -48,11 +49,11 @@ class InnerQuantizers(Quantizer):
 
     def as_one(self) -> EqualTables | None:
         """The quantizers of all groups or stages as one, if they are tables, equal and started."""
-        return EqualTables.of(self.inner_quantizers(), self.count)
+        return EqualTables.of(self.inner_quantizers(), self.count, self._settings)
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """See ``Quantizer.update``; equal tables, also of nested groups and stages, as one."""
-        tables = equal_tables(self._innermost())
+        tables = equal_tables(self._innermost(), self._settings)
         if tables is None:
             super().update(optimizer)
             self.draw()
