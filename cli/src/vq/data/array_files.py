@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vq.files import check_regular
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import describe_error
 
 Layout = Literal["auto", "NCHW", "NHWC"]
 ReadArray = Callable[[], np.ndarray]

@@ -14,8 +14,7 @@ from vq.data.find_images import find_files
 from vq.data.segments import Segmenter
 from vq.files import check_regular
 from vq.optional_dependencies import require
-from vqcore.errors import RunError, SettingError, VQError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, VQError, describe_error
 
 #: By suffix, what libsndfile seeks in to the sample; in Ogg files it does not.
 SUFFIXES = frozenset({".wav", ".flac", ".aif", ".aiff", ".mp3"})

@@ -13,8 +13,7 @@ from vq.data.find_images import FORMATS
 from vq.data.image_files import cut
 from vq.data.image_modes import to_rgb
 from vqcore.data.crop import Crop
-from vqcore.errors import RunError, VQError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, VQError, describe_error
 
 
 def decoded(

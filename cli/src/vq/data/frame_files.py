@@ -12,8 +12,7 @@ from torch import Tensor
 from vq.data.find_images import SUFFIXES, find_images
 from vq.data.image_files import ImageFiles
 from vq.data.segments import Segmenter
-from vqcore.errors import RunError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, describe_error
 
 
 class FrameFiles(Segmenter):

@@ -21,8 +21,7 @@ from vqcore.data.crop import Crop
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.partition import train_test_indices
-from vqcore.errors import RunError, SettingError, VQError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, VQError, describe_error
 
 #: Names of held-out splits, in the order in which they are looked for.
 _TEST = ("test", "validation", "valid", "val")

@@ -20,8 +20,7 @@ from vq.data.packed_names import PackedNames
 from vq.files import check_regular
 from vq.progress import working
 from vqcore.data.crop import Crop
-from vqcore.errors import RunError, VQError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, VQError, describe_error
 
 _CENTRE = Crop()
 

@@ -23,8 +23,7 @@ from typing import Any, NamedTuple
 
 from vq.data.find_images import SUFFIXES
 from vq.files import check_regular, read_json, state_folder, write_json
-from vqcore.errors import VQError, printable
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import VQError, describe_error, printable
 
 #: Samples of a shard from which on its index is kept: reading the headers of fewer takes no time.
 MANY = 1000

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from vqcore.errors import RunError, SettingError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, describe_error
 
 T = TypeVar("T")
 

@@ -28,6 +28,7 @@ class TreeLinks(DataSource):
 
     value_range = (0.0, 1.0)
     likelihood = "bernoulli"
+    disjoint = False
 
     def __init__(
         self, *, tree: str = "full", depth: int = 8, branching: int = 2, nodes: int = 400

@@ -27,6 +27,7 @@ class Trees(DataSource):
 
     value_range = (0.0, 1.0)
     likelihood = "bernoulli"
+    disjoint = False
 
     def __init__(self, *, depth: int = 8, noise: float = 0.1, samples: int = 8160) -> None:
         self.depth, self.noise, self.samples = depth, noise, samples

@@ -20,8 +20,7 @@ from vqcore.data.crop import Crop
 from vqcore.data.dataset_split import DatasetSplit
 from vqcore.data.image_source import Augmentation, ImageSource
 from vqcore.data.partition import train_test_indices
-from vqcore.errors import RunError, SettingError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, describe_error
 
 #: A sample and the shard that holds it.
 Placed = tuple[Path, Sample]

@@ -135,6 +135,7 @@ class DataSource(ABC):
             ``value_range``, else None.
         sample_rate: of audio (C, T), in Hz; None for other data.
         frame_stride: of video (C, T, H, W): 2 if every second frame was taken; None for other data.
+        disjoint: whether no held-out sample is a training sample too.
         credits: the attribution that the data's licence requires, or None.
     """
 
@@ -145,6 +146,7 @@ class DataSource(ABC):
     stored_range: tuple[float, float] | None = None
     sample_rate: int | None = None
     frame_stride: int | None = None
+    disjoint: bool = True
     credits: ClassVar[str | None] = None
 
     @abstractmethod

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from vqcore.errors import SettingError
 from vqcore.numerics.stable import safe_sqrt
 from vqcore.search import affine, tiled
 
-#: Methods, and what computes the same in a cheaper way.
+#: By method, the methods that stand for it, or for what follows from it, in a cheaper way.
 _SHORTCUTS = {
     "squared_dist": ("squared_dist_apart", "pairwise_order", "squared_dist_from"),
     "pairwise_squared_dist": ("pairwise_order", "squared_dist_from"),
@@ -21,6 +22,7 @@ _SHORTCUTS = {
     "search_keys": ("keys_of_tables", "squared_dist_from"),
     "nearest": ("keys_of_tables",),
     "to_ambient": ("ambient_dim",),
+    "translate": ("flat_coordinates",),
 }
 
 
@@ -34,7 +36,23 @@ class Manifold(nn.Module, ABC):
     All methods act on the last axis and broadcast over the others. They read D from each tensor, so
     one manifold serves any D, such as groups of D/G. float64 stays float64. Values and gradients
     are finite for all points that ``tangent`` and ``expmap0`` can produce.
+
+    Attributes:
+        isotropic: whether rotations about the origin preserve distances, so that the distance from
+            the origin depends on the tangent norm alone.
+        search_precision: error that ``nearest`` may make, in units of rounding. The squared
+            distance to the code found may exceed that to the nearest, both in float64, by
+            search_precision x eps x s, where eps is that of the points' dtype and s the largest
+            squared distance of a point or code from the codes' centroid, but at least
+            ``search_floor``. Anything closer is a tie in the form that is searched. 64 suffices for
+            the cosh^2 of a hyperbolic radius of 4.
+        search_floor: squared length to which the form rounds, however small a cloud is: 0 if it is
+            centred on the cloud, 1/c for coordinates on a surface of curvature c.
     """
+
+    isotropic: bool = True
+    search_precision: float = 64.0
+    search_floor: float = 0.0
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A class that redefines a method loses the inherited shortcuts that stand for it."""
@@ -55,6 +73,21 @@ class Manifold(nn.Module, ABC):
     def point_dim(self, dim: int) -> int:
         """A, the number of coordinates of a point, for tangent vectors of ``dim`` dimensions."""
         return dim
+
+    def check_dim(self, dim: int) -> None:
+        """Refuse a D that the manifold cannot have, when a model is built; by default none.
+
+        Raises:
+            SettingError: by the name of an option of the manifold's.
+        """
+
+    @property
+    def total_dim(self) -> int | None:
+        """The D of a whole latent, where options say it, as sizes of factors do; None for any.
+
+        Groups have a share of it.
+        """
+        return None
 
     def tangent(self, z: Tensor) -> Tensor:
         """An encoder's output (..., D) as a tangent vector (..., D).
@@ -117,6 +150,13 @@ class Manifold(nn.Module, ABC):
         """
         return self.expmap0(self.logmap0(x) + self.logmap0(y))
 
+    def flat_coordinates(self, dim: int) -> list[bool]:
+        """Whether ``translate`` adds each of D coordinates of tangent vectors, as by default.
+
+        In such coordinates a wrapped normal is a plain one, with a divergence in closed form.
+        """
+        return [not _overrides(self, "translate")] * dim
+
     def negate(self, x: Tensor) -> Tensor:
         """The points opposite to x (..., A), seen from the origin."""
         return self.expmap0(-self.logmap0(x))
@@ -152,7 +192,7 @@ class Manifold(nn.Module, ABC):
         return self.pairwise_squared_dist(x, x)
 
     def disk(self, u: Tensor) -> Tensor | None:
-        """Places of tangent vectors u (..., 2) in the open unit disk that maps the manifold.
+        """Where tangent vectors u (..., 2) lie in a map of the manifold to the open unit disk.
 
         None if the manifold has no such map.
         """
@@ -252,10 +292,12 @@ class Manifold(nn.Module, ABC):
     def squared_dist_from(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
         """A function from points x (N, A) to their squared distances (N, K) from codes (K, A).
 
-        It compares codes: for each point all may be off by the same number, and they have no
-        gradient. A search calls it with a tile of points at a time, and a product of manifolds adds
-        up those of its factors, for which they are in the units of ``squared_dist``. Override it
-        where they follow from ``scores_from``: a matrix product is faster than all pairs.
+        They tell which code is nearer: for each point all may be off by the same number, and they
+        have no gradient. Their unit is that of ``squared_dist``, since a product of manifolds adds
+        up those of its factors. A search calls the function with a tile of points at a time, and
+        may overwrite the distances.
+        Override this where distances follow from ``scores_from``: a matrix product is faster than
+        all pairs.
         """
         return tiled.in_strips(self.pairwise_squared_dist, codes)
 
@@ -266,3 +308,11 @@ _AFFINE = ("search_query", "search_keys")
 
 def _overrides(manifold: Manifold, name: str) -> bool:
     return getattr(type(manifold), name) is not getattr(Manifold, name)
+
+
+def require_dim(manifold: Manifold, dim: int) -> None:
+    """``manifold.check_dim``, with whole key paths in its errors."""
+    try:
+        manifold.check_dim(dim)
+    except SettingError as error:
+        raise error.under("manifold") from error

@@ -58,12 +58,12 @@ class Quantizer(nn.Module, ABC):
     """Replaces tangent vectors by codes. Combine quantizers by wrapping, not by subclassing.
 
     In training ``forward`` may gather statistics; only ``update`` changes the codebook with them.
-    Collectives are entered in training alone. In eval no state changes, and none while
-    ``codes_frozen``, nor has any result a gradient to the codes then. No random draw depends on
-    the rank or on torch's global generator, except in the constructor.
+    Collectives are entered in training alone. While ``codes_frozen``, as in eval, no state changes
+    and no result has a gradient to the codes. No random draw depends on the rank or on torch's
+    global generator, except in the constructor.
 
-    All state that decides which codes a module has is parameters and buffers, so that whoever
-    copies or averages those gets the same codes. Buffers are floats: torch averages no others.
+    Parameters and buffers alone decide which codes a module has: whoever copies or averages them
+    gets the same codes. Buffers are floats, because torch averages no others.
 
     Args:
         dim: D, dimension of the latents.
@@ -81,7 +81,7 @@ class Quantizer(nn.Module, ABC):
             estimator's on the encoder.
         fixed_size: why ``resize_codebook`` refuses, if it does.
         recordable: whether a CUDA graph of a training step can be replayed as other steps of its
-            ``phase``: nothing else that the host counts or reads decides what happens.
+            ``phase``: beside that, nothing that the host counts or reads decides what a step does.
     """
 
     index_shape: tuple[int, ...] = ()
@@ -178,8 +178,8 @@ class Quantizer(nn.Module, ABC):
     def codes_frozen(self) -> bool:
         """Whether nothing may change the codes.
 
-        So it is in eval, after ``freeze_codes``, and while a parameter that the module itself holds
-        has ``requires_grad=False``.
+        This holds in eval, after ``freeze_codes``, and while a parameter that the module itself
+        holds has ``requires_grad=False``.
         """
         return self._frozen or not self.training or self._holds_fixed_parameters()
 
@@ -251,6 +251,10 @@ class Quantizer(nn.Module, ABC):
     def inner_quantizers(self) -> Iterable[Quantizer]:
         """The quantizers this one wraps directly."""
         return _quantizers_in(self)
+
+    def extra_repr(self) -> str:
+        """D and K, in the text of a model."""
+        return f"dim={self.dim}, codebook_size={self.codebook_size}"
 
 
 def _quantizers_in(module: nn.Module) -> list[Quantizer]:

@@ -25,10 +25,13 @@ class Regularizer(nn.Module, ABC):
         recordable: whether a CUDA graph of a training step can be replayed as other steps on which
             the term acts: it reads no value on the host, and draws by ``LatentBatch.key``, not by
             ``LatentBatch.step``.
+        computes_on_host: whether the term, where latents are on the CPU, is computed by the host,
+            in NumPy for example. Then only a GPU can tell whether a step waits for it.
     """
 
     scope: Literal["codebook", "model"] = "codebook"
     recordable: bool = False
+    computes_on_host: bool = False
 
     def __init__(self, *, weight: float = 1.0, every: int = 1, start: int = 0) -> None:
         super().__init__()

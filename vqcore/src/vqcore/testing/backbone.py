@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vqcore.builtin.manifolds.euclidean import Euclidean
-from vqcore.interfaces.backbone import Backbone, LevelBackbone
+from vqcore.interfaces.backbone import Backbone
 from vqcore.interfaces.manifold import Manifold
+from vqcore.testing.backbone_parts import decode, decoded_by, halves_of, latents_of, positions_of
 from vqcore.testing.programs import exported_alike
 from vqcore.testing.rules import expect, finite, near, rule, same
 from vqcore.testing.samples import gradients, normal, same_state, seeded, state_of, untouched
@@ -52,11 +53,11 @@ class BackboneConformance:
         for shape in self.shapes:
             for dim in self.dims:
                 backbone = self._built(shape, dim)
-                counts = [n for positions in _positions(backbone) for n in positions]
+                counts = [n for positions in positions_of(backbone) for n in positions]
                 whole = all(type(n) is int and n > 0 for n in counts)
-                expect(whole, f"positions {_positions(backbone)} of {shape}")
-                z = _latents(backbone, self._samples(shape))
-                for each, positions in zip(z, _positions(backbone), strict=True):
+                expect(whole, f"positions {positions_of(backbone)} of {shape}")
+                z = latents_of(backbone, self._samples(shape))
+                for each, positions in zip(z, positions_of(backbone), strict=True):
                     wide = backbone.dim or dim
                     first = backbone.channel_first
                     sides = (wide, *positions) if first else (*positions, wide)
@@ -69,7 +70,7 @@ class BackboneConformance:
         for shape in self.shapes:
             backbone = self._built(shape)
             expect(backbone.emits == self.emits, f"emits {backbone.emits}, not {self.emits}")
-            found = tuple(_decoded(backbone, self._samples(shape)).shape)
+            found = tuple(decoded_by(backbone, self._samples(shape)).shape)
             wanted = (SAMPLES, CLASSES) if self.emits == "logits" else (SAMPLES, *shape)
             expect(found == wanted, f"{found} instead of {wanted}")
 
@@ -79,7 +80,7 @@ class BackboneConformance:
         for shape in self.shapes:
             backbone = self._built(shape)
             named = {n: p for n, p in backbone.named_parameters() if p.requires_grad}
-            total = _decoded(backbone, self._samples(shape)).square().sum()
+            total = decoded_by(backbone, self._samples(shape)).square().sum()
             for name, found in zip(named, gradients(total, list(named.values())), strict=True):
                 expect(found is not None, f"{name} has no gradient on samples {shape}")
                 finite(found, f"the gradient of {name}")
@@ -89,7 +90,7 @@ class BackboneConformance:
         """float64 stays float64 and float32 float32, in latents and what is decoded."""
         for dtype in (torch.float32, torch.float64):
             backbone, x = self._built().to(dtype), self._samples().to(dtype)
-            for each in (*_latents(backbone, x), _decoded(backbone, x)):
+            for each in (*latents_of(backbone, x), decoded_by(backbone, x)):
                 expect(each.dtype == dtype, f"{each.dtype} of {dtype}")
 
     @rule
@@ -97,7 +98,7 @@ class BackboneConformance:
         """Under autocast to bfloat16, the pass and its gradients are finite."""
         backbone, x = self._built(), self._samples()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            decoded = _decoded(backbone, x)
+            decoded = decoded_by(backbone, x)
         finite(decoded, "what is decoded")
         for each in gradients(decoded.float().square().sum(), _trained(backbone)):
             finite(each, "a gradient")
@@ -107,17 +108,17 @@ class BackboneConformance:
         """In eval two calls agree to the bit, and no state changes."""
         backbone, x = self._built().eval(), self._samples()
         before = state_of(backbone)
-        same(_decoded(backbone, x), _decoded(backbone, x), "a second call")
+        same(decoded_by(backbone, x), decoded_by(backbone, x), "a second call")
         same_state(backbone, before, "state after eval")
 
     @rule
     def test_samples_are_independent(self) -> None:
         """In eval a sample's latents and decoding do not depend on the others of its batch."""
         backbone, x = self._built().eval(), self._samples()
-        together, alone = _latents(backbone, x), _latents(backbone, x[:1])
+        together, alone = latents_of(backbone, x), latents_of(backbone, x[:1])
         for every, one in zip(together, alone, strict=True):
             near(every[:1], one, "the latents of a sample", *ORDER)
-        near(_decoded(backbone, x)[:1], _decoded(backbone, x[:1]), "a sample", *ORDER)
+        near(decoded_by(backbone, x)[:1], decoded_by(backbone, x[:1]), "a sample", *ORDER)
 
     @rule
     def test_layout_in_memory_changes_nothing(self) -> None:
@@ -125,18 +126,18 @@ class BackboneConformance:
         for shape in self.shapes:
             if len(shape) == 3:
                 backbone, x = self._built(shape).eval(), self._samples(shape)
-                found = _decoded(backbone, x.contiguous(memory_format=torch.channels_last))
-                near(found, _decoded(backbone, x), f"samples {shape}", *ORDER)
+                found = decoded_by(backbone, x.contiguous(memory_format=torch.channels_last))
+                near(found, decoded_by(backbone, x), f"samples {shape}", *ORDER)
 
     @rule
     def test_input_is_untouched(self) -> None:
         """Samples and latents are not written to."""
         backbone, x = self._built(), self._samples()
         with untouched(samples=x):
-            z = _latents(backbone, x)
+            z = latents_of(backbone, x)
         kept = {f"latents_{level}": each for level, each in enumerate(z)}
         with torch.no_grad(), untouched(**kept):
-            _decode(backbone, z)
+            decode(backbone, z)
 
     @rule
     def test_weights_follow_the_seed(self) -> None:
@@ -150,20 +151,20 @@ class BackboneConformance:
     def test_state_is_complete(self) -> None:
         """A backbone of another seed that loads the state dict strictly gives the same."""
         first, second, x = self._built(), self._built(seed=1), self._samples()
-        _decoded(first, x)  # which may change running statistics
+        decoded_by(first, x)  # which may change running statistics
         second.load_state_dict(state_of(first), strict=True)
-        same(_decoded(second.eval(), x), _decoded(first.eval(), x), "after loading")
+        same(decoded_by(second.eval(), x), decoded_by(first.eval(), x), "after loading")
 
     @rule
     def test_copies_are_independent(self) -> None:
         """A deep copy gives the same, and shares no parameter with the original."""
         first, x = self._built().eval(), self._samples()
-        other, before = copy.deepcopy(first), _decoded(first, x)
-        same(_decoded(other, x), before, "a copy")
+        other, before = copy.deepcopy(first), decoded_by(first, x)
+        same(decoded_by(other, x), before, "a copy")
         with torch.no_grad():
             for each in other.parameters():
                 each.add_(1)
-        same(_decoded(first, x), before, "the original after its copy has changed")
+        same(decoded_by(first, x), before, "the original after its copy has changed")
 
     @rule
     def test_manifold_is_not_registered(self) -> None:
@@ -183,7 +184,7 @@ class BackboneConformance:
             return
         own = any(last is each for each in backbone.parameters())
         expect(own, "last_layer is no parameter of the backbone")
-        (found,) = gradients(_decoded(backbone, self._samples()).square().sum(), [last])
+        (found,) = gradients(decoded_by(backbone, self._samples()).square().sum(), [last])
         expect(found is not None and (found != 0).any(), "last_layer has no gradient")
 
     @rule
@@ -192,22 +193,22 @@ class BackboneConformance:
         for shape in self.shapes:
             backbone = self._built(shape)
             channels, *sides = shape
-            told = all(len(each) == len(sides) for each in _positions(backbone))
+            told = all(len(each) == len(sides) for each in positions_of(backbone))
             if not backbone.channel_first or not told or self.emits == "logits":
                 continue
             larger = (channels, *(2 * side for side in sides))
-            z = _latents(backbone, self._samples(larger))
-            for each, positions in zip(z, _positions(backbone), strict=True):
+            z = latents_of(backbone, self._samples(larger))
+            for each, positions in zip(z, positions_of(backbone), strict=True):
                 found, wanted = tuple(each.shape[2:]), tuple(2 * n for n in positions)
                 expect(found == wanted, f"positions {found} of {larger} instead of {wanted}")
-            decoded = tuple(_decode(backbone, z).shape[1:])
+            decoded = tuple(decode(backbone, z).shape[1:])
             expect(decoded == larger, f"decoded to {decoded} instead of {larger}")
 
     @rule
     def test_any_batch_can_be_exported(self) -> None:
         """``torch.export`` with a dynamic batch gives what eager does, for other batch sizes."""
         backbone = self._built().eval()
-        for part, inputs in _parts(backbone, self._samples()):
+        for part, inputs in halves_of(backbone, self._samples()):
             exported_alike(part, inputs, *ORDER)
 
     @rule
@@ -243,62 +244,11 @@ class _Space(Euclidean):
         self.scale = nn.Parameter(torch.zeros(()))
 
 
-def _positions(backbone: Backbone) -> Sequence[tuple[int, ...]]:
-    if isinstance(backbone, LevelBackbone):
-        return backbone.latent_shapes
-    return (tuple(backbone.latent_shape),)
-
-
-def _latents(backbone: Backbone, x: Tensor) -> tuple[Tensor, ...]:
-    """The latents of each level; finer ones see those of coarser ones, as if they were codes."""
-    if not isinstance(backbone, LevelBackbone):
-        return (backbone.encode(x),)
-    z: list[Tensor] = []
-    for level, features in enumerate(backbone.encode(x)):
-        z.append(backbone.refine(level, features, tuple(z)))
-    return tuple(z)
-
-
-def _decode(backbone: Backbone, z: Sequence[Tensor]) -> Tensor:
-    if isinstance(backbone, LevelBackbone):
-        return backbone.decode(z)
-    (only,) = z
-    return backbone.decode(only)
-
-
-def _decoded(backbone: Backbone, x: Tensor) -> Tensor:
-    return _decode(backbone, _latents(backbone, x))
-
-
 def _trained(backbone: Backbone) -> list[Tensor]:
     return [each for each in backbone.parameters() if each.requires_grad]
 
 
 def _pass(backbone: Backbone, x: Tensor) -> None:
-    total = _decoded(backbone, x).square().sum()
+    total = decoded_by(backbone, x).square().sum()
     if total.requires_grad:  # as it does not where there is no network
         total.backward()
-
-
-class _Encoder(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(B, *shape) to the latents of each level."""
-        return _latents(self.backbone, x)
-
-
-class _Decoder(_Encoder):
-    def forward(self, *z: Tensor) -> tuple[Tensor, ...]:
-        """The latents of each level to samples."""
-        return (_decode(self.backbone, z),)
-
-
-def _parts(backbone: Backbone, x: Tensor) -> Iterator[tuple[nn.Module, tuple[Tensor, ...]]]:
-    """Both halves as modules, and what they take."""
-    with torch.no_grad():
-        z = tuple(each.contiguous() for each in _latents(backbone, x))
-    yield _Encoder(backbone), (x,)
-    yield _Decoder(backbone), z

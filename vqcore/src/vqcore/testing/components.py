@@ -24,19 +24,23 @@ from vqcore.testing.regularizer import RegularizerConformance
 #: Samples that a backbone or a loss may be for, the first ones in messages: pictures, vectors,
 #: signals, volumes, graphs.
 SHAPES = ((1, 8, 8), (3, 16, 24), (64,), (1, 64), (1, 8, 8, 8), (8, 8), (3, 64, 64))
+#: Sizes D and K that a quantizer may be for.
+SIZES = ((8, 16), (4, 16), (9, 27), (8, 256))
 #: Shapes of samples that a backbone is checked on, at most.
 MOST_SHAPES = 2
 
 
 def injected(kind: str, emits: str = "samples") -> list[dict[str, Any]]:
-    """What a builder may pass besides options: one mapping, or several for kinds of samples."""
+    """What a builder may pass besides options: one mapping, or several sizes and shapes."""
     if kind == "backbone":
         classes = {"classes": CLASSES} if emits == "logits" else {}
         return [{"shape": shape, "dim": 8, **classes} for shape in SHAPES]
     if kind == "loss":
         return [{"samples": SampleSpec(shape, (0.0, 1.0))} for shape in SHAPES]
+    if kind == "quantizer":
+        space = Euclidean()
+        return [{"dim": dim, "codebook_size": size, "manifold": space} for dim, size in SIZES]
     usual: dict[str, dict[str, Any]] = {
-        "quantizer": {"dim": 8, "codebook_size": 16, "manifold": Euclidean()},
         "estimator": {"manifold": Euclidean()},
         "optimizer": {"params": [nn.Parameter(torch.zeros(3))]},
     }
@@ -68,8 +72,6 @@ def component_case(
 ) -> Any:
     """An instance of the conformance class of a component's kind, for ``violations``.
 
-    A manifold is not taken to be isotropic.
-
     Args:
         registry: where the component is.
         kind, name: of the component.
@@ -91,14 +93,14 @@ def component_case(
         return registry.build(chosen, **only, **given)
 
     attributes: dict[str, Any] = {"make": made}
-    if kind == "manifold":
-        attributes["isotropic"] = False
-    elif kind == "backbone":
+    if kind == "backbone":
         attributes["shapes"] = [given["shape"] for given in fits]
         attributes["emits"] = registry.target(chosen).emits
     elif kind == "loss":
         attributes["samples"] = fits[0]["samples"]
-    case = type("Case", (_CASES[kind],), attributes)()
+    elif kind == "quantizer":
+        attributes |= {name: fits[0][name] for name in ("dim", "codebook_size")}
+    case = type("Case", (CASES[kind],), attributes)()
     if kind == "dataset":
         for split in ("train", "test"):
             case.make().split(split)
@@ -106,7 +108,8 @@ def component_case(
 
 
 _TAKE_OPTIONS = ("regularizer", "loss", "dataset")
-_CASES: dict[str, type] = {
+#: The conformance class of each kind.
+CASES: dict[str, type] = {
     "manifold": ManifoldConformance,
     "quantizer": QuantizerConformance,
     "estimator": EstimatorConformance,

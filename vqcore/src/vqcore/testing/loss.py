@@ -36,7 +36,7 @@ class LossConformance:
         """The term is a finite scalar of floats, and so is what an opponent is trained on."""
         loss = self.make()
         for what, term in _terms(loss, self._batch(loss)).items():
-            expect(term.shape == (), f"{what}: shape {tuple(term.shape)}")
+            expect(term.shape == (), f"{what}: shape {tuple(term.shape)} instead of ()")
             expect(term.is_floating_point(), f"{what}: {term.dtype}")
             finite(term, what)
 

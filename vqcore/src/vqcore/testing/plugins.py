@@ -5,12 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-import pkgutil
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,52 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from vqcore.errors import shown
 from vqcore.plugin import hooks
-from vqcore.plugin.component import INTERFACES, ComponentSpec
+from vqcore.plugin.component_choice import inner_kinds
 from vqcore.plugin.component_config import ActsIf, ComponentConfig, descriptions
-from vqcore.plugin.loader import Plugin, owner_of
-from vqcore.plugin.registry import Registry, default_registry, inner_kinds
+from vqcore.plugin.loader import Plugin
+from vqcore.plugin.registry import Registry, default_registry
 from vqcore.testing.components import injected
+from vqcore.testing.declarations import BASES, Declared, components_of, settings_of, unbounded
+from vqcore.testing.fresh_import import MOST_SECONDS, FreshImport, imported
 from vqcore.testing.loaded import module_of, registry_with
 from vqcore.testing.rules import expect, fail, rule
-
-#: The interface of each kind whose targets are its subclasses: of an optimizer, any callable.
-BASES: dict[str, type] = {
-    kind: pkgutil.resolve_name(interface)
-    for kind, interface in INTERFACES.items()
-    if kind != "optimizer"
-}
-_LOWER = {"minimum", "exclusiveMinimum"}
-_UPPER = {"maximum", "exclusiveMaximum"}
-#: Imports the modules in argv in a fresh interpreter, and prints whether that imports torch.
-_PROBE = """
-import importlib, sys
-for name in sys.argv[1:]:
-    importlib.import_module(name)
-print("torch" in sys.modules)
-"""
-
-
-@lru_cache(maxsize=1)
-def _probed(names: tuple[str, ...], search_path: str) -> subprocess.CompletedProcess[str]:
-    """What importing modules in a fresh interpreter prints."""
-    return subprocess.run(
-        [sys.executable, "-c", _PROBE, *names],
-        env={**os.environ, "PYTHONPATH": search_path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@dataclass(frozen=True)
-class Declared:
-    """A component that the plugin provides."""
-
-    kind: str
-    spec: ComponentSpec
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.spec.name!r}"
 
 
 class PluginConformance:
@@ -107,27 +66,43 @@ class PluginConformance:
     @rule
     def test_loads(self) -> None:
         """The plugin loads without an error or a clash, and implements a hook."""
-        _, records = self._loaded()
-        for record in records:
+        for record in self._records():
             expect(record.status == "ok", f"{record.plugin} is {record.status}: {record.error}")
-        names = [name for module in self._modules() for name in vars(module)]
-        expect(any(name.startswith("vq_") for name in names), "no hook")
+        modules = list(self._modules())
+        found = any(name.startswith("vq_") for module in modules for name in vars(module))
+        names = ", ".join(module.__name__ for module in modules)
+        expect(found, f"no hook in {names}, such as a function vq_losses with @vqcore.hookimpl")
 
     @rule
     def test_import_is_torch_free(self) -> None:
         """Plugin and config modules import no torch, so that listing and validating stay fast."""
         if self.torch_free:
-            what, printed = self._imported_alone()
-            expect(printed[-1:] == ["False"], f"{what} imports torch")
+            what, found = self._imported_alone()
+            fix = "import it in the modules of the classes, or inside functions"
+            expect("torch" not in found.others, f"{what} imports torch; {fix}")
+
+    @rule
+    def test_import_is_fast(self) -> None:
+        """Importing plugin and config modules takes 0.3 s of CPU time at most.
+
+        On a slow machine it takes no longer than importing what every command needs of vqcore.
+        """
+        if self.torch_free:
+            what, found = self._imported_alone()
+            if "torch" not in found.others:  # which is a rule of its own
+                others = f", with {', '.join(found.others)}" if found.others else ""
+                most = max(MOST_SECONDS, found.usual)
+                took = f"{what} takes {found.seconds:.2f} s{others}, {most:.2f} s at most"
+                fix = "import what is slow inside the functions that use it"
+                expect(found.is_fast, f"{took}; {fix}")
 
     @rule
     def test_nothing_is_printed(self) -> None:
         """Importing plugin and config modules prints nothing, which would be in all output."""
-        _, records = self._loaded()
-        printed = [note for record in records for note in record.notes if "prints" in note]
+        printed = [note for each in self._records() for note in each.notes if "prints" in note]
         if self.torch_free:
-            what, lines = self._imported_alone()
-            printed += [f"{what} prints {shown(' '.join(lines[:-1]))}" for _ in lines[1:2]]
+            what, found = self._imported_alone()
+            printed += [f"{what} prints {shown(found.printed)}"] * bool(found.printed)
         expect(not printed, "; ".join(printed))
 
     # -- what it declares ----------------------------------------------------
@@ -147,14 +122,14 @@ class PluginConformance:
     def test_targets_fit_their_kind(self) -> None:
         """Each target can be imported and is a concrete class of its kind's interface."""
         for each in self._declared():
-            target, base = _imported(each.spec.target, each), BASES.get(each.kind)
+            target, base, place = each.target(), BASES.get(each.kind), each.spec.target
             if base is None:
-                expect(callable(target), f"{each}: {each.spec.target} cannot be called")
+                expect(callable(target), f"{each}: {place} cannot be called")
                 continue
             right = isinstance(target, type) and issubclass(target, base)
-            expect(right, f"{each}: {each.spec.target} is not a {base.__module__}.{base.__name__}")
+            expect(right, f"{each}: {place} is not a {base.__module__}.{base.__name__}")
             left = sorted(getattr(target, "__abstractmethods__", ()))
-            expect(not left, f"{each}: {each.spec.target} leaves {', '.join(left)} abstract")
+            expect(not left, f"{each}: {place} leaves {', '.join(left)} abstract; define it")
 
     @rule
     def test_options_are_a_model(self) -> None:
@@ -182,32 +157,33 @@ class PluginConformance:
         for each, model in self._models():
             fields = model.model_fields
             for name, mark in [(n, m) for n in fields for m in fields[n].metadata]:
-                if isinstance(mark, ActsIf):
-                    label = f"{each}: {name!r} of {each.spec.config} acts with {mark.option!r}"
-                    expect(
-                        mark.option in fields and mark.option != name, f"{label}, no other option"
-                    )
-                    for value in mark.values:
-                        try:
-                            TypeAdapter(fields[mark.option].annotation).validate_python(value)
-                        except ValidationError:
-                            fail(f"{label} = {value!r}, which that one refuses")
+                if not isinstance(mark, ActsIf):
+                    continue
+                label = f"{each}: {name!r} of {each.spec.config} acts with {mark.option!r}"
+                there = mark.option in fields and mark.option != name
+                expect(there, f"{label}, no other option")
+                for value in mark.values:
+                    try:
+                        TypeAdapter(fields[mark.option].annotation).validate_python(value)
+                    except ValidationError:
+                        fail(f"{label} = {value!r}, which that one refuses")
 
     @rule
     def test_numbers_are_bounded(self) -> None:
         """Every number among the options has a lower and an upper bound."""
         for each, model in self._models():
             names = ", ".join(unbounded(model))
-            expect(not names, f"{each}: {each.spec.config} does not bound {names}")
+            fix = "use a type of vqcore.plugin.bounds, or Annotated[..., Field(ge=..., le=...)]"
+            expect(not names, f"{each}: {each.spec.config} does not bound {names}; {fix}")
 
     @rule
     def test_constructors_take_their_options(self) -> None:
         """Each constructor takes every option as a keyword and requires only injected ones more."""
         for each in self._declared():
             label, passed = f"{each}: {each.spec.target}", self.injected(each.kind)
-            config = each.spec.config
-            options = set(_imported(config, each).constructor_options()) if config else set()
-            parameters = inspect.signature(_imported(each.spec.target, each)).parameters.values()
+            model = each.model()
+            options = set(model.constructor_options()) if model else set()
+            parameters = inspect.signature(each.target()).parameters.values()
             named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
             keywords = [p for p in parameters if p.kind in named]
             refused = ", ".join(sorted(options - {p.name for p in keywords}))
@@ -220,22 +196,19 @@ class PluginConformance:
     @rule
     def test_defaults_build(self) -> None:
         """Each component is built from its name alone, or with ``required`` options."""
-        registry, records = self._loaded()
-        for record in records:
-            for each in _declared_by(record):
-                name, passed = (
-                    f"{owner_of(record.package)}/{each.spec.name}",
-                    self.injected(each.kind),
-                )
-                if passed is not None:
-                    choice = {"name": name, **self.required(each.kind, each.spec.name)}
-                    registry.build(registry.resolve(each.kind, choice), **passed)
+        registry, _ = self._loaded()
+        for each in self._declared():
+            passed = self.injected(each.kind)
+            if passed is not None:
+                name = f"{each.owner}/{each.spec.name}"
+                choice = {"name": name, **self.required(each.kind, each.spec.name)}
+                registry.build(registry.resolve(each.kind, choice), **passed)
 
     @rule
     def test_settings_have_defaults(self) -> None:
         """Every setting of the plugin itself has a default: a run need not give any."""
         for each in self._settings():
-            for name, info in _imported(str(each.spec.config), each).model_fields.items():
+            for name, info in each.model().model_fields.items():
                 expect(not info.is_required(), f"{each}: {name!r} has no default")
 
     @rule
@@ -250,22 +223,15 @@ class PluginConformance:
 
     # -- the plugin ----------------------------------------------------------
 
-    def _imported_alone(self) -> tuple[str, list[str]]:
-        """What is imported in a fresh interpreter, and the lines that this prints.
-
-        The last one says whether torch is imported.
-        """
+    def _imported_alone(self) -> tuple[str, FreshImport]:
+        """What importing the plugin's modules and those of its options does, and what that is."""
         modules = list(self._modules())
         declared = [*self._declared(), *self._settings()]
-        configs = [each.spec.config for each in declared if each.spec.config]
-        found = {module.__name__ for module in modules}
-        names = sorted(found | {config.partition(":")[0] for config in configs})
+        configs = {each.spec.config.partition(":")[0] for each in declared if each.spec.config}
+        names = sorted({module.__name__ for module in modules} | configs)
         folders = [str(Path(module.__file__).parent) for module in modules if module.__file__]
         search_path = os.pathsep.join([*(p for p in sys.path if p), *folders])
-        done = _probed(tuple(names), search_path)
-        what = f"importing {', '.join(names)}"
-        expect(done.returncode == 0, f"{what} failed: {done.stderr.strip()[-300:]}")
-        return what, done.stdout.splitlines()
+        return f"importing {', '.join(names)}", imported(tuple(names), search_path)
 
     def _loaded(self) -> tuple[Registry, list[Plugin]]:
         """A registry with the plugin, and the plugin's records in it."""
@@ -276,6 +242,9 @@ class PluginConformance:
         records = [record for record in registry.plugins if record.is_called(str(self.package))]
         expect(records, f"no plugin of {self.package!r} is found")
         return registry, records
+
+    def _records(self) -> list[Plugin]:
+        return self._loaded()[1]
 
     def _module(self) -> ModuleType:
         if isinstance(self.plugin, ModuleType):
@@ -295,61 +264,19 @@ class PluginConformance:
             yield module
 
     def _declared(self) -> Iterator[Declared]:
-        _, records = self._loaded()
-        for record in records:
+        """The components of the plugins."""
+        for record in self._records():
             if record.status not in ("ok", "clash"):
                 fail(f"{record.plugin} is {record.status}: {record.error}")
-            yield from _declared_by(record)
+            yield from components_of(record)
+
+    def _settings(self) -> list[Declared]:
+        """The settings of the plugins themselves."""
+        return [each for record in self._records() for each in settings_of(record)]
 
     def _models(self) -> Iterator[tuple[Declared, Any]]:
         """The options models of components, and those of settings of the plugin itself."""
         for each in [*self._declared(), *self._settings()]:
-            if each.spec.config is not None:
-                yield each, _imported(each.spec.config, each)
-
-    def _settings(self) -> list[Declared]:
-        """The settings of the plugins themselves, as if they were a component's options."""
-        found = []
-        for record in self._loaded()[1]:
-            if record.settings:
-                name = record.plugin.replace("_", "-").lower()
-                at = record.settings
-                spec = ComponentSpec(name=name, target=at, config=at, summary="its settings")
-                found.append(Declared("settings of", spec))
-        return found
-
-
-def unbounded(model: type[ComponentConfig]) -> list[str]:
-    """The options that hold a number without a lower or an upper bound."""
-    schemas = model.model_json_schema()["properties"]
-    return [
-        name
-        for name, schema in schemas.items()
-        for number in _numbers(schema)
-        if not (_LOWER & number.keys() and _UPPER & number.keys())
-    ]
-
-
-def _numbers(schema: Any) -> Iterator[dict[str, Any]]:
-    """The numbers in a JSON schema that are no choice among some: in lists and mappings too."""
-    if isinstance(schema, list):
-        for each in schema:
-            yield from _numbers(each)
-    elif isinstance(schema, dict) and "enum" not in schema and "const" not in schema:
-        if schema.get("type") in ("integer", "number"):
-            yield schema
-        for key, part in schema.items():
-            if key != "default":
-                yield from _numbers(part)
-
-
-def _declared_by(record: Plugin) -> list[Declared]:
-    return [Declared(kind, spec) for kind, specs in record.provides.items() for spec in specs]
-
-
-def _imported(location: str, each: Declared) -> Any:
-    name, _, attribute = location.partition(":")
-    try:
-        return getattr(importlib.import_module(name), attribute)
-    except Exception as error:
-        fail(f"{each}: {location} cannot be imported: {type(error).__name__}: {error}")
+            model = each.model()
+            if model is not None:
+                yield each, model

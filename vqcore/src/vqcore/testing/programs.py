@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from vqcore.plugin.blame import place_of
 from vqcore.testing.rules import expect, near, same
 
 #: Rows of which a module is traced; 0 and 1 would be constants.
 TRACED = 2
 #: Rows of the batches that its program is compared on.
 COMPARED = (1, 5)
+#: What a trace cannot follow.
+_NOT_TRACED = (
+    "a loop over the rows of a batch and len(x) fix its size, and a branch or a shape must not "
+    "depend on values"
+)
+#: How torch writes a line of the code that it traced.
+_LINE = re.compile(r'File "([^"]+)", line (\d+)')
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -38,10 +51,25 @@ def exported_alike(
     traced = tuple(each[:TRACED].contiguous() for each in inputs)
     axes = tuple({0: torch.export.Dim("batch")} for _ in inputs)
     shapes = (axes,) if _takes_any_number(module) else axes
-    program = torch.export.export(module, traced, dynamic_shapes=shapes).module()
+    program = _exported(module, traced, shapes).module()
     for rows in COMPARED:
         given = [each[torch.arange(rows) % len(each)] for each in inputs]
         alike(program(*given), module(*given), f"the program on {rows} rows", rtol, atol)
+
+
+def _exported(module: nn.Module, inputs: tuple[Tensor, ...], shapes: Any) -> Any:
+    """The program of a module; what torch says of one without, in few words."""
+    log = logging.getLogger("torch")
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)  # pages of what the error says, too
+    try:
+        with redirect_stderr(StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, inputs, dynamic_shapes=shapes)
+    except Exception as error:
+        raise AssertionError(_not_traced("torch.export", error)) from error
+    finally:
+        log.setLevel(level)
 
 
 @contextmanager
@@ -54,8 +82,19 @@ def compiled(function: Function) -> Iterator[Function]:
     try:
         made: Any = torch.compile(function, fullgraph=True, dynamic=False, backend="eager")
         yield made
+    except Exception as error:
+        if not type(error).__module__.startswith("torch._dynamo."):
+            raise
+        raise AssertionError(_not_traced("torch.compile", error)) from error
     finally:
         torch._dynamo.reset()
+
+
+def _not_traced(tool: str, error: Exception) -> str:
+    """Why a tool of torch failed, of which it writes pages, and where."""
+    why, lines = " ".join(str(error).split()), _LINE.findall(str(error))
+    place = place_of(error) or (f" ({Path(lines[-1][0]).name}:{lines[-1][1]})" if lines else "")
+    return f"{tool} fails with {type(error).__name__}{place}: {why[:160]} ...; {_NOT_TRACED}"
 
 
 def alike(found: Any, expected: Any, what: str, rtol: float = 1e-5, atol: float = 1e-6) -> None:

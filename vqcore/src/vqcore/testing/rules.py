@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 from unittest import SkipTest
 
 import torch
 from torch import Tensor
+
+from vqcore.plugin.blame import described, place_of
 
 #: pytest then shows the line of the check that failed instead of the helper's.
 __tracebackhide__ = True
@@ -39,7 +42,7 @@ def rule(check: Callable[..., None]) -> Callable[[Any], None]:
 
     A check with a parameter ``manifold`` runs on a copy of each of the case's ``manifolds()``.
     """
-    name, sentence = _name(check), _sentence(check)
+    name, sentence = _name(check.__name__), _sentence(check)
     on_manifolds = "manifold" in inspect.signature(check).parameters
 
     def checked(self: Any) -> None:
@@ -51,7 +54,9 @@ def rule(check: Callable[..., None]) -> Callable[[Any], None]:
         except (ConformanceError, SkipTest):
             raise
         except Exception as error:
-            raise ConformanceError(name, sentence, where + _summary(error)) from error
+            # what the kit found has no traceback worth reading, an error in the component has
+            cause = None if type(error) is AssertionError else error
+            raise ConformanceError(name, sentence, where + _summary(error)) from cause
 
     # No functools.wraps: a runner that follows __wrapped__ would take ``manifold`` for a fixture.
     for attribute in ("__name__", "__qualname__", "__doc__", "__module__"):
@@ -61,8 +66,7 @@ def rule(check: Callable[..., None]) -> Callable[[Any], None]:
 
 def rules(case: type | object) -> dict[str, str]:
     """Every rule that a conformance class checks: name -> sentence."""
-    checks = (getattr(case, name) for name in dir(case) if name.startswith("test_"))
-    return {_name(check): _sentence(check) for check in checks}
+    return {name: _sentence(check) for name, check in _checks(case).items()}
 
 
 def violations(case: object, skip: Collection[str] = ()) -> list[ConformanceError]:
@@ -71,16 +75,33 @@ def violations(case: object, skip: Collection[str] = ()) -> list[ConformanceErro
     ``skip`` names rules that are left out.
     """
     found = []
-    for name in [name for name in dir(case) if name.startswith("test_")]:
-        if name.removeprefix("test_").replace("_", "-") in skip:
+    for name, check in _checks(case).items():
+        if name in skip:
             continue
         try:
-            getattr(case, name)()
+            check()
         except SkipTest:
             continue
         except ConformanceError as error:
+            error.rule = name  # the check may be another rule's, by assignment
             found.append(error)
     return found
+
+
+def stated(case: object, component: object, fact: str) -> Any:
+    """A fact of a component: what its class states, unless the test class says otherwise."""
+    said = getattr(case, fact)
+    return getattr(component, fact) if said is None else said
+
+
+@contextmanager
+def unless_stated(component: object, fact: str, reason: str) -> Iterator[None]:
+    """Inside, what is found ends with the fact that the component's class can state instead."""
+    try:
+        yield
+    except AssertionError as error:
+        fix = f"set `{fact}` on the class {type(component).__name__} if {reason}"
+        raise AssertionError(f"{error}; {fix}") from None
 
 
 def expect(condition: object, detail: str) -> None:
@@ -142,14 +163,30 @@ def _difference(found: Tensor, expected: Tensor) -> str:
     return f"{int((a != b).sum())} of {a.numel()} numbers differ, by up to {largest:.3g}"
 
 
-def _name(check: Callable[..., None]) -> str:
-    return check.__name__.removeprefix("test_").replace("_", "-")
+def _checks(case: type | object) -> dict[str, Callable[..., None]]:
+    """The checks of a class or an instance, by their rules; a test that is None is left out."""
+    tests = {name: getattr(case, name) for name in dir(case) if name.startswith("test_")}
+    return {_name(test): check for test, check in tests.items() if check is not None}
+
+
+def _name(test: str) -> str:
+    return test.removeprefix("test_").replace("_", "-")
 
 
 def _sentence(check: Callable[..., None]) -> str:
-    return " ".join((inspect.getdoc(check) or _name(check)).split())
+    return " ".join((inspect.getdoc(check) or _name(check.__name__)).split())
 
 
 def _summary(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if type(error) is AssertionError else f"{type(error).__name__}: {text[:300]}"
+    """What a check found; of an error in the component, also its type and line."""
+    text = " ".join(str(error).split())
+    if type(error) is AssertionError and text:
+        return text
+    return f"{type(error).__name__}: {text[:300]}{place_of(error)}"
+
+
+def explained(error: BaseException) -> str:
+    """An error in a line, with its place; of a module that is missing, with what to do."""
+    missing = isinstance(error, ModuleNotFoundError)
+    fix = "; install it, and name it in the dependencies of your package" if missing else ""
+    return f"{described(error)}{fix}"

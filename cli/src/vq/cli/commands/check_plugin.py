@@ -1,6 +1,7 @@
 """``vq check-plugin``: everything that the conformance kit can check of one plugin."""
 
 import logging
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from vq.config.config_file import parse_value
 from vqcore.errors import ComponentError, UsageError, shown
 
 if TYPE_CHECKING:
-    from vq.cli.plugin_check import Checked
+    from vq.cli.checked_part import Checked
 
 _OPTION = "An option of one of its components. Repeatable."
 _SET = "A setting of the tiny runs that its hooks follow. Repeatable."
@@ -25,15 +26,17 @@ def check_plugin(
         str,
         argument("A package, a plugin, a module, or a plugin file (.py).", "PLUGIN", plugin_names),
     ],
-    given: Annotated[list[str], option(_OPTION, "--option", metavar="NAME.OPTION=VALUE")] = [],  # noqa: B006
+    given: Annotated[
+        list[str], option(_OPTION, "--option", metavar="[KIND.]NAME.OPTION=VALUE")
+    ] = [],  # noqa: B006
     settings: Annotated[list[str], option(_SET, "--set", metavar="KEY=VALUE")] = [],  # noqa: B006
     skip: Annotated[list[str], option(_SKIP, "--skip", metavar="RULE")] = [],  # noqa: B006
     as_json: AsJson = False,
 ) -> None:
     """Check a plugin: what it declares, its components, its hooks.
 
-    Ends with exit code 1 if a rule is broken or a component cannot be built, and 3 if there is no
-    such plugin or it cannot be loaded.
+    Ends with exit code 1 if a rule is broken, and 3 if there is no such plugin or it cannot be
+    loaded. What needs an option of yours, such as a folder, is not checked without it.
     """
     values, runs = _by_component(given), _values(settings)
     from vq.cli.plugin_check import checked, find_plugin
@@ -41,8 +44,9 @@ def check_plugin(
 
     registry, records = find_plugin(name)
     results: list[Checked] = []
-    # what tiny runs say is no news
-    with talking(), working(f"checking {name}"), shown_by(logging.NullHandler()):
+    # what tiny runs say is no news, nor is a warning of torch
+    quiet = warnings.catch_warnings(action="ignore", category=UserWarning)
+    with talking(), working(f"checking {name}"), shown_by(logging.NullHandler()), quiet:
         for result in checked(registry, records, values, runs, skip):
             results.append(result)
     if as_json:
@@ -51,8 +55,8 @@ def check_plugin(
         _print(results)
     unloaded = [record for record in records if record.status not in ("ok", "clash")]
     if unloaded:
-        texts = (f"{each.plugin} is not loaded ({each.status}): {each.error}" for each in unloaded)
-        raise ComponentError("\n".join(texts))
+        names = ", ".join(each.plugin for each in unloaded)
+        raise ComponentError(f"{names}: not loaded, so nothing else is checked")
     if any(result.broken for result in results):
         raise typer.Exit(1)
 
@@ -92,8 +96,13 @@ def _print(results: "list[Checked]") -> None:
     for table in fitting_tables(rows, console.width):
         console.print(table)
     for each in results:
-        for broken in each.broken:
-            say(f"{each.what} {each.name}: {broken.rule}: {broken.sentence}")
-            say(f"  found: {broken.found}")
+        label = f"{each.what} {each.name}"
+        for found, (first, *others) in each.by_cause().items():
+            say(f"{label}: {first.rule}: {first.sentence}".replace("``", "`"))
+            say(f"  found: {found}")
+            if others:
+                say(f"  the same breaks {', '.join(other.rule for other in others)}")
+        if each.note:
+            say(f"{label}: {each.note}")
         if each.unchecked:
-            say(f"{each.what} {each.name} is not checked: {each.unchecked}")
+            say(f"{label} is not checked: {each.unchecked}")

@@ -13,6 +13,6 @@ class ManifoldConformance(
 ):
     """Subclass it, return your manifold from ``make``, and let pytest or ``violations`` run it.
 
-    A manifold may set ``dim`` and ``isotropic`` (see ``ManifoldBench``), ``search_precision`` and
-    ``search_floor`` (see ``SearchRules``).
+    A case may set ``dim`` (see ``ManifoldBench``). What the manifold is like, it states itself:
+    ``isotropic``, ``search_precision`` and ``search_floor`` of ``vqcore.Manifold``.
     """

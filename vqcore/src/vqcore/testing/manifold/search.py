@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vqcore.interfaces.manifold import Manifold
 from vqcore.testing.manifold.bench import ManifoldBench
-from vqcore.testing.rules import expect, near, rule, same
+from vqcore.testing.rules import expect, near, rule, same, stated
 from vqcore.testing.samples import clustered, normal
 
 #: Queries and codes of a check.
@@ -15,21 +15,7 @@ QUERIES, CODES = 200, 32
 
 
 class SearchRules(ManifoldBench):
-    """Part of ``ManifoldConformance``.
-
-    Attributes:
-        search_precision: error that the search may make, in units of rounding. The squared distance
-            to the code found may exceed that to the nearest, both in float64, by search_precision x
-            eps x s, where eps is that of the points' dtype and s the largest squared distance of a
-            point or code from the codes' centroid, but at least ``search_floor``. Anything closer
-            is a tie in the form that is searched. 64 suffices for the cosh^2 of a hyperbolic radius
-            of 4.
-        search_floor: squared length to which the form rounds, however small a cloud is: 0 if it is
-            centred on the cloud, 1/c for coordinates on a surface of curvature c.
-    """
-
-    search_precision: float = 64.0
-    search_floor: float = 0.0
+    """Part of ``ManifoldConformance``."""
 
     @rule
     def test_nearest_is_the_nearest(self) -> None:
@@ -99,13 +85,20 @@ class SearchRules(ManifoldBench):
 
     @rule
     def test_distances_from_codes(self, manifold: Manifold) -> None:
-        """squared_dist_from gives squared distances, up to a number of each point."""
+        """squared_dist_from gives squared distances, up to a number of each point.
+
+        They may be overwritten.
+        """
         points = self.points(manifold)
         x, codes = points[:25], points[25:]
-        found = manifold.squared_dist_from(codes)(x.clone())
+        distances = manifold.squared_dist_from(codes)
+        found = distances(x.clone())
         expected = manifold.squared_dist(x[:, None], codes[None]).detach()
         limit = 1e-9 * float(expected.max())
         near(found - found[:, :1], expected - expected[:, :1], "differences", 1e-6, limit)
+        first = found.detach().clone()
+        found.detach().zero_()  # as a product adds to those of its first factor
+        same(distances(x.clone()), first, "distances after the first ones were overwritten")
 
     @torch.no_grad()
     def _check_search(self, manifold: Manifold, x: Tensor, codes: Tensor, what: str) -> None:
@@ -120,7 +113,10 @@ class SearchRules(ManifoldBench):
         centre = manifold.from_ambient(manifold.to_ambient(codes).mean(0, keepdim=True))
         largest = max(float(manifold.squared_dist(each, centre).max()) for each in (x, codes))
         excess = squared.gather(1, found[:, None])[:, 0] - squared.amin(1)
-        limit = self.search_precision * eps * max(largest, self.search_floor)
+        precision, floor = (
+            stated(self, manifold, fact) for fact in ("search_precision", "search_floor")
+        )
+        limit = precision * eps * max(largest, floor)
         wrong = int((excess > limit).sum())
         expect(
             wrong == 0,
