@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         QuantizerRef,
         RegularizerConfig,
         Shorthand,
+        SizesIn,
     )
     from vqcore.plugin.hooks import hookimpl
     from vqcore.plugin.registry import Registry, default_registry
@@ -68,7 +69,7 @@ _MODULES = {
     "plugin.component": "ComponentSpec PresetSpec",
     "plugin.component_config": "ActsIf BackboneRef CodebookConfig ComponentConfig ComponentRef "
     "CurvedConfig DatasetRef DatasetRefs EstimatorRef LossConfig ManifoldRef ManifoldRefs OnDisk "
-    "OptimizerRef QuantizerRef RegularizerConfig Shorthand",
+    "OptimizerRef QuantizerRef RegularizerConfig Shorthand SizesIn",
     "plugin.hooks": "hookimpl",
     "plugin.registry": "Registry default_registry",
 }
@@ -81,7 +82,7 @@ __all__ = [
     "GradientEstimator", "ImageSource", "LatentBatch", "LevelBackbone", "Loss",
     "LossBatch", "LossConfig", "Manifold", "ManifoldRef", "ManifoldRefs", "OnDisk", "OptimizerRef",
     "Output", "PresetSpec", "Quantized", "Quantizer", "QuantizerRef", "Registry", "Regularizer",
-    "RegularizerConfig", "RunError", "SampleSpec", "SettingError", "Shorthand", "Split",
+    "RegularizerConfig", "RunError", "SampleSpec", "SettingError", "Shorthand", "SizesIn", "Split",
     "SubsetSplit", "TensorSplit", "TrainedLoss", "UsageError", "VQError", "VectorQuantizer",
     "default_registry", "hookimpl", "train_test_indices",
 ]  # fmt: skip

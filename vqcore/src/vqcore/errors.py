@@ -77,7 +77,17 @@ def shown(value: object, longest: int = 200) -> str:
         text = repr(value)
     except Exception as error:  # an integer of too many digits, or a plugin's own repr
         return f"<{type(value).__name__}: {type(error).__name__}>"
+    if "\n" in text:  # of a module
+        text = " ".join(line.strip() for line in text.split("\n"))
     return shortened(text, longest)
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception in one line; a syntax error with its place."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}, line {error.lineno})"
+    text = shortened(printable(" ".join(str(error).split())), 1000)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def shown_key(key: str) -> str:

@@ -10,14 +10,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from vqcore.blend import Blend
 from vqcore.codebook.resizing import check_size
 from vqcore.codebook.usage import forward_statistics
-from vqcore.errors import SettingError, UsageError
+from vqcore.errors import SettingError
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.latent_batch import LatentBatch
 from vqcore.interfaces.manifold import Manifold
 from vqcore.interfaces.output import Output
-from vqcore.interfaces.quantizer import Quantized, Quantizer, mean_of
+from vqcore.interfaces.quantizer import Quantized, Quantizer
 from vqcore.interfaces.regularizer import Regularizer
 from vqcore.numerics.execution import is_capturing
 from vqcore.numerics.indices import Indices, as_indices
@@ -25,8 +26,10 @@ from vqcore.numerics.layouts import channel_first
 from vqcore.numerics.masking import mask_of
 from vqcore.numerics.stable import without_autocast
 from vqcore.numerics.step_counter import StepCounter
+from vqcore.plugin.component_config import require_total_dim
 from vqcore.plugin.registry import Registry
 from vqcore.projected import Decoder, Projected
+from vqcore.regularization import acting, unrecordable, weighted_terms
 from vqcore.resolve import Choice, build, by_name, check_built
 
 #: Training forwards without an update after which a warning is issued.
@@ -101,20 +104,21 @@ class VectorQuantizer(Projected):
         if code_dim is not None and self.quantizer.dim != code_dim:
             expected = f"{self.quantizer.dim}, which this quantizer works on"
             raise SettingError("code_dim", code_dim, expected, "leave it out")
+        setting = "code_dim" if code_dim else "dim"
+        require_total_dim(self.manifold.total_dim, self.quantizer.dim, setting)
         self._build_projections()
         self.estimator: GradientEstimator = build(
             registry, "estimator", estimator, manifold=self.manifold
         )
-        self._blend_steps = blend_steps
-        self._quantize_start = quantize_start
         self.regularizers = nn.ModuleDict()
         for name, choice in by_name(regularizers).items():
             self.regularizers[name] = build(registry, "regularizer", choice)
+        self._blend = Blend(blend_steps, quantize_start)
         self._steps = StepCounter()
         self._forwards = 0
         self._choose_by_step()
 
-    # -- the layer -----------------------------------------------------------
+    # -- quantizing ------------------------------------------------------------
 
     def forward(
         self,
@@ -144,39 +148,75 @@ class VectorQuantizer(Projected):
         mask = mask_of(z, self.channel_first, mask, lengths)
         with without_autocast(z.device.type):
             u, kept = self._quantizer_input(z, mask)
-            blends = self.training and self._blends
-            waits = blends and self._quantize_start > 0
-            result = self.quantizer(self._from_start_on(u) if waits else u, kept)
-            estimated = self.estimator.estimate(u, result, self.quantizer)
-            if self.quantizer.synchronized > 0:
-                straight = result.z_q - result.z_q.detach()
-                estimated = estimated + self.quantizer.synchronized * straight
-            if blends:
-                estimated = self._blend(u, estimated)
-            clean = self.estimator.exact and not blends
-            quantized = self._to_layout(self._project_back(estimated, kept, clean=clean), z)
+            result, passed_on = self._quantize(u, kept)
+            clean = self.estimator.exact and not self._blends
+            quantized = self._to_layout(self._project_back(passed_on, kept, clean=clean), z)
         reconstruction = decode(quantized) if decode is not None else None
         losses = dict(result.losses)
         if self.training:
             if not torch.compiler.is_compiling():
                 self._warn_if_not_updated()
             if self._acting:
-                codebook = None
-                if len(result.assignments) == 1:
-                    codebook = result.assignments[0].codebook
-                steps = self._steps if torch.compiler.is_compiling() else self.step
-                batch = LatentBatch(
-                    u, result.z_q, result.indices, codebook, self.manifold, steps, kept,
-                    inputs, reconstruction, self._tangent_decoder(decode, z, kept),
-                    self.quantizer.factors, step_on_device=self._step_on_device(),
-                )  # fmt: skip
-                losses |= self._regularize(batch, result)
+                tangent_decoder = self._tangent_decoder(decode, z, kept)
+                batch = self._batch(u, kept, result, inputs, reconstruction, tangent_decoder)
+                losses |= weighted_terms(self.regularizers, self._acting, batch, result)
         replaced = self.quantizer.replaced_codes()
         loss = reduce(torch.add, losses.values()) if losses else u.sum() * 0
         return Output(
             quantized, result.indices, loss, losses,
             **forward_statistics(u, kept, mask, result, replaced), reconstruction=reconstruction,
         )  # fmt: skip
+
+    def _quantize(self, u: Tensor, kept: Tensor) -> tuple[Quantized, Tensor]:
+        """The quantizer's result, and the vectors (..., d) that go on to the decoder."""
+        waits = self._blends and self._blend.start > 0
+        seen = self._blend.from_start_on(u, self._steps.on_device()) if waits else u
+        result = self.quantizer(seen, kept)
+        estimated = self.estimator.estimate(u, result, self.quantizer)
+        if self.quantizer.synchronized > 0:
+            straight = result.z_q - result.z_q.detach()
+            estimated = estimated + self.quantizer.synchronized * straight
+        if self._blends:
+            estimated = self._blend.output(u, estimated, self._steps.on_device())
+        return result, estimated
+
+    def _batch(
+        self,
+        u: Tensor,
+        kept: Tensor,
+        result: Quantized,
+        inputs: Tensor | None,
+        reconstruction: Tensor | None,
+        decode: Decoder | None,
+    ) -> LatentBatch:
+        """What regularizers see of a step, whose number is a tensor in graphs that are replayed."""
+        assigned = result.assignments
+        in_graph = torch.compiler.is_compiling() or is_capturing()
+        return LatentBatch(
+            z=u,
+            z_q=result.z_q,
+            indices=result.indices,
+            codebook=assigned[0].codebook if len(assigned) == 1 else None,
+            manifold=self.manifold,
+            steps=self._steps if torch.compiler.is_compiling() else self.step,
+            mask=kept,
+            inputs=inputs,
+            reconstruction=reconstruction,
+            decode=decode,
+            factors=self.quantizer.factors,
+            step_on_device=self._steps.on_device() if in_graph else None,
+        )
+
+    def _warn_if_not_updated(self) -> None:
+        self._forwards += 1
+        if self._forwards == PATIENCE:
+            text = (
+                f"VectorQuantizer.update() was not called in {PATIENCE} training steps: "
+                "call it after optimizer.step()"
+            )
+            warnings.warn(text, stacklevel=3)
+
+    # -- latents, indices and codes --------------------------------------------
 
     @torch.no_grad()
     def encode(self, z: Tensor) -> Tensor:
@@ -219,7 +259,7 @@ class VectorQuantizer(Projected):
                 CPU also if it is out of range. On an accelerator, which is not waited for, it then
                 gives NaN, as in a compiled or exported graph.
         """
-        whole = self._whole(indices)
+        whole = self._checked(indices)
         parts = len(self.quantizer.index_shape)
         kept = whole != -1
         kept = kept.flatten(whole.ndim - parts).any(-1) if parts else kept
@@ -232,9 +272,25 @@ class VectorQuantizer(Projected):
 
         Indices are given, and refused, as in ``decode``.
         """
-        whole = self._whole(indices)
+        whole = self._checked(indices)
         with without_autocast(whole.device.type):
             return self.quantizer.lookup(whole)
+
+    def _checked(self, given: Indices) -> Tensor:
+        """Indices as int64, of the quantizer's ``index_shape``."""
+        indices = as_indices(given, self)
+        shape = self.quantizer.index_shape
+        if shape and tuple(indices.shape[-len(shape) :]) != shape:
+            expected = f"a shape that ends in {shape}, groups or stages last"
+            raise SettingError("indices", tuple(indices.shape), expected)
+        return indices
+
+    @property
+    def codebook(self) -> Tensor | None:
+        """Points (K, A), or (G, K, A) for several codebooks; None if the codebook is implicit."""
+        return self.quantizer.codebook
+
+    # -- codes in training -----------------------------------------------------
 
     def update(self, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Apply what training forwards gathered; call it after each optimizer step.
@@ -276,6 +332,8 @@ class VectorQuantizer(Projected):
         self.codebook_size = self.quantizer.codebook_size
         return moved
 
+    # -- steps -----------------------------------------------------------------
+
     @property
     def step(self) -> int:
         """Completed training steps; where a CUDA graph replays them, reading it waits for it."""
@@ -284,34 +342,36 @@ class VectorQuantizer(Projected):
     @property
     def blend_steps(self) -> int:
         """Training steps over which the output goes from the latents to their codes."""
-        return self._blend_steps
+        return self._blend.steps
 
     @blend_steps.setter
     def blend_steps(self, steps: int) -> None:
-        self._blend_steps = steps
+        self._blend.steps = steps
         self._choose_by_step()
 
     @property
     def quantize_start(self) -> int:
         """The training step on which the output begins to go from the latents to their codes."""
-        return self._quantize_start
+        return self._blend.start
 
     @quantize_start.setter
     def quantize_start(self, step: int) -> None:
-        self._quantize_start = step
+        self._blend.start = step
         self._choose_by_step()
 
+    def _choose_by_step(self) -> None:
+        """Decide what the next step does, so that a compiled forward reads no number of a step."""
+        self._acting = acting(self.regularizers, self.step)
+        self._blend.choose(self.step)
+
     @property
-    def unrecordable(self) -> tuple[str, ...]:
-        """Components whose steps cannot be replayed from a CUDA graph."""
-        quantizer = () if self.quantizer.recordable else (type(self.quantizer).__name__,)
-        modules: Any = self.regularizers.items()
-        return (*quantizer, *(name for name, one in modules if one.weight and not one.recordable))
+    def _blends(self) -> bool:
+        return self.training and self._blend.acts
 
     @property
     def phase(self) -> Hashable:
         """What a step does that others do not: steps of equal phase have the same CUDA graph."""
-        return self.quantizer.phase, self._acting, self._blends
+        return self.quantizer.phase, self._acting, self._blend.acts
 
     def replayed(self) -> None:
         """Count a step that a CUDA graph, recorded ``by_phase``, has just replayed."""
@@ -321,66 +381,17 @@ class VectorQuantizer(Projected):
         self._choose_by_step()
 
     @property
-    def codebook(self) -> Tensor | None:
-        """Points (K, A), or (G, K, A) for several codebooks; None if the codebook is implicit."""
-        return self.quantizer.codebook
+    def unrecordable(self) -> tuple[str, ...]:
+        """Components whose steps cannot be replayed from a CUDA graph."""
+        quantizer = () if self.quantizer.recordable else (type(self.quantizer).__name__,)
+        return quantizer + unrecordable(self.regularizers)
 
-    def _whole(self, given: Indices) -> Tensor:
-        indices = as_indices(given, self)
-        shape = self.quantizer.index_shape
-        if shape and tuple(indices.shape[-len(shape) :]) != shape:
-            expected = f"a shape that ends in {shape}, groups or stages last"
-            raise SettingError("indices", tuple(indices.shape), expected)
-        return indices
+    def extra_repr(self) -> str:
+        """D, K and the layout, in the text of a model."""
+        layout = ", channel_first=True" if self.channel_first else ""
+        return f"dim={self.dim}, codebook_size={self.codebook_size}{layout}"
 
-    # -- losses --------------------------------------------------------------
-
-    def _step_on_device(self) -> Tensor | None:
-        """The step as a tensor for graphs, in which a number would stay the same."""
-        in_graph = torch.compiler.is_compiling() or is_capturing()
-        return self._steps.on_device() if in_graph else None
-
-    def _choose_by_step(self) -> None:
-        """Choose what the next step does here, so that a compiled forward is free of steps."""
-        modules: Any = self.regularizers.items()
-        self._acting = tuple(name for name, module in modules if module.acts_on(self.step))
-        self._blends = self.step < self._quantize_start + self._blend_steps
-
-    def _from_start_on(self, z: Tensor) -> Tensor:
-        """z to the bit, with gradient from ``quantize_start`` on, decided on the device."""
-        started = self._steps.on_device() >= self._quantize_start
-        return torch.lerp(z.detach(), z, started.to(z.dtype))
-
-    def _blend(self, z: Tensor, estimated: Tensor) -> Tensor:
-        """The output of this step, in the type of ``estimated``: a share of it, the rest z."""
-        done = self._steps.on_device() + 1 - self._quantize_start
-        share = (done / (self._blend_steps + 1)).clamp(0, 1)
-        return torch.lerp(z.to(estimated.dtype), estimated, share.to(estimated.dtype))
-
-    def _regularize(self, batch: LatentBatch, result: Quantized) -> dict[str, Tensor]:
-        terms = {}
-        with without_autocast(batch.z.device.type):  # half precision cannot tell distances apart
-            for name in self._acting:
-                module: Any = self.regularizers[name]
-                seen = [batch]
-                if module.scope == "codebook":
-                    seen = [batch.of_codebook(each) for each in result.assignments]
-                terms[name] = module.weight * mean_of([module(one) for one in seen])
-        if result.losses.keys() & terms.keys():
-            both = ", ".join(result.losses.keys() & terms.keys())
-            raise UsageError(f"regularizers: {both}: a loss of the quantizer has the same name")
-        return terms
-
-    def _warn_if_not_updated(self) -> None:
-        self._forwards += 1
-        if self._forwards == PATIENCE:
-            text = (
-                f"VectorQuantizer.update() was not called in {PATIENCE} training steps: "
-                "call it after optimizer.step()"
-            )
-            warnings.warn(text, stacklevel=3)
-
-    # -- state ---------------------------------------------------------------
+    # -- state -----------------------------------------------------------------
 
     def get_extra_state(self) -> Tensor:
         """The number of completed training steps."""

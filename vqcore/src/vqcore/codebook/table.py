@@ -16,10 +16,16 @@ from vqcore.codebook.rows import take_rows
 from vqcore.codebook.together import stacked
 from vqcore.codebook.usage import slot_counts
 from vqcore.distributed import is_active, sum_over_ranks
+from vqcore.interfaces.manifold import require_dim
 from vqcore.interfaces.quantizer import CodeAssignment, Quantized
 from vqcore.numerics import counter_rng
 from vqcore.numerics.execution import is_capturing, is_recomputing
 from vqcore.numerics.stable import masked_mean
+
+#: What the state dict of every table has beside the codes.
+BESIDE_CODES = {
+    "has_started", "usage", "unused_steps", "replaced", "weight_scale", "_extra_state"
+}  # fmt: skip
 
 
 class CodebookQuantizer(UsageTracking):
@@ -57,6 +63,7 @@ class CodebookQuantizer(UsageTracking):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        require_dim(self.manifold, self.dim)
         self.commitment_weight = commitment_weight
         self.codebook_weight = codebook_weight
         self.similarity = similarity
@@ -84,8 +91,8 @@ class CodebookQuantizer(UsageTracking):
     def codes(self) -> tuple[Tensor, Tensor]:
         """Tangent coordinates (K, D) and points (K, A), with gradient if it learns the table.
 
-        A class defines ``stored``, and ``codes_of`` where the default does not fit, or this.
-        Equal tables of a class that defines those two are computed as one by what wraps them.
+        A class defines either this, or ``stored`` and, where the default does not fit,
+        ``codes_of``. Groups and stages of tables that define the latter are computed as one.
         """
         return self.codes_of(self.stored())
 
@@ -101,12 +108,12 @@ class CodebookQuantizer(UsageTracking):
     def choose_codes(self, x: Tensor, points: Tensor) -> Tensor:
         """The code (N,), int64 from 0 to K - 1, that each point x (N, A) is assigned to.
 
-        By default the nearest one on the manifold. ``forward`` and ``encode`` call it, and what
-        computes several tables as one calls it for each. Override it for another search: through a
-        tree, by hashing, of some of the codes. ``points`` (K, A) are the codes as they are now, so
-        that what a search prepares of them is made here, or again when they have changed. The
-        choice depends on x and the codes alone; nothing waits for the device. Initial codes by
-        k-means are found by the manifold's search.
+        By default the nearest one on the manifold. ``forward`` and ``encode`` call it; groups and
+        stages call it for each of their tables. Override it for another search: through a tree, by
+        hashing, among some of the codes. ``points`` (K, A) are the codes as they are now: prepare
+        what a search needs of them here, and again when they have changed. The choice depends on x
+        and the codes alone, and nothing waits for the device. Initial codes by k-means are found
+        by the manifold's search, not by this one.
         """
         return self.manifold.nearest(x, points)
 
@@ -311,9 +318,9 @@ class CodebookQuantizer(UsageTracking):
     ) -> None:
         """Load codes with whether they have started, and drop statistics of the former ones.
 
-        Without the codes, as where a filter by shape left them out, those here stay and start as
-        they would have. Codes without the buffer have started, unless the extra state of version
-        0.1 says otherwise.
+        If the codes are left out, as by a filter of shapes, those here stay, and start as they
+        would have. Codes without ``has_started`` have, unless the extra state of version 0.1 says
+        otherwise.
         """
         mine = (name for name in state_dict if name.startswith(prefix))
         given = {name.removeprefix(prefix): state_dict[name] for name in mine}
@@ -323,15 +330,8 @@ class CodebookQuantizer(UsageTracking):
         elif "has_started" not in given:
             extra = given.get("_extra_state", ())
             started = float(extra[2]) if len(extra) > 2 else 1.0
-            device = given[min(codes)].device
-            flags = torch.full_like(self.has_started, started, device=device)
+            flags = torch.full_like(self.has_started, started, device=given[min(codes)].device)
             state_dict[f"{prefix}has_started"] = flags
         super()._load_from_state_dict(state_dict, prefix, *arguments)
         self._started = not self.has_started.is_meta and self.started
         self._clear_statistics()
-
-
-#: What the state dict of every table has beside the codes.
-BESIDE_CODES = {
-    "has_started", "usage", "unused_steps", "replaced", "weight_scale", "_extra_state"
-}  # fmt: skip

@@ -18,12 +18,36 @@ def with_gradient(
 ) -> Callable[..., Tensor]:
     """The function that returns the first tensor of ``forward`` and has the gradient ``backward``.
 
-    Inputs are tensors and constants. ``forward`` returns the result and what ``backward`` shall
-    keep; that returns one gradient for each input, None for a constant. Without ``keeps_inputs`` it
-    gets None for tensors, which are then not kept in memory. A second derivative repeats
-    ``forward``, so both must consist of differentiable operations. Works under ``torch.compile``
-    and ``torch.func``, except in forward mode.
+    Inputs are tensors and constants. ``forward`` returns the result and the tensors that are kept
+    for ``backward``, which returns a gradient for each input, None for a constant. Without
+    ``keeps_inputs`` tensors among the inputs are not kept in memory, and ``backward`` gets None for
+    them. A second derivative repeats ``forward``, so both must consist of differentiable
+    operations. Works under ``torch.compile`` and ``torch.func``, except in forward mode.
     """
+    plain, transformable = _functions(forward, backward, keeps_inputs)
+
+    def function(*inputs: Any) -> Tensor:
+        transformed = torch._C._are_functorch_transforms_active()
+        if not (transformed or _need_gradient(inputs)):
+            return forward(*inputs)[0]  # the compiler of torch 2.11 fails at the others then
+        if transformed or torch.compiler.is_compiling():
+            result: Tensor = transformable.apply(*inputs)[0]  # for the host as much as 5 kernels
+        else:
+            result = plain.apply(*inputs)
+        return result
+
+    return function
+
+
+def _need_gradient(inputs: Sequence[Any]) -> bool:
+    tensors = (x for x in inputs if isinstance(x, Tensor))
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+def _functions(
+    forward: Callable[..., tuple[Tensor, ...]], backward: Backward, keeps_inputs: bool
+) -> tuple[type[Function], type[Function]]:
+    """The same as functions of autograd: the plain form, and the one that ``torch.func`` takes."""
 
     def keep(ctx: Any, inputs: tuple[Any, ...], kept: Sequence[Tensor]) -> None:
         ctx.constants = tuple(None if isinstance(x, Tensor) else x for x in inputs)
@@ -48,8 +72,6 @@ def with_gradient(
             return result
 
     class Transformable(Function):
-        """The form that ``torch.func`` asks for, which costs the host as much as five kernels."""
-
         generate_vmap_rule = True
         backward = staticmethod(gradients)
 
@@ -62,19 +84,4 @@ def with_gradient(
             ctx.mark_non_differentiable(*output[1:])
             keep(ctx, inputs, output[1:])
 
-    def function(*inputs: Any) -> Tensor:
-        transformed = torch._C._are_functorch_transforms_active()
-        if not (transformed or _need_gradient(inputs)):
-            return forward(*inputs)[0]  # the compiler of torch 2.11 fails at the others then
-        if transformed or torch.compiler.is_compiling():
-            result: Tensor = Transformable.apply(*inputs)[0]
-        else:
-            result = Plain.apply(*inputs)
-        return result
-
-    return function
-
-
-def _need_gradient(inputs: Sequence[Any]) -> bool:
-    tensors = (x for x in inputs if isinstance(x, Tensor))
-    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+    return Plain, Transformable

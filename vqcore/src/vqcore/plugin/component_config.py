@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from vqcore.errors import SettingError
 from vqcore.plugin.bounds import Decay, Rate, Scale, Steps, StepsOrZero, Weight
 from vqcore.plugin.declared import described_fields
 
@@ -21,6 +23,25 @@ class ComponentConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    #: Whether a backbone's own structure sets the dimension of a latent, whatever ``dim`` says.
+    #: None: nobody knows before it is built.
+    sets_dim: ClassVar[bool | None] = None
+
+    def inner_dims(self, dim: int) -> Mapping[str, int]:
+        """The dimensions of inner components in ``dim``, by ``option`` or ``option.place``.
+
+        A manifold or quantizer with inner ones overrides it; so does a manifold that does not have
+        every dimension. ``--dry-run`` asks for it, where a config tells the dimension.
+
+        Raises:
+            SettingError: by the name of its own option, for a ``dim`` that does not fit.
+        """
+        return {}
+
+    def total_dim(self) -> int | None:
+        """The dimension of a whole latent, where the options say it, as sizes of factors do."""
+        return None
 
     @classmethod
     def constructor_options(cls) -> list[str]:
@@ -80,6 +101,16 @@ class OfKind:
     kind: str
     many: bool = False
     in_order: bool = False
+
+
+@dataclass(frozen=True)
+class SizesIn:
+    """Marks a field that chooses several components in an order: ``name:8`` gives a size, too.
+
+    ``option`` is the field that holds these sizes, one for each.
+    """
+
+    option: str
 
 
 @dataclass(frozen=True)
@@ -224,3 +255,10 @@ class CodebookConfig(ComponentConfig):
     """Noise on the latent that replaces a code, relative to its length."""
     usage_decay: Annotated[Decay, ActsIf("dead_code_threshold")] = 0.95
     """Decay per step of the running usage."""
+
+
+def require_total_dim(total: int | None, dim: int, setting: str = "dim") -> None:
+    """Refuse a latent's ``dim`` that is not the ``total_dim`` of its manifold, if that says one."""
+    if total is not None and total != dim:
+        expected = f"{total}, as the options of manifold say"
+        raise SettingError(setting, dim, expected, f"set {setting} = {total}, or change them")

@@ -99,4 +99,6 @@ def _written(default: ast.expr | None) -> str:
             return text
         case ast.Call(keywords=[ast.keyword(arg="name", value=ast.Constant(value=str(text)))]):
             return text.rpartition("/")[2]  # a component
+        case ast.Tuple(elts=[ast.Call(), *_] as components):
+            return ",".join(map(_written, components))
     return ast.unparse(default)

@@ -65,7 +65,7 @@ def with_new_names(
     Raises:
         UsageError: if an option is given under both names, with different values.
     """
-    found = dict(options)
+    found, place = dict(options), f"{path}." if path else ""
     for name, field in model.model_fields.items():
         for former in (mark for mark in field.metadata if isinstance(mark, FormerName)):
             if former.name not in found:
@@ -73,9 +73,9 @@ def with_new_names(
             value = found.pop(former.name)
             if found.setdefault(name, value) != value:
                 text = f"a former name of {name}, which is given, too: leave it out"
-                raise UsageError(f"{shown_key(f'{path}.{former.name}')}: {text}")
+                raise UsageError(f"{shown_key(f'{place}{former.name}')}: {text}")
             if warn:
-                warn_of_former_name(f"{path}.{former.name}", f"{path}.{name}", former.gone_in)
+                warn_of_former_name(f"{place}{former.name}", f"{place}{name}", former.gone_in)
     return found
 
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from vqcore.errors import ComponentError, SettingError, UsageError, did_you_mean, shown
 from vqcore.plugin import hooks
-from vqcore.plugin.loader import DISABLE_VARIABLE, describe_error
+from vqcore.plugin.blame import described
+from vqcore.plugin.loader import DISABLE_VARIABLE
 from vqcore.plugin.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class HookCaller:
                 ]
             except (Exception, SystemExit) as error:
                 fix = f"update the plugin, or leave it out with {DISABLE_VARIABLE}"
-                text = f"{listener.owner} failed in {hook}: {describe_error(error)}; {fix}"
+                text = f"{listener.owner} failed in {hook}: {described(error)}; {fix}"
                 raise ComponentError(text) from error
         return sentences
 
@@ -132,7 +133,7 @@ class HookCaller:
             raise first
 
     def _report(self, what: str, error: BaseException) -> None:
-        self._warn(f"{what}: {describe_error(error)}")
+        self._warn(f"{what}: {described(error)}")
         _log.debug(what, exc_info=error)
 
     def _find(self, hook: str) -> Iterator[_Listener]:

@@ -9,8 +9,8 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from vqcore.errors import ComponentError
+from vqcore.plugin.blame import described
 from vqcore.plugin.component import ComponentSpec
-from vqcore.plugin.loader import describe_error
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig
@@ -52,5 +52,5 @@ def load(location: str, kind: str, name: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # also SystemExit: a plugin must not end the program
-        text = f"{location} cannot be imported: {describe_error(error)}"
+        text = f"{location} cannot be imported: {described(error)}"
         raise ComponentError(f"{kind} {name!r} is broken: {text}") from error

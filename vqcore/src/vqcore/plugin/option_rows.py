@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from vqcore.plugin.component_choice import in_order, inner_kinds
 from vqcore.plugin.component_config import ActsIf, ComponentConfig, descriptions
-from vqcore.plugin.validation import in_order, inner_kinds, type_in_words
+from vqcore.plugin.validation import type_in_words
 
 
 def option_rows(model: type[ComponentConfig]) -> list[dict[str, Any]]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from vqcore.errors import ComponentError, VQError, did_you_mean, shown_key
 from vqcore.plugin.deprecation import with_new_names
+from vqcore.plugin.idle_options import idle_sentences
 from vqcore.plugin.importing import options_model
 from vqcore.plugin.registry import Registry
-from vqcore.plugin.validation import idle_sentences, validate
+from vqcore.plugin.validation import validate
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,34 +19,27 @@ from vqcore.errors import (
     shown,
     shown_key,
 )
+from vqcore.plugin.blame import described
 from vqcore.plugin.component import INTERFACES, KINDS, ComponentSpec
+from vqcore.plugin.component_choice import (
+    in_order,
+    inner_choices,
+    is_module,
+    sizes_apart,
+    split_choice,
+)
 from vqcore.plugin.deprecation import FormerName, warn_of_former_name, with_new_names
 from vqcore.plugin.importing import absent_modules, load, options_model
-from vqcore.plugin.loader import Loader, Plugin, describe_error, disabled_names, owner_of
+from vqcore.plugin.loader import Loader, Plugin, disabled_names, owner_of
+from vqcore.plugin.plugin_record import PluginRecord
 from vqcore.plugin.resolved_component import Component, by_option
-from vqcore.plugin.validation import in_order, inner_kinds, named, numbered, split_choice, validate
+from vqcore.plugin.validation import validate
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig, ComponentRef
 
 #: Most components inside one another.
 DEEPEST = 16
-
-
-@dataclass(frozen=True)
-class PluginRecord:
-    """What a folder records of the plugins that its components came from.
-
-    Attributes:
-        made: what was made with them, for messages: ``run`` or ``model``.
-        providers: package and version of each component, by kind and name, with and without the
-            package; of a plugin file, its path and ``file``.
-        note: what else of the folder is not followed, and why, for messages.
-    """
-
-    made: str = "run"
-    providers: Mapping[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
-    note: str = ""
 
 
 class Registry:
@@ -127,7 +119,7 @@ class Registry:
             # a plugin may be named like another's package, which then wins
             found = [each for each in called if each[0].owns(owner)] or called
         else:
-            found = self._recorded(kind, short, found)
+            found = self.record.among(found, kind, short)
         if not found:
             raise ComponentError(self._missing(kind, name, owner, path or kind))
         if len(found) > 1:
@@ -140,29 +132,9 @@ class Registry:
             warn_of_former_name(f"{kind} {short!r}", new, former.gone_in)
         return found[0]
 
-    def _recorded(
-        self, kind: str, name: str, found: list[tuple[Plugin, ComponentSpec]]
-    ) -> list[tuple[Plugin, ComponentSpec]]:
-        """Of several packages that provide a name, the one that the record has, if it is there.
-
-        Nothing takes the place of a plugin file.
-        """
-        package, version = self.record.providers.get((kind, name), ("", ""))
-        same = [each for each in found if each[0].owns(owner_of(package))]
-        return same if same or version == "file" else found
-
     def recorded_lines(self, kind: str, name: str) -> list[str]:
         """What the record says of a component, or of a plugin, that is not found."""
-        package, version = self.record.providers.get((kind, name), ("", ""))
-        lines = [self.record.note] if self.record.note else []
-        there = next((plugin for plugin in self.plugins if plugin.owns(owner_of(package))), None)
-        if not package or (there and there.version == version):
-            return lines
-        made = f"this {self.record.made} was made with"
-        if version == "file":
-            return [f"{made} the plugin file {package}, which is not loaded", *lines]
-        found = f"{there.version} is installed" if there else "which is not installed"
-        return [f"{made} {package} {version}, {found}", *lines]
+        return self.record.explain(self.plugins, kind, name)
 
     def _missing(self, kind: str, name: str, owner: str, path: str) -> str:
         known = self.names(kind)
@@ -212,28 +184,30 @@ class Registry:
             return Component(kind, name, spec, plugin.package, path, None)
         model = options_model(kind, spec.name, spec.config)
         options = with_new_names(model, options, path, warn=not self.record.providers)
-        children = {}
-        for key, child_kind in inner_kinds(model).items():
-            child = named(options.get(key), _default(model, key))
-            if child is None:
-                raise UsageError(f"{path}.{key}: this setting is required")
-            children[key] = self._resolve(child_kind, child, f"{path}.{key}", depth + 1)
-        for key, child_kind in inner_kinds(model, many=True).items():
-            several = options.get(key)
-            if key in in_order(model):
-                several = numbered(several, _default(model, key), f"{path}.{key}")
-            for name_of, child in several.items() if isinstance(several, Mapping) else ():
-                within = f"{key}.{name_of}"
-                inner = f"{path}.{shown_key(within)}"
-                children[within] = self._resolve(child_kind, child, inner, depth + 1)
+        options = sizes_apart(model, options, path)
+        children = dict(self._children(model, options, path, depth + 1))
         options |= by_option(model, {key: child.dump() for key, child in children.items()})
         validated = validate(model, options, path, partial(self._option_hint, kind, model))
         return Component(kind, name, spec, plugin.package, path, validated, children)
+
+    def _children(
+        self, model: type[ComponentConfig], options: Mapping[str, Any], path: str, depth: int
+    ) -> Iterator[tuple[str, Component]]:
+        """Inner components by their keys. Those in an order, each built once, may be objects."""
+        ordered = in_order(model)
+        for key, kind, choice in inner_choices(model, options, path):
+            place = f"{path}.{shown_key(key)}"
+            if is_module(choice) and key.partition(".")[0] in ordered:
+                yield key, _given(kind, choice, place)
+            else:
+                yield key, self._resolve(kind, choice, place, depth)
 
     def _option_hint(self, kind: str, model: type[ComponentConfig], option: str) -> str:
         """A hint for an option that a component lacks: other components of its kind may have it."""
         guess, owners = did_you_mean(option, model.model_fields), self.owners(kind, option)
         owned = f"an option of {', '.join(owners)}" if owners else ""
+        if owned and not guess and (several := in_order(model)):
+            owned += f"; for one of {several[0]}: {several[0]}.0.{option}"
         return f"{guess} ({owned})" if guess and owned else guess or owned
 
     def options(self, kind: str, name: str) -> list[dict[str, Any]]:
@@ -274,6 +248,8 @@ class Registry:
                 fails, or what it makes is of another kind.
             SettingError: if an option does not fit what is injected, with the whole key path.
         """
+        if component.made is not None:
+            return _checked(component)
         spec, options = component.spec, component.options
         label, target = f"{component.kind} {spec.name!r}", self.target(component)
         fields = options.constructor_options() if options is not None else []
@@ -288,7 +264,7 @@ class Registry:
         except VQError:
             raise
         except Exception as error:
-            text = f"{label} of {component.package} cannot be built: {describe_error(error)}"
+            text = f"{label} of {component.package} cannot be built: {described(error)}"
             raise ComponentError(text) from error
         interface = INTERFACES[component.kind]
         if not isinstance(made, pkgutil.resolve_name(interface)):
@@ -298,9 +274,19 @@ class Registry:
         return made
 
 
-def _default(model: type[ComponentConfig], option: str) -> Any:
-    info = model.model_fields[option]
-    return None if info.is_required() else info.get_default(call_default_factory=True)
+def _given(kind: str, made: Any, path: str) -> Component:
+    """An object as a component, as a factor of a product may be in Python."""
+    spec = ComponentSpec(name="object", target=f"{__name__}:Registry", summary="an object")
+    return Component(kind, "object", spec, type(made).__module__, path, None, made=made)
+
+
+def _checked(component: Component) -> Any:
+    """An object that was given as a component, if it is one of its kind."""
+    interface = INTERFACES[component.kind]
+    if not isinstance(component.made, pkgutil.resolve_name(interface)):
+        expected = f"a name, or a {interface.replace(':', '.')}"
+        raise SettingError(component.path, type(component.made).__name__, expected)
+    return component.made
 
 
 @cache

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vqcore.errors import SettingError
 from vqcore.plugin.component import ComponentSpec
+from vqcore.plugin.component_choice import in_order
+from vqcore.plugin.idle_options import idle_sentences
 from vqcore.plugin.loader import owner_of
-from vqcore.plugin.validation import idle_sentences, in_order
 
 if TYPE_CHECKING:
     from vqcore.plugin.component_config import ComponentConfig
@@ -27,6 +29,7 @@ class Component:
         options: an instance of the component's options model, or None if it has none.
         children: inner components by the option that chooses them; of an option that chooses
             several, by ``option.name`` or ``option.place``.
+        made: the component itself, if it was given as an object.
     """
 
     kind: str
@@ -36,6 +39,7 @@ class Component:
     path: str
     options: ComponentConfig | None
     children: Mapping[str, Component] = field(default_factory=dict)
+    made: Any = None
 
     @property
     def qualified(self) -> str:
@@ -48,6 +52,21 @@ class Component:
             yield from idle_sentences(self.options, self.path)
         for child in self.children.values():
             yield from child.idle_options()
+
+    def dims(self, dim: int) -> Iterator[tuple[Component, int]]:
+        """The innermost components whose dimension is known if this one has ``dim``, with theirs.
+
+        Raises:
+            SettingError: by its key path, for options that do not fit the dimension.
+        """
+        try:
+            inner = self.options.inner_dims(dim) if self.options is not None else {}
+        except SettingError as error:
+            raise error.under(self.path) from error
+        for key, of_child in inner.items():
+            yield from self.children[key].dims(of_child)
+        if not self.children:
+            yield self, dim
 
     def dump(self) -> dict[str, Any]:
         """Qualified name and every option as plain values, as in config.yaml."""
