@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from vq.runs.folder import RunFolder, run_path
 from vqcore.errors import SettingError, UsageError
 
 if TYPE_CHECKING:
+    from vq.config.resolved_config import ResolvedConfig
     from vq.models.autoencoder import VQModel
     from vq.runs.trained_run import RunLike, TrainedRun
     from vq.sweeps.execute import SweepResult
+    from vq.sweeps.grid import Point
     from vq.training.launch import Finished
     from vqcore.plugin.registry import Registry
 
@@ -98,15 +100,8 @@ def train(
         raise SettingError("callbacks", callbacks, "a list of objects")
     from vq.training.launch import launch
 
-    with ExitStack() as stack:
-        stack.enter_context(_restored_torch_state())
-        if progress:
-            from vq.display import Display
-            from vq.terminal import Terminal
-            from vq.training.callbacks.show_progress import ShowProgress
-
-            display = stack.enter_context(Display(Terminal()))
-            callbacks = [*callbacks, ShowProgress(display)]
+    with _restored_torch_state(), _shown_progress(progress) as shown:
+        callbacks = [*callbacks, *shown]
         finished = launch(resolved, registry, run_dir=folder, resume=resumed, callbacks=callbacks)
     return _trained(finished, resolved, registry)
 
@@ -177,24 +172,29 @@ def sweep(
         raise SettingError("over", over, "a mapping of settings to lists of values")
     if not isinstance(seeds, Sequence):
         raise SettingError("seeds", seeds, "a list of seeds")
-    axes = dict(over or {})
-    if seeds:
-        axes["seed"] = list(seeds)
+    axes = {**(over or {}), **({"seed": list(seeds)} if seeds else {})}
     base = base_values(preset, config, given=given_values(choices, settings))
     found = points(python_axes(axes))
-    configs = []
-    for point in found:
-        given = given_values({**choices, **dict(point.words)}, settings)
-        resolved, registry = compose(given, base=base)
-        if isinstance(registry, ObjectRegistry):
-            raise UsageError("vq.sweep: expected names as dataset and backbone, found an object")
-        configs.append(resolved)
+    configs = [_config_at(point, base, choices, settings) for point in found]
     chosen = None if run_dir is None else as_path("run_dir", run_dir)
-    folder = SweepFolder.create(chosen, found, configs)
-    return execute(folder, jobs, report)
+    return execute(SweepFolder.create(chosen, found, configs), jobs, report)
 
 
-def _trained(finished: Finished, config: Any, registry: Registry) -> TrainedRun:
+def _config_at(
+    point: Point,
+    base: Mapping[str, Any],
+    choices: Mapping[str, Any],
+    settings: Mapping[str, Any] | None,
+) -> ResolvedConfig:
+    """The config of a run of a sweep."""
+    given = given_values({**choices, **dict(point.words)}, settings)
+    config, registry = compose(given, base=base)
+    if isinstance(registry, ObjectRegistry):
+        raise UsageError("vq.sweep: expected names as dataset and backbone, found an object")
+    return config
+
+
+def _trained(finished: Finished, config: ResolvedConfig, registry: Registry) -> TrainedRun:
     from vq.checkpoints import checkpoint
     from vq.runs.trained_run import TrainedRun, read_sample_spec
 
@@ -202,6 +202,20 @@ def _trained(finished: Finished, config: Any, registry: Registry) -> TrainedRun:
     samples = read_sample_spec(folder)
     latest = checkpoint.latest(folder.checkpoints)
     return TrainedRun(folder, config, registry, samples, finished.model, finished.device, latest)
+
+
+@contextmanager
+def _shown_progress(wanted: bool) -> Iterator[list[object]]:
+    """Inside, it is shown how far work is, if ``wanted``; the callbacks show that of training."""
+    if not wanted:
+        yield []
+        return
+    from vq.display import Display
+    from vq.terminal import Terminal
+    from vq.training.callbacks.show_progress import ShowProgress
+
+    with Display(Terminal()) as display:
+        yield [ShowProgress(display)]
 
 
 @contextmanager

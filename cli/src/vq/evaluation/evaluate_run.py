@@ -92,21 +92,15 @@ def evaluate(
 
 
 def _evaluate(trained: TrainedRun, split: Split, quality: Sequence[Metric]) -> dict[str, Any]:
-    model, samples = trained.model, trained.samples
-    bits = Bits(samples.shape)
-    losses = _losses(trained)
+    """The metrics of ``quality`` and those that every run has, in the order they are shown."""
+    model, samples, device = trained.model, trained.samples, trained.device
+    bits, losses = Bits(samples.shape), _losses(trained)
     seen = [*quality, losses, *([bits] if model.has_codes else [])]
     began = time.perf_counter()
-    batch_size = trained.config.settings.batch_size
+    size, share = trained.config.settings.batch_size, (rank(), world())
     with trained.float32_products():
         basic = held_out.evaluate(
-            model,
-            split,
-            samples.value_range,
-            batch_size,
-            trained.device,
-            (rank(), world()),
-            metrics=seen,
+            model, split, samples.value_range, size, device, share, metrics=seen
         )
     log_stand_ins(unreadable(split), len(split))
     for name in held_out.ERRORS & basic.keys():
@@ -118,20 +112,23 @@ def _evaluate(trained: TrainedRun, split: Split, quality: Sequence[Metric]) -> d
             metrics |= metric.compute()
     metrics |= basic | losses.compute()
     with trained.float32_products(), working("scoring the tree"):
-        metrics |= tree_metrics(model, trained.source, split, batch_size, trained.device)
+        metrics |= tree_metrics(model, trained.source, split, size, device)
     if model.has_codes:
         metrics["usage"] = basic["codes_used"] / (basic["codes_used"] + basic["dead_codes"])
         metrics |= bits.compute()
+    return {**metrics, **_evaluated(trained), "seconds": time.perf_counter() - began}
+
+
+def _evaluated(run: TrainedRun) -> dict[str, Any]:
+    """What was evaluated, and by which software."""
     return {
-        **metrics,
         "split": SPLIT,
-        "dataset": shown_names(trained.config.components["dataset"].dump()),
-        "shape": list(samples.shape),
-        "value_range": list(samples.value_range),
-        "checkpoint": trained.checkpoint.name,
-        "weights": "averaged" if trained.config.settings.weight_ema else "trained",
+        "dataset": shown_names(run.config.components["dataset"].dump()),
+        "shape": list(run.samples.shape),
+        "value_range": list(run.samples.value_range),
+        "checkpoint": run.checkpoint.name,
+        "weights": "averaged" if run.config.settings.weight_ema else "trained",
         "versions": versions("torchmetrics"),
-        "seconds": time.perf_counter() - began,
     }
 
 

@@ -253,7 +253,7 @@ class RunFolder(Folder):
 
 
 def _counts(path: Path) -> bool:
-    """Whether a file shows that the folder is in use: no process was killed before it began."""
+    """Whether a file belongs to a run: not one that a process left that was killed at once."""
     return not is_temporary(path) and path.name != folder_lock.NAME
 
 

@@ -24,9 +24,8 @@ from vq.progress import working
 from vq.runs.folder import RunFolder, run_path
 from vq.runs.recorded import read_run_config
 from vqcore.distributed import is_active
-from vqcore.errors import UsageError
+from vqcore.errors import UsageError, describe_error
 from vqcore.interfaces.dataset import DataSource, SampleSpec
-from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry
 
 _log = logging.getLogger(__name__)

@@ -63,19 +63,23 @@ def decode(
     fix = "decode tensors with vq.load(run).decode(indices)"
     indices = read_tokens(trained, as_path("tokens", tokens, fix), force=force)
     path = as_path("output", output)
-    own = _format_of(trained.samples)
-    chosen = file_format or (own if path.suffix != ".npy" else "npy")
-    if chosen not in (own, "npy"):
-        expected = (
-            f"{' or '.join(sorted({own, 'npy'}))} for samples of shape {trained.samples.shape}"
-        )
-        raise SettingError("--format", chosen, expected)
+    chosen = _checked_format(file_format, path, trained.samples)
     with trained.float32_products():
         if chosen == "npy":
             with new_file(path) as temporary:
                 return _write_array(temporary, trained, indices, batch_size, report)
         with new_folder(path) as temporary:
             return _write_files(temporary, trained, indices, batch_size, report)
+
+
+def _checked_format(given: str | None, output: Path, samples: SampleSpec) -> str:
+    """The ``given`` format; without one, what the name of the output and the samples say."""
+    own = _format_of(samples)
+    chosen = given or (own if output.suffix != ".npy" else "npy")
+    if chosen not in (own, "npy"):
+        expected = f"{' or '.join(sorted({own, 'npy'}))} for samples of shape {samples.shape}"
+        raise SettingError("--format", chosen, expected)
+    return chosen
 
 
 def _format_of(samples: SampleSpec) -> str:

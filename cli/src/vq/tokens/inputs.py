@@ -13,10 +13,9 @@ from vq.data.read_samples import Inputs, is_plain, read_samples
 from vq.data.skipping import without_skipping
 from vq.runs.provenance import sha256_of
 from vq.runs.trained_run import TrainedRun
-from vqcore.errors import SettingError, did_you_mean, printable
+from vq.tokens.given_path import SPLITS, check_given
+from vqcore.errors import printable
 from vqcore.interfaces.dataset import Split
-
-SPLITS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,7 @@ def read(run: TrainedRun, path: Path, **options: Any) -> Reading:
         identity = json.dumps([str(path), len(split), dataset], sort_keys=True)
         inputs = Inputs(split, _names_of(split), classes=run.source.classes)
         return Reading(inputs, str(path), _digest(identity))
-    file = path.expanduser()
-    if not file.exists():
-        expected = "a folder of images, an image, a .npy or .npz file, or train or test for the "
-        expected += "run's own data; nothing is there"
-        raise SettingError("PATH", str(path), expected, did_you_mean(str(path), SPLITS))
+    file = check_given(path).expanduser()
     inputs = read_samples(path, run.samples, **options)
     identity = sha256_of(file) if file.is_file() else _listing(file, inputs)
     return Reading(inputs, printable(str(path)), identity)

@@ -15,8 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from vq.config.plain_values import repeated
 from vq.files import plain_name, plain_path, read_bytes, write_bytes, write_text
-from vqcore.errors import RunError, UsageError, shown
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, UsageError, describe_error, shown
 
 NAME, NAMES = "manifest.json", "names.txt"
 

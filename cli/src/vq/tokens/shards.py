@@ -17,8 +17,7 @@ from safetensors.numpy import save as to_safetensors
 
 from vq.files import read_bytes, write_bytes
 from vq.tokens.manifest import NAME, Shard
-from vqcore.errors import RunError, shown
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, describe_error, shown
 
 #: Arrays of a shard: indices (n, *index_shape), and (n,) int64 labels where samples have classes.
 INDICES, LABELS = "indices", "labels"

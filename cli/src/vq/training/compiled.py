@@ -9,8 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from vqcore.errors import SettingError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import SettingError, describe_error
 
 
 def compiled(model: nn.Module) -> nn.Module:

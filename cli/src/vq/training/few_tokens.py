@@ -1,4 +1,4 @@
-"""A word at the start of a run whose tokens are few, or stand for many values each."""
+"""A notice for runs whose tokens are few, or stand for many values each."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from vq.models.autoencoder import VQModel
 
-#: The factor f by which the sides of a picture shrink from which on it is said, and the tokens of a
-#: sample below which it is.
+#: The notice is given from this factor f on, by which the sides of a picture shrink, and below this
+#: number of tokens a sample.
 LARGE_FACTOR, FEW_TOKENS = 16, 64
 
 
 def few_tokens(model: VQModel, shape: tuple[int, ...], options: Any) -> str | None:
-    """What to know of a model whose samples (C, *sides) have few tokens for their size.
+    """The notice for a model whose samples (C, *sides) have few tokens for their size, if they do.
 
     Args:
         model: the model of the run.
@@ -41,12 +41,12 @@ def _factor(sides: Sequence[int], positions: Sequence[int]) -> int:
 
 
 def _is_large(factor: int, sides: Sequence[int]) -> bool:
-    """Whether it is for pictures: of the one side of a signal f is hundreds."""
+    """Whether f is large for a picture; for a signal, which has one side, hundreds are usual."""
     return len(sides) > 1 and factor >= LARGE_FACTOR
 
 
 def _more(options: Any, sides: Sequence[int], factor: int) -> str:
-    """The option that makes more tokens, with the largest value of which nothing would be said."""
+    """The option that makes more tokens, with the largest value that needs no notice."""
     names = type(options).model_fields if options is not None else {}
     if getattr(options, "tokens", None):
         return f"; --set backbone.tokens={FEW_TOKENS} makes more"

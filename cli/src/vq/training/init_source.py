@@ -22,8 +22,7 @@ from vq.hub.folder import CONFIG
 from vq.hub.load import fetched
 from vq.processes.together import main_first
 from vq.runs.provenance import sha256_of
-from vqcore.errors import RunError, SettingError, UsageError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, UsageError, describe_error
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from vq.config.resolved_config import ResolvedConfig
 from vq.models.autoencoder import VQModel, build_model
 from vq.training.init_source import InitSource
 from vqcore.codebook.table import BESIDE_CODES
-from vqcore.errors import RunError, SettingError, UsageError, shown
+from vqcore.errors import RunError, SettingError, UsageError, describe_error, shown
 from vqcore.interfaces.dataset import SampleSpec
 from vqcore.layer import VectorQuantizer
-from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import Registry
 
 #: Names of what belongs to the codes.

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import math
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ import torch.distributed as dist
 from accelerate import Accelerator
 
 from vq.checkpoints import checkpoint
-from vq.checkpoints.step_names import step_name
 from vq.checkpoints.trainer_state import restore
 from vq.config.config_file import read_config
 from vq.config.resolved_config import ResolvedConfig
@@ -29,7 +27,7 @@ from vq.float32 import float32_products
 from vq.interrupt import Interrupt
 from vq.memory import memory_in_words
 from vq.models.autoencoder import VQModel
-from vq.processes.peers import PeerLostError, lost_peers_in_words
+from vq.processes.peers import lost_peers_in_words
 from vq.processes.together import on_main
 from vq.runs import history
 from vq.runs.folder import RunFolder
@@ -38,8 +36,8 @@ from vq.runs.plugin_rows import plugin_rows
 from vq.runs.provenance import describe_environment
 from vq.runs.trained_run import read_sample_spec
 from vq.runs.trust import sign
+from vq.training import ending
 from vq.training.callbacks.collapse_warning import CollapseWarning
-from vq.training.callbacks.evaluate import held_out_metrics
 from vq.training.callbacks.record_history import RecordHistory
 from vq.training.callbacks.spike_warning import SpikeWarning
 from vq.training.callbacks.trackers import Trackers, check_trackers
@@ -47,10 +45,9 @@ from vq.training.distributed import make_accelerator
 from vq.training.init_source import open_init_source
 from vq.training.log_file import LOG, log_file, log_level
 from vq.training.loop import STOPPING, Status, train
-from vq.training.schedule import beyond_the_end
-from vq.training.skipped import described, report_skipped
+from vq.training.notices import introduce
+from vq.training.skipped import described
 from vq.training.trainer import Trainer
-from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.registry import Registry
 
@@ -181,13 +178,7 @@ def _restore(trainer: Trainer) -> None:
 def _finish(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: bool) -> Finished:
     """Train what is left, and log how the run started and ended."""
     folder = trainer.folder
-    LOG.info(_headline(trainer))
-    if trainer.taken:
-        LOG.info(trainer.taken.describe())
-    if trainer.source.credits:
-        LOG.info(trainer.source.credits)
-    for sentence in beyond_the_end(trainer.total_steps, trainer.config.settings):
-        LOG.warning(sentence)
+    introduce(trainer)
     at_end = trainer.step >= trainer.total_steps
     if on_main(lambda: at_end and folder.is_done()):
         fix = "raise --epochs or --max-steps to train further"
@@ -205,8 +196,7 @@ def _finish(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed:
 
 def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: bool) -> Finished:
     """Train, and record in the folder how the run ended."""
-    first = trainer.step
-    folder = trainer.folder
+    first, folder = trainer.step, trainer.folder
     again = f"vq train --resume {folder.path} continues the run"
     on_main(lambda: _describe(trainer, registry))
     try:
@@ -216,31 +206,14 @@ def _train(trainer: Trainer, registry: Registry, hooks: HookCaller, *, resumed: 
             lost_peers_in_words(again),
         ):
             status = train(trainer, hooks, interrupt)
-            metrics = _sum_up(trainer)
-            on_main(lambda: _end(trainer, hooks, status))
+            metrics = ending.sum_up(trainer)
+            on_main(lambda: ending.end(trainer, hooks, status))
     except BaseException as error:
-        ended, why = "failed", f"{type(error).__name__}: {error}"
-        if isinstance(error, KeyboardInterrupt):
-            saved = (folder.checkpoints / step_name(trainer.step)).is_dir()
-            what = "after" if saved else "without"
-            ended, why = "interrupted", f"stopped at once, {what} saving step {trainer.step}"
-            LOG.info(f"{why}; {again}")
-        with contextlib.suppress(Exception):  # what made the run fail may make this fail too
-            hooks.call("vq_run_end", run=trainer, status="failed")
-        refused = isinstance(error, SettingError | UsageError) and trainer.step == first
-        if trainer.main and refused and not resumed:
-            shutil.rmtree(folder.path, ignore_errors=True)
-        elif trainer.main or (isinstance(error, PeerLostError) and _runs(folder)):
-            with contextlib.suppress(Exception):
-                folder.set_status(ended, trainer.step, error=why)
+        removes_if_refused = not resumed and trainer.step == first
+        ending.fail(trainer, hooks, error, again, removes_if_refused=removes_if_refused)
         raise
     signal = interrupt.number if status == "interrupted" else None
     return Finished(status, folder, metrics, trainer.evaluated.eval(), trainer.device, signal)
-
-
-def _runs(folder: RunFolder) -> bool:
-    """Whether the main process, which may be the one that was lost, has recorded no end."""
-    return folder.read_status().get("status") == "running"
 
 
 def _hooks(registry: Registry, callbacks: Sequence[object], *, main: bool) -> HookCaller:
@@ -262,44 +235,3 @@ def _describe(trainer: Trainer, registry: Registry) -> None:
     if trainer.taken:
         write_json(folder.init, trainer.taken.dump())
     folder.set_status("running", trainer.step)
-
-
-def _sum_up(trainer: Trainer) -> dict[str, Any]:
-    """Evaluate the final weights and write summary.json."""
-    folder, accumulator = trainer.folder, trainer.accumulator
-    metrics = held_out_metrics(trainer)
-    metrics["weights"] = "averaged" if trainer.average else "trained"
-    metrics |= {"steps": trainer.step, "seconds": trainer.seconds} | report_skipped(trainer)
-    speed = accumulator.total_samples / max(accumulator.total_seconds, 1e-9)
-    metrics["images_per_second"] = speed
-    on_main(lambda: write_json(folder.summary, metrics))
-    return metrics
-
-
-def _end(trainer: Trainer, hooks: HookCaller, status: Status) -> None:
-    hooks.call("vq_run_end", run=trainer, status=status)
-    trainer.folder.set_status(status, trainer.step)
-
-
-def _headline(trainer: Trainer) -> str:
-    sides = " x ".join(str(side) for side in trainer.source.shape)
-    processes = trainer.accelerator.num_processes
-    together = f", {processes} processes" if processes > 1 else ""
-    parameters = f"{trainer.model.parameter_count / 1e6:.2f} M parameters"
-    return (
-        f"{trainer.config.title()}: {len(trainer.train_split)} samples of {sides} "
-        f"({len(trainer.test_split)} held out), {trainer.model.describe_latents()}"
-        f"{_compression(trainer)}, {parameters}, {trainer.device}{together}"
-    )
-
-
-def _compression(trainer: Trainer) -> str:
-    """Tokens and bits of a sample, and how many times fewer they are than those of its values."""
-    model, shape = trainer.model, trainer.source.shape
-    if not model.has_codes:
-        return ""
-    tokens = math.prod(model.index_shape)
-    bits = tokens * math.log2(model.codebook_size)
-    each = 8 if len(shape) == 3 else 32  # images are stored as bytes
-    times = math.prod(shape) * each / max(bits, 1)
-    return f" ({tokens} a sample, {bits:.0f} bits: {times:.3g} times fewer than {each}-bit values)"

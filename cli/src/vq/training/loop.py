@@ -15,6 +15,7 @@ from vq.progress import working
 from vq.training.callbacks.log_metrics import LogMetrics
 from vq.training.callbacks.save_checkpoints import SaveCheckpoints
 from vq.training.log_file import LOG
+from vq.training.notices import notices
 from vq.training.trainer import Trainer
 from vqcore.plugin.hook_caller import HookCaller
 from vqcore.plugin.protocols import TrainingRun
@@ -30,7 +31,7 @@ def train(trainer: Trainer, hooks: HookCaller, interrupt: Interrupt) -> Status:
     holds what those did in its step: that is what makes resuming exact. On return ``interrupt``
     holds the signal that ended the run, if any.
     """
-    for notice in trainer.notices():
+    for notice in notices(trainer):
         LOG.info(notice)
     run: TrainingRun = trainer  # what hooks see of it
     on_main(lambda: hooks.call("vq_run_start", run=run))

@@ -1,37 +1,27 @@
-"""Carries out the runs of an experiment in several processes. Torch-free: they import it."""
+"""From an experiment to its results: the runs that are left to do, then what all have measured."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import re
-import signal
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vq.files import read_json, write_json
 from vq.interrupt import Interrupt
-from vq.progress import Task, in_words, working
+from vq.progress import working
 from vq.runs.folder_lock import locked
 from vq_papers.experiment import Experiment, Row, Setup
-from vq_papers.one_run import Job, Outcome, do, prepare
+from vq_papers.one_run import Job, Outcome
 from vq_papers.results import FILE, Results, RowResult, RunResult
+from vq_papers.workers import carry_out
 from vqcore.errors import SettingError
 
-#: Seconds between two looks at the processes.
-_PAUSE = 0.1
 #: What stands for the user's folder of data in files that others read.
 DATA = "DATA"
 #: The settings of the rows, in the folder of an experiment.
 ROWS = "rows.json"
-KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 STOPPING = "stopping: the runs save and exit; Ctrl-C again ends them at once"
 
 
@@ -80,99 +70,10 @@ def execute(request: Request, report: Callable[[str], object]) -> tuple[Results,
         ]
         text = f"reproducing {request.experiment.name}"
         with working(text, len(jobs), "runs") as task:
-            outcomes = _run(jobs, request.jobs, interrupt, report, task)
+            outcomes = carry_out(jobs, request.jobs, interrupt, report, task)
     results = _results(request, rows, jobs, outcomes)
     results.save(folder / FILE)
     return results, interrupt.number, sum(bool(each.error) for each in outcomes.values())
-
-
-def _run(
-    jobs: Sequence[Job],
-    processes: int,
-    interrupt: Interrupt,
-    report: Callable[[str], object],
-    task: Task,
-) -> dict[int, Outcome]:
-    """The outcomes of the jobs that came to one, by their numbers."""
-    context = multiprocessing.get_context("spawn")
-    shares: Any = context.Array("d", len(jobs), lock=False)
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    waiting, outcomes = deque(jobs), dict[int, Outcome]()
-    busy: list[_Worker] = []
-    idle: list[_Worker] = []
-    signalled = False
-    try:
-        while busy or (waiting and interrupt.number is None):
-            while waiting and len(busy) < processes and interrupt.number is None:
-                worker = idle.pop() if idle else _Worker(context, shares)
-                worker.start(waiting.popleft())
-                busy.append(worker)
-            time.sleep(_PAUSE)
-            if interrupt.number is not None and not signalled:
-                signalled = True
-                for worker in busy:
-                    worker.signal(interrupt.number)
-            for worker in [each for each in busy if each.is_done]:
-                busy.remove(worker)
-                job, outcome = worker.job, worker.outcome()
-                shares[job.number] = 0.0
-                if worker.is_alive:
-                    idle.append(worker)
-                elif not signalled:
-                    outcome = Outcome(error="its process was killed")
-                if outcome.error or outcome.numbers is not None:
-                    outcomes[job.number] = outcome
-                    task.advance()
-                    report(f"[{len(outcomes)}/{len(jobs)}] {_sentence(job, outcome)}")
-            task.parts = sum(shares)
-    finally:
-        for worker in busy:
-            worker.signal(KILL)
-        for worker in (*busy, *idle):
-            worker.close()
-    return outcomes
-
-
-class _Worker:
-    """A process that does jobs, one at a time, and imports torch once.
-
-    Attributes:
-        job: the latest one.
-        is_alive: whether it can do another.
-    """
-
-    job: Job
-
-    def __init__(self, context: Any, shares: Any) -> None:
-        self._pool = ProcessPoolExecutor(1, context, prepare, (shares,))
-        self._pid = self._pool.submit(os.getpid)
-        self.is_alive = True
-
-    def start(self, job: Job) -> None:
-        """Begin a job."""
-        self.job, self._future = job, self._pool.submit(do, job)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the job has ended."""
-        return self._future.done()
-
-    def outcome(self) -> Outcome:
-        """Of the job that has ended; without numbers and error where the process died."""
-        try:
-            return self._future.result()
-        except BrokenProcessPool:
-            self.is_alive = False
-            return Outcome()
-
-    def signal(self, number: int) -> None:
-        """Send the process a signal."""
-        with suppress(BrokenProcessPool, ProcessLookupError):
-            os.kill(self._pid.result(), number)
-
-    def close(self) -> None:
-        """End the process, once its job has ended."""
-        self._pool.shutdown()
 
 
 def _check_rows(folder: Path, rows: Sequence[Row]) -> None:
@@ -219,13 +120,6 @@ def _without_data(value: Any, request: Request) -> Any:
     if isinstance(value, str) and request.setup.data is not None:
         return value.replace(str(request.setup.data), DATA)
     return value
-
-
-def _sentence(job: Job, outcome: Outcome) -> str:
-    which = f"{job.row.label}, seed {job.seed}"
-    if outcome.error:
-        return f"{which}: failed: {outcome.error}"
-    return f"{which}: {in_words(outcome.seconds)}"
 
 
 def _run_name(row: Row, seed: int) -> str:

@@ -16,8 +16,7 @@ from vq.composition import base_values, compose, given_values
 from vq.files import read_json, write_json
 from vq.runs.folder import RunFolder
 from vq_papers.experiment import Row
-from vqcore.errors import RunError, VQError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, VQError, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import MutableSequence

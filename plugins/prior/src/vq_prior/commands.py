@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -56,11 +57,21 @@ def prior(
     """
     options = {**locals()}
     del options["run"]
-    from vq.terminal import Terminal
-
     with talking():
         trained = loaded("prior")(run, log=say, **options)
-    metrics = trained.metrics
+    _print_prior(trained.metrics)
+    best = min(trained.history, key=lambda entry: entry["aside_bits"])["epoch"]
+    interrupted, again = "", ""
+    if trained.exit_code:
+        interrupted, again = "interrupted; ", f"; vq prior {run} --resume continues"
+    say(f"{interrupted}best after epoch {best}, stored in {trained.folder}{again}")
+    raise typer.Exit(trained.exit_code)
+
+
+def _print_prior(metrics: Mapping[str, float]) -> None:
+    """The bits of a prior, for each token and for each pixel, beside those of its baselines."""
+    from vq.terminal import Terminal
+
     unit = "bits_per_pixel" if "bits_per_pixel" in metrics else "bits_per_value"
     table = _table("codes", "bits per token", unit.replace("_", " "))
     for name, key in (
@@ -72,12 +83,6 @@ def prior(
         per_unit = metrics[key] * metrics[unit] / metrics["bits_per_token"]
         table.add_row(name, f"{metrics[key]:.3f}", f"{per_unit:.3f}")
     Terminal().print(table)
-    best = min(trained.history, key=lambda entry: entry["aside_bits"])["epoch"]
-    interrupted, again = "", ""
-    if trained.exit_code:
-        interrupted, again = "interrupted; ", f"; vq prior {run} --resume continues"
-    say(f"{interrupted}best after epoch {best}, stored in {trained.folder}{again}")
-    raise typer.Exit(trained.exit_code)
 
 
 def sample(
@@ -110,7 +115,13 @@ def sample(
 
     Writes a grid of images, or an array. A seed repeats its samples.
     """
+    from vq.config.config_file import read_config
+    from vq.runs.folder import RunFolder
+    from vq_prior.stored import require_prior
+
     require_one("vq sample")
+    if read_config(RunFolder(run).config).get("bottleneck", "vq") == "vq":  # else it has no codes
+        require_prior(run)
     with talking():
         draw = loaded("sample")
         from vq_prior.prior_folder import prior_folder

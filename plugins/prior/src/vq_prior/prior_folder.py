@@ -17,9 +17,9 @@ from vq.runs.provenance import model_of, versions
 from vq.runs.trained_run import TrainedRun
 from vq.tokens.codes import codebook_numbers
 from vq_prior.prior_config import FilledPriorConfig
+from vq_prior.stored import require_prior
 from vq_prior.transformer import CodePrior
-from vqcore.errors import RunError, UsageError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, UsageError, describe_error
 from vqcore.plugin.protocols import ReportedRun
 
 WEIGHTS, CONFIG, METRICS = "model.safetensors", "config.json", "metrics.jsonl"
@@ -76,10 +76,8 @@ def load_prior(run: TrainedRun) -> tuple[CodePrior, list[str]]:
         UsageError: if there is none, or it was trained on the codes of other weights.
         RunError: if it is damaged.
     """
-    folder = prior_folder(run)
+    folder = require_prior(run.folder.path)
     command = f"vq prior {run.folder.path}"
-    if not folder.is_dir():
-        raise UsageError(f"{run.folder.path} has no prior yet: train one with: {command}")
     if not fits_weights(run):
         problem = f"was trained on codes of other weights than {run.checkpoint}"
         raise UsageError(f"{folder} {problem}: {command} trains a new one")

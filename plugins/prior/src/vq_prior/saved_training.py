@@ -20,8 +20,7 @@ from vq.runs.provenance import model_of
 from vq.runs.trained_run import TrainedRun
 from vq_prior.prior_config import FilledPriorConfig
 from vq_prior.transformer import CodePrior
-from vqcore.errors import RunError, UsageError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, UsageError, describe_error
 
 STATE = "state.pt"
 

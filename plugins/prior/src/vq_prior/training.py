@@ -1,32 +1,28 @@
-"""``prior``: trains a prior over the codes of a run, with early stopping on a validation split."""
+"""``prior``: from a run to a prior over its codes, trained, measured and stored."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vq.device import choose_threads
 from vq.interrupt import Interrupt
-from vq.processes.together import joined, on_main, rank, world
-from vq.progress import working
+from vq.processes.together import joined, on_main, world
 from vq.runs.folder import run_path
 from vq.runs.provenance import require_codes
 from vq.runs.trained_run import RunLike, TrainedRun, load_together
-from vq_prior.metrics import evaluate_prior, mean_bits
+from vq_prior.early_stopping import train_prior
+from vq_prior.metrics import evaluate_prior
 from vq_prior.prior_config import FilledPriorConfig, PriorConfig
 from vq_prior.prior_folder import build_prior, fits_weights, prior_folder, save_prior
 from vq_prior.saved_training import SavedTraining, required, training_folder, unfinished
-from vq_prior.sequences import CodeSequences, read_sequences
-from vq_prior.trainer import PriorTrainer
+from vq_prior.sequences import read_sequences
 from vq_prior.transformer import CodePrior
-from vqcore.errors import RunError, SettingError, UsageError
-from vqcore.plugin.registry import validate
+from vqcore.errors import SettingError, UsageError
+from vqcore.plugin.validation import validate
 
 #: Largest codebook: the prior has a logit for each code.
 LARGEST = 2**18
@@ -143,63 +139,3 @@ def _prior(
             saved.discard()
     code = 0 if signal is None else 128 + signal
     return TrainedPrior(folder, model, config, metrics, history, code)
-
-
-def train_prior(
-    prior: CodePrior,
-    train: CodeSequences,
-    validation: CodeSequences,
-    config: FilledPriorConfig,
-    interrupt: Interrupt,
-    log: Callable[[str], None],
-    saved: SavedTraining | None = None,
-    *,
-    resume: bool = False,
-) -> list[dict[str, Any]]:
-    """Train in place; the prior ends with the weights that were best on ``validation``.
-
-    A signal, to any process, ends training after the current step; ``interrupt`` has it then on
-    all. A loss of NaN or inf is a RunError. ``saved`` is written after each epoch and at a signal,
-    and removed once training is over; ``resume`` goes on from it.
-
-    Returns:
-        An entry for each epoch: ``epoch``, ``step``, ``lr``, ``train_bits`` (mean over the epoch,
-        with dropout), ``aside_bits`` (on ``validation``) and ``seconds``; bits are per token.
-    """
-    torch.manual_seed(config.seed + rank())
-    with working("building the optimizer"):  # torch loads its compiler for the first one
-        trainer = PriorTrainer(prior, train, config, interrupt, saved)
-    if resume:
-        trainer.resume()
-    progress = trainer.progress
-    while not trainer.is_over and not trainer.signal:
-        train_bits = trainer.train_epoch()
-        bits = mean_bits(prior, validation)
-        if not math.isfinite(train_bits + bits):
-            _end_diverged(progress.epoch, config, saved)
-        entry = {"epoch": progress.epoch, "step": progress.step, "lr": trainer.rate}
-        entry |= {"train_bits": train_bits, "aside_bits": bits, "seconds": trainer.seconds}
-        progress.history.append(entry)
-        both = f"train {train_bits:.3f}, validation {bits:.3f} bits per token"
-        log(f"epoch {progress.epoch}  {both}  {trainer.seconds:.0f} s")
-        if bits < progress.best_bits:
-            progress.best_bits, progress.best_epoch = bits, progress.epoch
-            weights = prior.state_dict()
-            progress.best_weights = {name: value.clone() for name, value in weights.items()}
-        trainer.end_epoch()
-    trainer.close()
-    interrupt.number = trainer.signal or interrupt.number
-    prior.load_state_dict(progress.best_weights)
-    return progress.history
-
-
-def _end_diverged(epoch: int, config: FilledPriorConfig, saved: SavedTraining | None) -> None:
-    """End training in every process; the main one says why."""
-    if saved is not None:
-        saved.discard()
-
-    def fail() -> None:
-        problem = f"the prior's loss is NaN or inf in epoch {epoch}"
-        raise RunError(f"{problem}: lower --lr, {config.lr:g} here")
-
-    on_main(fail)

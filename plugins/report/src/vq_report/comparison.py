@@ -1,21 +1,19 @@
-"""``vq compare``: which settings differ between runs, and how well each did, without torch."""
+"""``vq compare``: which settings differ between runs, and which did best, without torch."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vq.config.config_file import read_config
-from vq.config.merging import flatten, shown_names
 from vq.files import read_json
 from vq.runs.folder import RunFolder, run_path
+from vq_report.compared_run import ComparedRun, read_run
 from vqcore.errors import SettingError
-from vqcore.plugin.component import SEVERAL
 
 if TYPE_CHECKING:
     from vq.runs.trained_run import RunLike
@@ -25,39 +23,6 @@ HIGHER = frozenset((
     "psnr", "ssim", "accuracy", "perplexity", "codes_used", "usage", "images_per_second",
 ))  # fmt: skip
 LOWER = frozenset(("mse", "cross_entropy", "dead_codes", "lpips", "fid"))
-#: The status of a run whose metrics are final, unless it was stopped at once.
-FINAL = frozenset(("done", "interrupted"))
-STATUSES = FINAL | {"running", "failed"}
-#: Numbers and steps from here on are left out: no run has such.
-LARGEST, LAST_STEP = 1e300, 2**40
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One run.
-
-    Attributes:
-        name: of its folder; the whole path if two folders have the same name.
-        folder: the run folder.
-        status: ``done, running, failed, interrupted``, or ``unknown`` without a status.json.
-        final: whether its metrics are those of its end.
-        step: the last step it recorded.
-        settings: every setting by its key path; ``regularizers`` and ``losses`` hold
-            names too.
-        metrics: held-out metrics; of an unfinished run, the last it logged.
-        lines: the lines of metrics.jsonl.
-        among: the config of every run that it is compared with.
-    """
-
-    name: str
-    folder: RunFolder
-    status: str
-    final: bool
-    step: int | None
-    settings: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    lines: Sequence[Mapping[str, Any]]
-    among: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +86,7 @@ def compare(runs: RunLike | Sequence[RunLike]) -> Comparison:
     short = [folder.path.resolve().name for folder in folders]
     configs = [read_config(folder.config) for folder in folders]
     compared = [
-        _read(name if short.count(name) == 1 else str(folder.path), folder, config, configs)
+        read_run(name if short.count(name) == 1 else str(folder.path), folder, config, configs)
         for name, folder, config in zip(short, folders, configs, strict=True)
     ]
     finished = [run for run in compared if run.final]
@@ -142,54 +107,6 @@ def run_paths(runs: RunLike | Sequence[RunLike]) -> list[Path]:
     if not runs:
         raise SettingError("runs", runs, "one run or more")
     return [run_path(run) for run in runs]
-
-
-def settings_by_path(
-    values: Mapping[str, Any], among: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    """Nested settings by their key paths; the name of a component is the value of its own path.
-
-    Names are without their package, unless it tells the settings of several runs (``among``) apart.
-    """
-    named = shown_names(values, among)
-    for key in SEVERAL:
-        if isinstance(chosen := named.get(key), Mapping):
-            named[key] = {"name": ", ".join(map(str, chosen)) or "none", **chosen}
-    return {path.removesuffix(".name"): value for path, value in flatten(named).items()}
-
-
-def _read(
-    name: str, folder: RunFolder, config: Mapping[str, Any], configs: Sequence[Mapping[str, Any]]
-) -> ComparedRun:
-    recorded = folder.read_status()
-    lines = [_numbers(line) for line in folder.read_metrics()]
-    lines = [line for line in lines if line.get("step", LAST_STEP) < LAST_STEP]
-    status = str(recorded.get("status"))
-    if status not in STATUSES:
-        status = "unknown"
-    final = status in FINAL and "error" not in recorded
-    metrics = read_json(folder.summary) if final else None
-    numbers = _last_metrics(lines) if metrics is None else _numbers(metrics)
-    step = _numbers(recorded).get("step")
-    settings = settings_by_path(config, configs)
-    return ComparedRun(name, folder, status, final, step, settings, numbers, lines, configs)
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are numbers which can be computed with: a received file may hold any."""
-    return {
-        name: value
-        for name, value in values.items()
-        if type(value) in (int, float) and not LARGEST < abs(value) < math.inf
-    }
-
-
-def _last_metrics(lines: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The held-out metrics of the last line that has any."""
-    prefix = "test_"
-    evaluated = (line for line in reversed(lines) if any(name.startswith(prefix) for name in line))
-    last: Mapping[str, Any] = next(evaluated, {})
-    return {name.removeprefix(prefix): last[name] for name in last if name.startswith(prefix)}
 
 
 def _differing(runs: Sequence[ComparedRun]) -> list[str]:

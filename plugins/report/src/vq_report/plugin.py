@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from vqcore.plugin.protocols import CommandApp, TrainingRun
 
 VQ_API = 1
+VQ_WRITES = ("*.png", "samples/*.png")
 
 
 @hookimpl

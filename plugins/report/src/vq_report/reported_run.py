@@ -12,7 +12,7 @@ from vq.runs.history import Snapshot
 from vq.runs.history import read as read_history
 from vq.runs.recorded import read_run_config
 from vq.runs.trained_run import TrainedRun, load_run
-from vq_report.comparison import ComparedRun, settings_by_path
+from vq_report.compared_run import ComparedRun, settings_by_path
 from vq_report.encoded_split import KEPT, KEPT_VALUES, EncodedSplit, encode_split
 from vqcore.errors import VQError
 from vqcore.plugin.registry import Registry

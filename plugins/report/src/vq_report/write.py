@@ -21,10 +21,9 @@ from vq_report.sections import codebook, codebook_map, machine, patches, reconst
 from vq_report.sections.curves import curves
 from vq_report.sections.metrics import metrics
 from vq_report.sections.settings import settings
-from vqcore.errors import SettingError
+from vqcore.errors import SettingError, describe_error
 from vqcore.plugin import protocols
 from vqcore.plugin.hook_caller import HookCaller
-from vqcore.plugin.loader import describe_error
 from vqcore.plugin.report_section import Block, Group, Section, Text
 
 _log = logging.getLogger("vq.report")

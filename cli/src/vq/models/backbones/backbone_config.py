@@ -45,6 +45,8 @@ PatchSize = Annotated[Size | tuple[Size, ...], WrapValidator(_in_one_message)]
 class ConvConfig(ComponentConfig):
     """Options of ``conv``."""
 
+    sets_dim = False
+
     size: Annotated[SizeName | None, Shorthand()] = None
     """hidden/residual_blocks/residual_hidden: 32/2/32, 64/2/32, 128/2/32, 256/2/256."""
     hidden: Size = 32
@@ -85,6 +87,8 @@ class HierarchicalConfig(ConvConfig):
 class ResNetConfig(ComponentConfig):
     """Options of ``resnet``."""
 
+    sets_dim = False
+
     size: Annotated[SizeName | None, Shorthand()] = None
     """Values of channels/blocks: 32/1, 64/2, 128/2, 128/4; either may be given beside it."""
     channels: Size = 128
@@ -116,6 +120,8 @@ class ResNetConfig(ComponentConfig):
 
 class ViTConfig(ComponentConfig):
     """Options of ``vit``."""
+
+    sets_dim = False
 
     size: Annotated[SizeName | None, Shorthand()] = None
     """Values of width/depth/heads: 192/12/3, 512/8/8, 768/12/12, 1024/24/16."""
@@ -151,6 +157,8 @@ class ViTConfig(ComponentConfig):
 class PatchesConfig(ComponentConfig):
     """Options of ``patches``."""
 
+    sets_dim = True
+
     size: Annotated[int, Field(gt=0, le=1024)] = 4
     """Side of a patch in pixels. A latent is a patch's values, so dim is channels times size^2."""
 
@@ -158,12 +166,16 @@ class PatchesConfig(ComponentConfig):
 class DistanceConfig(ComponentConfig):
     """Options of ``distance``."""
 
+    sets_dim = False
+
     temperature: Scale = 0.5
     """Distance by which the odds between two nodes change by the factor e."""
 
 
 class ClassifierConfig(ComponentConfig):
     """Options of ``classifier``."""
+
+    sets_dim = False
 
     inner: BackboneRef = ComponentRef(name="vq-cli/conv")
     """The backbone whose encoder it takes, with its own options; its decoder is dropped."""
@@ -173,6 +185,8 @@ class ClassifierConfig(ComponentConfig):
 
 class MLPConfig(ComponentConfig):
     """Options of ``mlp``."""
+
+    sets_dim = False
 
     hidden: Size = 128
     """Units of each hidden layer."""

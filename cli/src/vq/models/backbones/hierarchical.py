@@ -7,6 +7,7 @@ Here one upward path both conditions the finer levels and feeds the decoder. In 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -53,33 +54,27 @@ class Hierarchical(LevelBackbone):
         depths = range(deepest, halvings - 1, -1)
         self.latent_shapes = tuple((height >> depth, width >> depth) for depth in depths)
 
+        stack, inner = partial(Stack, checkpointing=checkpointing), residual_hidden or hidden
+
         def blocks() -> list[conv.ResidualBlock]:
-            inner = residual_hidden or hidden
             return [conv.ResidualBlock(hidden, inner) for _ in range(residual_blocks)]
 
-        # finest level first
-        inputs = [channels, *[hidden] * (levels - 1)]
-        strides = [halvings, *[1] * (levels - 1)]
+        # finest level first: the channels that it takes, and how often it halves the sides
+        down = [(channels, halvings), *[(hidden, 1)] * (levels - 1)]
         self.down = nn.ModuleList(
-            Stack(
-                *conv.strided(nn.Conv2d, taken, hidden, [count] * 2),
-                *blocks(),
-                nn.ReLU(),
-                checkpointing=checkpointing,
-            )
-            for taken, count in zip(inputs, strides, strict=True)
+            stack(*conv.strided(nn.Conv2d, taken, hidden, [count] * 2), *blocks(), nn.ReLU())
+            for taken, count in down
         )
-        # coarsest level first; channels of the state of the coarser levels
+        # coarsest level first: the channels of the state of the coarser levels
         above = [0, *[hidden] * (levels - 1)]
         self.into = nn.ModuleList(nn.Conv2d(hidden + state, dim, 1) for state in above)
         self.up = nn.ModuleList(
-            Stack(
+            stack(
                 nn.Conv2d(dim + state, hidden, 3, padding=1),
                 *blocks(),
                 *conv.strided(nn.ConvTranspose2d, hidden, hidden, [count] * 2),
-                checkpointing=checkpointing,
             )
-            for state, count in zip(above, reversed(strides), strict=True)
+            for state, (_, count) in zip(above, reversed(down), strict=True)
         )
         self.head = nn.Sequential(*conv.last_layers(hidden, channels, output))
         if conv.begins_with_he(init, channels, deepest):

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from vq.models.eval_mode import eval_mode
-from vqcore.errors import SettingError
+from vqcore.errors import SettingError, describe_error
 from vqcore.interfaces.backbone import Backbone
-from vqcore.plugin.loader import describe_error
 
 
 class ModuleBackbone(Backbone):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch.nn.functional as F
@@ -62,7 +63,7 @@ class ResNet(Backbone):
         super().__init__()
         check_axes("resnet", shape)
         taken, *sides = shape
-        axes, shown = len(sides), sides[-2:]
+        shown = sides[-2:]
         if multipliers is None:
             below = default_halvings(*shown, setting="multipliers", at_most=len(BELOW))
             multipliers = (1, *BELOW[len(BELOW) - below :])
@@ -70,31 +71,18 @@ class ResNet(Backbone):
         check_sides("multipliers", list(multipliers), shown, count, "give fewer")
         halvings = halvings_of(sides, count)
         self.latent_shape = tuple(side >> n for side, n in zip(sides, halvings, strict=True))
-        strides = [tuple(1 + (level < n) for n in halvings) for level in range(count)]
-        attended = _attended(attention, [min(shown) >> level for level in range(count + 1)])
-        conv, _ = CONVOLUTIONS[axes]
-        widths = [channels * each for each in multipliers]
-        encoder, width = [conv(taken, channels, 3, padding=1)], channels
-        for level, wide in enumerate(widths):
-            if level:
-                encoder.append(conv(width, width, 3, stride=strides[level - 1], padding=1))
-            encoder += _level(width, wide, blocks, level in attended, axes)
-            width = wide
-        latents = _head(width, dim, axes)
-        encoder += [*_middle(width, axes), latents]
-        decoder = [conv(dim, width, 3, padding=1), *_middle(width, axes)]
-        for level, wide in reversed([*enumerate(widths)]):
-            decoder += _level(width, wide, blocks + 1, level in attended, axes)
-            width = wide
-            if level:
-                doubled = nn.Upsample(scale_factor=strides[level - 1], mode="nearest")
-                decoder.append(nn.Sequential(doubled, conv(width, width, 3, padding=1)))
-        samples = _head(width, taken, axes)
-        decoder.append(samples)
+        levels = _Levels(
+            axes=len(sides),
+            widths=[channels * each for each in multipliers],
+            strides=[tuple(1 + (level < n) for n in halvings) for level in range(count)],
+            attended=_attended(attention, [min(shown) >> level for level in range(count + 1)]),
+        )
+        encoder = levels.encoder(taken, channels, blocks, dim)
+        decoder = levels.decoder(dim, blocks + 1, taken)
         self.encoder = Stack(*encoder, checkpointing=checkpointing)
         self.decoder = Stack(*decoder, checkpointing=checkpointing)
         if init == "he":
-            keep_variance(self, (latents[-1], samples[-1]), _branches(self), gain=1)
+            keep_variance(self, (encoder[-1][-1], decoder[-1][-1]), _branches(self), gain=1)
 
     @property
     def last_layer(self) -> nn.Parameter:
@@ -109,6 +97,49 @@ class ResNet(Backbone):
     def decode(self, z: Tensor) -> Tensor:
         """(B, dim, *positions) to (B, C, *sides)."""
         return self.decoder(z)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """What encoder and decoder have in common, from the first level to the coarsest.
+
+    Attributes:
+        axes: of samples, besides the channels.
+        widths: channels of each level.
+        strides: from each level to the next.
+        attended: the levels with attention.
+    """
+
+    axes: int
+    widths: Sequence[int]
+    strides: Sequence[tuple[int, ...]]
+    attended: set[int]
+
+    def encoder(self, taken: int, width: int, blocks: int, dim: int) -> list[Any]:
+        """Layers from ``taken`` channels over ``width``, with ``blocks`` a level, to ``dim``."""
+        conv, _ = CONVOLUTIONS[self.axes]
+        layers: list[nn.Module] = [conv(taken, width, 3, padding=1)]
+        for level, wide in enumerate(self.widths):
+            if level:
+                stride = self.strides[level - 1]
+                layers.append(conv(width, width, 3, stride=stride, padding=1))
+            layers += _level(width, wide, blocks, level in self.attended, self.axes)
+            width = wide
+        latents = _head(width, dim, self.axes)  # its weights are drawn before those of the middle
+        return [*layers, *_middle(width, self.axes), latents]
+
+    def decoder(self, dim: int, blocks: int, made: int) -> list[Any]:
+        """Layers from ``dim`` channels, with ``blocks`` a level, to the ``made`` ones."""
+        conv, _ = CONVOLUTIONS[self.axes]
+        width = self.widths[-1]
+        layers: list[nn.Module] = [conv(dim, width, 3, padding=1), *_middle(width, self.axes)]
+        for level, wide in reversed([*enumerate(self.widths)]):
+            layers += _level(width, wide, blocks, level in self.attended, self.axes)
+            width = wide
+            if level:
+                doubled = nn.Upsample(scale_factor=self.strides[level - 1], mode="nearest")
+                layers.append(nn.Sequential(doubled, conv(width, width, 3, padding=1)))
+        return [*layers, _head(width, made, self.axes)]
 
 
 class Block(nn.Module):

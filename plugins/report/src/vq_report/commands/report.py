@@ -5,15 +5,12 @@ from typing import Annotated
 
 import typer
 
-from vq.cli.arguments import TrustPlugins
+from vq.cli.arguments import RunArguments, TrustPlugins
 from vq.cli.console import loaded, say, talking
 
 
 def report(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders: one, or several side by side.", metavar="RUN..."),
-    ],
+    runs: RunArguments,
     output: Annotated[
         Path | None,
         typer.Option(

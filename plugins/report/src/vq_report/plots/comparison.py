@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vq_report.charts.palette import COLORS
 from vq_report.charts.png import charts_png
-from vq_report.comparison import ComparedRun
+from vq_report.compared_run import ComparedRun
 from vq_report.sections.curves import points
 from vqcore.plugin.report_section import Chart, Series
 

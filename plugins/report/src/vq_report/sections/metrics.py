@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from vq_report.comparison import FINAL, ComparedRun, Comparison
+from vq_report.compared_run import FINAL, ComparedRun
+from vq_report.comparison import Comparison
 from vq_report.sections.settings import MISSING
 from vqcore.plugin.report_section import Block, Facts, Section, Strong, Table, Text
 

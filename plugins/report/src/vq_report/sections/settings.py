@@ -10,12 +10,14 @@ from typing import Any
 from vq.config.merging import flatten
 from vq.config.resolved_config import ResolvedConfig, resolve_config
 from vq.config.run_config import RunConfig
-from vq_report.comparison import Comparison, settings_by_path
+from vq_report.compared_run import is_list_of_components, settings_by_path
+from vq_report.comparison import Comparison
 from vq_report.reported_run import ReportedRun
 from vqcore.errors import VQError
 from vqcore.plugin.component import SEVERAL
+from vqcore.plugin.component_choice import in_order, inner_kinds
 from vqcore.plugin.plugin_settings import settings_model
-from vqcore.plugin.registry import Registry, inner_kinds
+from vqcore.plugin.registry import Registry
 from vqcore.plugin.report_section import Block, Section, Strong, Table, Text
 
 #: What stands in the cell of a setting that a run does not have.
@@ -69,6 +71,9 @@ def _defaults(run: ReportedRun) -> dict[str, Any] | None:
     except VQError:
         return None
     options |= {key: components[key] for key in (*inner_kinds(RunConfig), *SEVERAL)}
+    for component in run.config.every_component:
+        for option in in_order(type(component.options)) if component.options else ():
+            options.pop(f"{component.path}.{option}", None)  # chosen, as the component is
     return options | _plugin_defaults(run.config, run.registry)
 
 
@@ -87,6 +92,8 @@ def _names_only(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping) and "name" in value:
             kept[key] = _names_only(value)
+        elif is_list_of_components(value):
+            kept[key] = list(map(_names_only, value))
     for key in values.keys() & SEVERAL:
         kept[key] = {name: {} for name in values[key]}
     return kept
