@@ -48,7 +48,9 @@ def base_values(
         ComponentError: if a plugin file cannot be loaded.
     """
     if isinstance(config, str | Path):
-        config = read_config(Path(config))
+        file, config = config, read_config(Path(config))
+        if not config:
+            _log.warning(f"--config {file} holds no settings")
     if config is not None and not isinstance(config, Mapping):
         raise SettingError("config", config, "a file or a mapping of settings")
     over: Mapping[str, Any] = plain(config or {}, "")

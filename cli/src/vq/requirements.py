@@ -25,6 +25,14 @@ class Unmet(NamedTuple):
         return f"requires {self.requirement}, {found}"
 
 
+def installed(package: str) -> str | None:
+    """The version of a package; None if it is missing, or half removed and without its metadata."""
+    try:
+        return metadata.version(package) or None
+    except (metadata.PackageNotFoundError, KeyError):
+        return None
+
+
 def required(package: str, extra: str = "") -> list[Requirement]:
     """The requirements of a package that hold here; those of an extra alone, if one is given.
 
@@ -57,9 +65,8 @@ def unmet(package: str, extra: str = "", seen: frozenset[str] = frozenset()) -> 
     """
     for requirement in required(package, extra):
         requirement.marker = None
-        try:
-            found = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
+        found = installed(requirement.name)
+        if found is None:
             yield Unmet(str(requirement), None)
             continue
         if not requirement.specifier.contains(found, prereleases=True):

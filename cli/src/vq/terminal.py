@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -22,6 +23,13 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, highlight=False, emoji=False, **options)
+        if self.width == 0:  # by COLUMNS, where nobody knows
+            self.width = 80
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether lines go to a file or a pipe, for which nobody said how long they may be."""
+        return not (self.is_terminal or self.is_jupyter or "COLUMNS" in os.environ)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Escape before widths are measured, so that the columns of a table stay aligned."""

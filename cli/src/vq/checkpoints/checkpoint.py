@@ -27,8 +27,7 @@ from vq.files import (
     write_text,
     writing,
 )
-from vqcore.errors import RunError, UsageError, shown
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, UsageError, describe_error, shown
 
 FORMAT = 2
 LATEST = "latest"

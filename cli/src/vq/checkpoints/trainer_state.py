@@ -10,8 +10,7 @@ from vq.checkpoints import checkpoint
 from vq.checkpoints.optimizer_state import check_optimizer_state
 from vq.checkpoints.random_state import restore_random_state
 from vq.checkpoints.step_names import step_of
-from vqcore.errors import RunError, shown
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, describe_error, shown
 
 if TYPE_CHECKING:
     from vq.training.trainer import Trainer

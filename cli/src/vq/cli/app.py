@@ -12,11 +12,13 @@ from typing import Any
 
 import typer
 
+from vq.cli.completion.install import WORDS
 from vq.cli.console import ConsoleHandler, former_names_told, shown_by
-from vq.cli.debug import debugging, is_on, show_traceback
+from vq.cli.debug import debugging, is_on, print_traceback, show_traceback
 from vq.cli.global_options import GlobalOptions, global_options
 from vq.cli.help import MOST_COLUMNS, CommandList, SectionedCommand
-from vq.cli.plugin_commands import add_plugin_commands
+from vq.cli.plugin_commands import add_plugin_commands, missing_commands
+from vq.cli.plugin_output import stdout_on_stderr
 from vq.memory import memory_in_words
 from vq.processes.launched import local_rank, rank
 from vq.training.log_file import log_level
@@ -27,9 +29,11 @@ from vqcore.errors import (
     SettingError,
     UsageError,
     VQError,
+    describe_error,
     printable,
     shown,
 )
+from vqcore.plugin.blame import place_in_plugin
 from vqcore.plugin.registry import Registry, default_registry
 
 #: In the order of help; each is the function of its name in a module of ``vq.cli.commands``.
@@ -72,6 +76,7 @@ def build_app(registry: Registry, command: str | None = None) -> typer.Typer:
         _add(app, COMMANDS)
     # always: a plugin that fails here counts as broken
     add_plugin_commands(app, registry, (*COMMANDS, *ABOUT_PLUGINS))
+    app.info.epilog = missing_commands(registry)
     if command not in (*COMMANDS, "show"):
         _add(app, ABOUT_PLUGINS)
     return app
@@ -85,10 +90,23 @@ class _Commands(CommandList):
         with _escaped_usage_errors():
             return super().make_context(*arguments, **options)
 
+    def parse_args(self, context: Any, words: list[str]) -> list[str]:
+        """Keep the words for options whose value may be left out, and parse those before a name."""
+        context.meta[WORDS] = list(words)
+        return super().parse_args(context, words)
+
     def invoke(self, *arguments: Any, **options: Any) -> Any:
         """Parse the rest and run the command."""
         with _escaped_usage_errors():
             return super().invoke(*arguments, **options)
+
+    def resolve_command(self, *arguments: Any) -> Any:
+        """Find the command; one that nobody has may be that of a broken plugin."""
+        try:
+            return super().resolve_command(*arguments)
+        except _CLICK_ERROR as error:
+            error.message = f"{error.message} {self.epilog or ''}".rstrip()
+            raise
 
 
 @contextmanager
@@ -128,10 +146,11 @@ def _run(options: GlobalOptions) -> None:
             debugging(), memory_in_words(), shown_by(ConsoleHandler()), _quiet_elsewhere(),
             former_names_told(of_code=is_on()),
         ):  # fmt: skip
-            registry = default_registry()
+            with stdout_on_stderr():
+                registry = default_registry()
+                app = build_app(registry, options.command)
             options.warn(registry)
-            # Typer reports wrong usage itself and exits with 2, or with 130 on Ctrl-C
-            build_app(registry, options.command)()
+            app()  # Typer reports wrong usage itself and exits with 2, or with 130 on Ctrl-C
     except VQError as error:
         show_traceback(error)
         _report(error)
@@ -141,6 +160,13 @@ def _run(options: GlobalOptions) -> None:
             raise
         show_traceback(error)
         _report(RunError(f"{shown(error.filename)}: {error.strerror}"))
+        sys.exit(1)
+    except Exception as error:
+        place = place_in_plugin(error)
+        if not place:
+            raise
+        print_traceback(error)  # whoever wrote the plugin needs it
+        _report(RunError(f"{describe_error(error)} ({place}, the code of a plugin)"))
         sys.exit(1)
 
 

@@ -43,6 +43,16 @@ def _run_folder(path: Path) -> Path:
     return path
 
 
+def _run_folders(paths: list[Path]) -> list[Path]:
+    return [_run_folder(path) for path in paths]
+
+
 RunArgument = Annotated[
     Path, typer.Argument(help="The run folder.", metavar="RUN", callback=_run_folder)
+]
+RunArguments = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Run folders: one, or several side by side.", metavar="RUN...", callback=_run_folders
+    ),
 ]

@@ -23,7 +23,12 @@ def is_on() -> bool:
 def show_traceback(error: BaseException) -> None:
     """Print a traceback with those of its causes to stderr, if debugging is on."""
     if is_on():
-        say("".join(traceback.format_exception(error)).rstrip(), error=True)
+        print_traceback(error)
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print a traceback with those of its causes to stderr."""
+    say("".join(traceback.format_exception(error)).rstrip(), error=True)
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def global_options(
         bool,
         typer.Option(
             "--install-completion",
-            help="Install completion for this shell: bash, zsh or fish.",
+            help="Install completion for this shell, or for the one named: bash, zsh or fish.",
             callback=install_completion,
         ),
     ] = False,
@@ -68,7 +68,7 @@ def global_options(
         bool,
         typer.Option(
             "--show-completion",
-            help="Print the script that completes in this shell.",
+            help="Print the script that completes in this shell, or in the one named.",
             callback=show_completion,
         ),
     ] = False,

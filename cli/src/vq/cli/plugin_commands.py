@@ -16,8 +16,11 @@ import typer
 from typer.main import get_command_name
 
 from vqcore.errors import ComponentError
-from vqcore.plugin.loader import Plugin, describe_error
+from vqcore.plugin.blame import described
+from vqcore.plugin.loader import Plugin
 from vqcore.plugin.registry import Registry
+
+_HOOK = "vq_commands"
 
 
 def add_plugin_commands(app: typer.Typer, registry: Registry, ours: Collection[str]) -> None:
@@ -43,6 +46,18 @@ def add_plugin_commands(app: typer.Typer, registry: Registry, ours: Collection[s
         )
 
 
+def missing_commands(registry: Registry) -> str:
+    """Names the plugins that are not loaded, or whose hook fails; empty without any."""
+    names = [
+        plugin.plugin
+        for plugin in registry.plugins
+        if plugin.status in ("error", "incompatible") or (plugin.error or "").startswith(_HOOK)
+    ]
+    if not names:
+        return ""
+    return f"Commands may be missing. Not loaded: {', '.join(names)} (vq list-plugins says why)."
+
+
 def _added(registry: Registry, ours: Collection[str]) -> list[tuple[Plugin, typer.Typer]]:
     plugins = {f"{plugin.package}:{plugin.plugin}": plugin for plugin in registry.plugins}
     added = []
@@ -52,10 +67,10 @@ def _added(registry: Registry, ours: Collection[str]) -> list[tuple[Plugin, type
             with redirect_stdout(sys.stderr):
                 found.function(own)
         except (Exception, SystemExit) as error:  # a broken plugin must not remove our commands
-            plugin.fail("error", f"vq_commands: {describe_error(error)}", error)
+            plugin.fail("error", f"{_HOOK}: {described(error)}", error)
             continue
         if taken := sorted(set(ours) & set(_names(own))):
-            text = f"vq_commands adds {', '.join(taken)}, which vq has itself; rename it"
+            text = f"{_HOOK} adds {', '.join(taken)}, which vq has itself; rename it"
             plugin.fail("clash", text)
         else:
             added.append((plugin, own))

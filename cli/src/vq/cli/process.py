@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from vq.interrupt import Stop
+from vq.processes.launched import rank
 
 
 def main() -> None:
@@ -32,6 +33,8 @@ def main() -> None:
             code = error.code if isinstance(error, SystemExit) else 0
         if stop.number is not None:
             code = 128 + stop.number
+            if "_VQ_COMPLETE" not in os.environ and rank() == 0:
+                print(f"stopped by {signal.Signals(stop.number).name}", file=sys.stderr)
     sys.stdout.flush()
     sys.exit(code or output.is_incomplete)
 

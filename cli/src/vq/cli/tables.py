@@ -27,12 +27,17 @@ def fitting_tables(rows: Sequence[Sequence[str | Text]], width: int, keep: int =
     return [_table([[row[i] for i in part] for row in texts]) for part in parts]
 
 
+def folding_table(*names: str | Text) -> Table:
+    """An empty table of these columns, in which no text is cut."""
+    return Table(*(Column(name, overflow="fold") for name in names), box=SIMPLE_HEAD)
+
+
 def _as_text(cell: str | Text) -> Text:
     return cell if isinstance(cell, Text) else Text(printable(cell, lines=True))
 
 
 def _table(rows: Sequence[Sequence[Text]]) -> Table:
-    table = Table(*(Column(name, overflow="fold") for name in rows[0]), box=SIMPLE_HEAD)
+    table = folding_table(*rows[0])
     for row in rows[1:]:
         table.add_row(*row)
     return table

@@ -15,7 +15,7 @@ from vq.doctor.threads import threads
 from vq.doctor.torch_devices import TorchProbe
 from vq.doctor.variables import variables
 from vq.doctor.versions import versions
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import describe_error
 from vqcore.plugin.registry import Registry
 
 #: The version of what ``examine`` returns: a key may be added, none changes its meaning.

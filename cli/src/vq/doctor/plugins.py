@@ -39,6 +39,8 @@ def _fix(plugin: Plugin) -> str:
     missing = re.search(r"ModuleNotFoundError: No module named '(\w+)", plugin.error or "")
     if missing:
         return f"install the package of module {missing[1]!r}, or {off}"
+    if plugin.package == "?":  # its metadata is damaged
+        return f"remove what is left of its package, or install it again; or {off}"
     return f"pip install --upgrade {plugin.package}, or {off}; vq --debug list-plugins says where"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from vq.doctor.finding import Finding, Problem
 from vq.files import state_folder
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import describe_error, shown
 from vqcore.plugin.registry import Registry
 
 #: GiB below which a disk is nearly full, and shared memory too small for batches of pictures.
@@ -35,6 +35,10 @@ def storage(_: Registry) -> Finding:
     }
     rows = [_row(name, find) for name, find in places.items()]
     problems = [problem for row in rows for problem in _problems(row)]
+    given = os.environ.get("TMPDIR")
+    if given and (error := _write_error(Path(given))):
+        text = f"TMPDIR = {shown(given)} is not used: it cannot be written: {error}"
+        problems.append(Problem("warning", text, _FIX["temporary"]))
     if _SHARED.is_dir():
         size = shutil.disk_usage(_SHARED).total / 2**30
         rows.append(_place("shared memory", _SHARED) | {"size_gib": round(size, 2)})
@@ -55,7 +59,7 @@ def _row(name: str, find: Callable[[], Path]) -> dict[str, Any]:
 def _problems(row: Mapping[str, Any]) -> Iterator[Problem]:
     name, path = row["place"], row["path"]
     if not row["writable"]:
-        text = f"{name}: {path or 'no folder'} cannot be written: {row['error']}"
+        text = f"{name}: {f'{path} cannot be written' if path else 'no folder'}: {row['error']}"
         yield Problem("warning" if name == "cache" else "broken", text, _FIX[name])
     elif row["free_gib"] < LITTLE_DISK:
         text = f"{name}: {path} has {row['free_gib']:g} GiB left"
@@ -65,12 +69,7 @@ def _problems(row: Mapping[str, Any]) -> Iterator[Problem]:
 def _place(name: str, path: Path) -> dict[str, Any]:
     """What is known of a folder, which may not exist yet; a file is made there and removed."""
     there = next((each for each in (path, *path.parents) if each.exists()), path)
-    error = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=there, prefix=".vq-doctor-"):
-            pass
-    except OSError as failed:
-        error = failed.strerror or describe_error(failed)
+    error = _write_error(there)
     return {
         "place": name,
         "path": str(path),
@@ -78,6 +77,16 @@ def _place(name: str, path: Path) -> dict[str, Any]:
         "error": error,
         "free_gib": round(shutil.disk_usage(there).free / 2**30, 1),
     }
+
+
+def _write_error(folder: Path) -> str | None:
+    """Why no file can be written in a folder: it may be closed, missing or full."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".vq-doctor-") as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return error.strerror or describe_error(error)
+    return None
 
 
 def _cache() -> Path:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from vq.doctor.finding import Finding, Problem
+from vqcore.errors import shown
 
-_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+_NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_VARIABLES = (*_NUMBERS, "OMP_WAIT_POLICY")
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -26,11 +30,20 @@ def threads(of_torch: int | None) -> Finding:
         "cgroup_cpus": limit,
     }
     usable = min(allowed or 1, max(1, round(limit))) if limit else allowed
-    problems = []
+    problems = list(_ignored(usable))
     if of_torch and usable and of_torch > usable:
         text = f"torch takes {of_torch} threads, and this process may use {usable} processors"
         problems.append(Problem("warning", text, f"set OMP_NUM_THREADS={usable}"))
     return Finding(facts, problems)
+
+
+def _ignored(usable: int | None) -> Iterator[Problem]:
+    """Invalid numbers of threads, which OpenMP and MKL ignore."""
+    for name in _NUMBERS:
+        value = os.environ.get(name, "")
+        if value and not re.fullmatch(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*", value):
+            text = f"{name} = {shown(value)} has no effect: expected a number of threads"
+            yield Problem("warning", text, f"set {name}={usable or 1}, or unset it")
 
 
 def cgroup_limit(root: Path = _CGROUP) -> float | None:

@@ -11,12 +11,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
-from importlib import metadata
 from typing import Any
 
 from vq.doctor.finding import Check, Finding, Problem
 from vq.doctor.probe import STAGES
-from vq.requirements import unmet
+from vq.requirements import installed, unmet
 from vqcore.errors import printable, shortened
 from vqcore.plugin.registry import Registry
 
@@ -76,7 +75,7 @@ class TorchProbe:
         if error := self._error("torch"):
             yield Problem("broken", f"torch cannot be imported: {error}", _reinstall("torch"))
         if error := self._error("torchvision"):
-            text = f"torchvision {_installed('torchvision')} cannot be imported beside "
+            text = f"torchvision {installed('torchvision')} cannot be imported beside "
             text += f"torch {facts['torch']}: {error}"
             yield Problem("broken", text, _pair())
         elif facts["torch"] and (why := _mismatch()):
@@ -123,19 +122,12 @@ def _whole(lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _installed(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _mismatch() -> str:
     """Why the torchvision that is installed is not for this torch, by their versions."""
     wrong = next(
         (each for each in unmet("torchvision") if re.match("torch[=<> ]", str(each[0]))), None
     )
-    return f"torchvision {_installed('torchvision')} {wrong}" if wrong else ""
+    return f"torchvision {installed('torchvision')} {wrong}" if wrong else ""
 
 
 def _reinstall(*packages: str) -> str:

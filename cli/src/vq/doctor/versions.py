@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 from vq.doctor.finding import Finding, Problem
-from vq.requirements import required, unmet
+from vq.requirements import installed, required, unmet
 from vqcore.plugin.registry import Registry
 
 #: Packages that change what a run computes, wherever they come from.
@@ -17,24 +15,17 @@ def versions(registry: Registry) -> Finding:
 
     Not so what a package requires whose plugins are all turned off.
     """
-    installed = [plugin for plugin in registry.plugins if plugin.version != "file"]
-    packages = [plugin.package for plugin in installed]
-    active = [plugin.package for plugin in installed if plugin.status != "disabled"]
+    plugins = [plugin for plugin in registry.plugins if plugin.version != "file"]
+    packages = [plugin.package for plugin in plugins]
+    active = [plugin.package for plugin in plugins if plugin.status != "disabled"]
     names = {*_ALWAYS, *packages}
     for package in packages:
         names |= {requirement.name for requirement in required(package)}
-    first = {name: _version(name) for name in _ALWAYS if _version(name) is not None}
-    others = {name: _version(name) for name in sorted(names - first.keys() - {"triton"})}
+    first = {name: installed(name) for name in _ALWAYS if installed(name) is not None}
+    others = {name: installed(name) for name in sorted(names - first.keys() - {"triton"})}
     problems = [
         Problem("broken", f"{package} {lacking}", f"pip install '{lacking.requirement}'")
         for package in dict.fromkeys(active)
         for lacking in unmet(package)
     ]
     return Finding(first | others, problems)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

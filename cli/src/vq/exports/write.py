@@ -15,8 +15,7 @@ from vq.models.autoencoder import VQModel
 from vq.progress import working
 from vq.runs.provenance import model_of, require_codes, require_samples, versions
 from vq.runs.trained_run import RunLike, load_run
-from vqcore.errors import RunError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, describe_error
 
 FORMAT = 1
 NAME = "export.json"

@@ -17,9 +17,8 @@ from vq.optional_dependencies import require
 from vq.runs.plugin_rows import providers
 from vq.runs.trained_run import load_run
 from vq.runs.trust import restricted
-from vqcore.errors import RunError, SettingError, UsageError
+from vqcore.errors import RunError, SettingError, UsageError, describe_error
 from vqcore.interfaces.dataset import SampleSpec
-from vqcore.plugin.loader import describe_error
 from vqcore.plugin.registry import PluginRecord, Registry, default_registry
 
 

@@ -9,8 +9,7 @@ from vq.files import as_path
 from vq.hub.folder import write_folder
 from vq.optional_dependencies import require
 from vq.runs.trained_run import RunLike, TrainedRun, load_run
-from vqcore.errors import RunError, SettingError, UsageError
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, UsageError, describe_error
 
 _FIX = (
     "log in with: hf auth login (or set HF_TOKEN); without a network: vq push RUN --to-folder DIR"

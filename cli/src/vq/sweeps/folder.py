@@ -25,8 +25,7 @@ from vq.runs.folder import RunFolder
 from vq.runs.folder_lock import check_unlocked
 from vq.runs.trust import is_signed, not_followed, restricted, sign
 from vq.sweeps.grid import Point
-from vqcore.errors import RunError, SettingError, UsageError, shown
-from vqcore.plugin.loader import describe_error
+from vqcore.errors import RunError, SettingError, UsageError, describe_error, shown
 
 FORMAT = 1
 #: Its folders: what each run starts from, the run folders, and what the processes print.

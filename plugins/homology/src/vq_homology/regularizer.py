@@ -59,6 +59,8 @@ class Homology(Regularizer):
         options: the fields of ``HomologyConfig``.
     """
 
+    computes_on_host = True
+
     def __init__(self, **options: Any) -> None:
         self.config = config = HomologyConfig(**options)
         super().__init__(weight=config.weight, every=config.every, start=config.start)

@@ -2,12 +2,15 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from vq.cli.arguments import Device, RunArgument, TrustPlugins, argument, option
 from vq.cli.console import loaded, say, talking
+
+if TYPE_CHECKING:
+    from vq.tokens.manifest import Manifest
 
 STOPPING = "stopping: the shards that are done stay; Ctrl-C again stops at once"
 
@@ -47,7 +50,9 @@ def encode(
     with the next shard. Files that cannot be read are left out and listed in the manifest.
     """
     from vq.interrupt import Interrupt
+    from vq.tokens.given_path import check_given
 
+    check_given(path)
     with talking() as display, Interrupt(lambda: display.console.print_line(STOPPING)) as interrupt:
         manifest = loaded("encode")(
             run,
@@ -66,8 +71,11 @@ def encode(
     if not manifest.complete:  # another process may have received the signal
         say(f"interrupted; the same command continues: {output}")
         raise typer.Exit(128 + (interrupt.number or signal.SIGINT))
-    skipped = list(manifest.skipped)
-    names = manifest.names
+    _summarize(manifest, output)
+
+
+def _summarize(manifest: "Manifest", output: Path) -> None:
+    skipped, names = list(manifest.skipped), manifest.names
     if skipped:
         some = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
         left_out = f"{len(skipped)} of {len(skipped) + len(names)} files cannot be read"

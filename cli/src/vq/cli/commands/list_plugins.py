@@ -19,6 +19,9 @@ _Kind = Annotated[
     option(f"Only this kind: {', '.join(KINDS)}.", "--kind", metavar="KIND", candidates=kinds),
 ]
 
+#: Columns of a line that nothing limits.
+_ENDLESS = 10_000
+
 
 def list_plugins(
     kind: _Kind = None,
@@ -72,10 +75,9 @@ def check_kind(option: str, kind: str) -> None:
 
 
 def _print_tables(rows: list[dict[str, Any]], *, verbose: bool) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
+    from vq.cli.tables import folding_table
     from vq.terminal import Terminal
 
     kinds = list(KINDS)
@@ -84,20 +86,22 @@ def _print_tables(rows: list[dict[str, Any]], *, verbose: bool) -> None:
         for row in rows
         for item in row["provides"]
     ]
-    components = Table("kind", "name", "provided by", "summary", box=SIMPLE_HEAD)
+    components = folding_table("kind", "name", "provided by", "summary")
     for _, *cells in sorted(provided):
         components.add_row(*cells)
-    plugins = Table("plugin", "package", "version", "status", "why", box=SIMPLE_HEAD)
+    plugins = folding_table("plugin", "package", "version", "status", "why")
     for row in rows:
         color = {"ok": "green", "disabled": "yellow"}.get(row["status"], "red")
         names = [row[key] for key in ("plugin", "package", "version")]
         why = "\n".join([*([row["error"]] if row["error"] else []), *row["unmet"]])
         plugins.add_row(*names, Text(row["status"], color), why)
     console = Terminal()
+    if console.is_endless:
+        console.width = _ENDLESS
     console.print(components)
     console.print(plugins)
     if verbose:
-        wanted = Table("plugin", "VQ_API", "requires", "extras", box=SIMPLE_HEAD)
+        wanted = folding_table("plugin", "VQ_API", "requires", "extras")
         for row in rows:
             api = "" if row["api"] is None else str(row["api"])
             wanted.add_row(row["plugin"], api, *(", ".join(row[k]) for k in ("requires", "extras")))

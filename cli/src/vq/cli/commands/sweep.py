@@ -11,8 +11,9 @@ import typer
 from vq.cli.arguments import TrustPlugins, option
 from vq.cli.console import say, talking
 from vq.cli.settings import FLAGS, given_settings
+from vq.config.config_file import parse_value
 from vq.processes.launched import require_one
-from vqcore.errors import UsageError
+from vqcore.errors import UsageError, shown
 
 if TYPE_CHECKING:
     from vq.config.resolved_config import ResolvedConfig
@@ -68,8 +69,11 @@ def _runs(
 ) -> tuple[Sequence[Point], Sequence[ResolvedConfig]]:
     """The combination and the resolved config of every run."""
     from vq.composition import base_values, compose
-    from vq.sweeps.grid import points, read_axes
+    from vq.sweeps.grid import points, read_axes, split_values
 
+    for seed in split_values(seeds or ""):
+        if seed and not isinstance(parse_value(seed), int):
+            raise UsageError(f"--seeds {shown(seed)}: expected whole numbers, as in --seeds 0,1,2")
     parent: Any = context.parent
     train = parent.command.get_command(parent, "train")
     words = [*context.args, *(["--seed", seeds] if seeds else [])]

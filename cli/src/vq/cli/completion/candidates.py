@@ -9,9 +9,11 @@ from typing import Any
 import typer.main
 
 from vq.cli.app import TAKES_SETTINGS, build_app
+from vq.cli.completion.install import FOR_A_SHELL
 from vq.cli.completion.keys import Keys, chosen
 from vq.cli.completion.line import Words, command_at, read_words, split_option
 from vq.cli.completion.names import Candidate, files, prefixed, run_folders
+from vq.cli.completion.scripts import SHELLS
 from vq.cli.global_options import GlobalOptions
 from vq.cli.settings import FLAGS
 from vqcore.plugin.registry import Registry
@@ -27,6 +29,8 @@ def candidates(registry: Registry, words: Sequence[str], incomplete: str) -> lis
     command = group.commands.get(words[at]) if at < len(words) else group
     if command is None:
         return []
+    if command is group and words and words[-1] in FOR_A_SHELL and not incomplete.startswith("-"):
+        return [(shell, "") for shell in SHELLS if shell.startswith(incomplete)]
     found = _Place(registry, group, command, list(words[at + 1 :] if at < len(words) else words))
     return [each for each in found.candidates(incomplete) if each[0].startswith(incomplete)]
 
@@ -81,9 +85,8 @@ class _Place:
         path = incomplete.removeprefix("--")
         if "." in path:
             return prefixed("--", self._keys.names(path))
-        if incomplete in self._options and self._keys.names(f"{path}."):
-            found.append((f"{incomplete}.", "its options"))
-        return found
+        longer = [each for each in self._keys.names(path) if each[0].endswith(".")]
+        return found + prefixed("--", longer)
 
     def _values(self, name: str, incomplete: str) -> list[Candidate]:
         """Values of an option; in a sweep, the one after the last comma."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vq.cli.completion.names import Candidate, component_names, files, run_folders
+from vq.cli.completion.names import Candidate, component_names, files, prefixed, run_folders
 from vq.config.config_file import read_config
 from vq.config.presets import read_preset
 from vq.config.run_settings import run_settings
@@ -52,7 +52,8 @@ class Keys:
             several = path in (*SEVERAL, "plugins") or parent in (*SEVERAL, "plugins")
             if not several:
                 found.append((path, option.description))
-            if several or (path == incomplete and _kind(option)):
+            follows = self._below(path) if several else path == incomplete and _kind(option)
+            if follows:
                 found.append((f"{path}.", option.description))
         return found
 
@@ -71,7 +72,8 @@ class Keys:
         if path in _KNOWN:
             return list(_KNOWN[path].items())
         if kind := _kind(option):
-            return component_names(self._registry, kind)
+            before, comma, _ = incomplete.rpartition(",") if _in_order(option) else ("", "", "")
+            return prefixed(before + comma, component_names(self._registry, kind))
         words = choices(option.type)
         words += ["true", "false"] if re.search(r"\bbool\b", option.type) else []
         words += ["null"] if words and "None" in option.type else []
@@ -99,6 +101,9 @@ class Keys:
         if not option or not kind:
             return {}
         chosen = self._chosen.get(path) or option.default
+        if _in_order(option):
+            factors = enumerate(each.partition(":")[0] for each in chosen.split(","))  # with sizes
+            return {f"{i}": Declared(f"{i}", f"{kind.capitalize()}Ref", n, n) for i, n in factors}
         of_name = Declared("name", f"{kind.capitalize()}Ref", option.default, f"Which {kind}.")
         return {"name": of_name, **self._options(kind, chosen)}
 
@@ -133,8 +138,14 @@ def _read_file(name: str) -> dict[str, Any]:
 
 def _kind(option: Declared) -> str:
     """The kind of component that an option chooses; empty if it chooses none."""
-    found = re.search(r"\b([A-Z]\w*)Ref\b", option.type)
-    return found[1].lower() if found and found[1].lower() in KINDS else ""
+    found = re.search(r"\b([A-Z]\w*)Ref\b|\b(Manifold)Refs\b", option.type)
+    kind = (found[1] or found[2]).lower() if found else ""
+    return kind if kind in KINDS else ""
+
+
+def _in_order(option: Declared) -> bool:
+    """Whether an option chooses several components, separated by commas."""
+    return "ManifoldRefs" in option.type
 
 
 def choices(annotation: str) -> list[str]:
@@ -144,11 +155,14 @@ def choices(annotation: str) -> list[str]:
 
 
 def flattened(values: Mapping[str, Any], path: str = "") -> dict[str, str]:
-    """Nested values as text by key path; of a component, its name stands for it."""
+    """Nested values as text by key path; of components, their names stand for them."""
     found: dict[str, str] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             found |= flattened(value, f"{path}{key}.")
+        elif isinstance(value, list):
+            names = [each.get("name") if isinstance(each, Mapping) else each for each in value]
+            found[f"{path}{key}"] = ",".join(map(str, names))
         else:
             found[f"{path}{key}".removesuffix(".name")] = str(value)
     return found

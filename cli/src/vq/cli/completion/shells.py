@@ -16,6 +16,7 @@ from vq.cli import debug
 from vq.cli.completion.candidates import candidates
 from vq.cli.completion.scripts import SHELLS, script
 from vq.cli.global_options import GlobalOptions
+from vq.cli.plugin_output import stdout_on_stderr
 from vqcore.errors import printable, shortened
 from vqcore.plugin.registry import default_registry
 
@@ -34,7 +35,9 @@ def answer() -> None:
         if shell in SHELLS and action == "source":
             sys.stdout.write(script(shell))
         elif shell in SHELLS and action == "complete":
-            sys.stdout.write("".join(f"{line}\n" for line in _answers(shell)))
+            with stdout_on_stderr():
+                lines = _answers(shell)
+            sys.stdout.write("".join(f"{line}\n" for line in lines))
     except Exception as error:
         debug.show_traceback(error)
 

@@ -16,7 +16,7 @@ _vq_completion() {
             whole_about+=("$text${about:+  -- $about}")
         fi
     done < <(_VQ_COMPLETE=complete_zsh _VQ_WORDS="${(pj:\n:)typed}" _VQ_TYPED="${(Q)PREFIX}" \
-        "${(Q)words[1]}" 2>/dev/null)
+        "${(Q)words[1]}" </dev/null 2>/dev/null)
     (( $#whole + $#more )) || return 1
     (( $#whole )) && compadd -l -d whole_about -a whole
     (( $#more )) && compadd -l -S '' -d more_about -a more
