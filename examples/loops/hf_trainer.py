@@ -9,7 +9,7 @@ import torch
 from autoencoder import Autoencoder, digits
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 
@@ -29,7 +29,9 @@ class TrainedAutoencoder(nn.Module):
 class UpdateCodes(TrainerCallback):
     """Updates the codes after each step of the optimizer."""
 
-    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Once a step, however many batches accumulate for it."""
         kwargs["model"].model.vq.update(kwargs["optimizer"])
 

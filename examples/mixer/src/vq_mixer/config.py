@@ -9,6 +9,8 @@ from vqcore.plugin.bounds import Depth, Size
 class MixerConfig(ComponentConfig):
     """Options of the mixer."""
 
+    sets_dim = False  # a latent has the dimension that the config asks for
+
     patch_size: Size = 4
     """Side of a patch, which gives one latent; it divides the sides of a sample."""
     width: Size = 64

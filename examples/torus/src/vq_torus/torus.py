@@ -24,6 +24,8 @@ class Torus(Manifold):
     of chords, another one), so the search compares all N K distances, in tiles.
     """
 
+    isotropic = False  # a rotation of the coordinates changes distances
+
     def __init__(self, *, period: float = 2 * math.pi) -> None:
         super().__init__()
         self.period = period
