@@ -1,6 +1,7 @@
 """Shared fixtures. One thread a test: two on a busy machine are many times slower."""
 
 import contextlib
+import importlib
 import io
 import json
 import math
@@ -45,6 +46,30 @@ def unloaded_modules(tmp_path: Path) -> Iterator[None]:
             del sys.modules[name]
 
 
+@pytest.fixture
+def distribution(tmp_path, monkeypatch, unloaded_modules):
+    """A function of package, {module: source} and {entry point: module}.
+
+    It puts a dist-info folder and the modules on sys.path, which are found without an install.
+    """
+    monkeypatch.delenv("VQ_DISABLE_PLUGINS", raising=False)
+
+    def put(package, modules, entries):
+        folder = tmp_path / package
+        info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = [f"{entry} = {module}" for entry, module in entries.items()]
+        (info / "entry_points.txt").write_text("\n".join(["[vqcore]", *lines, ""]))
+        for module, source in modules.items():
+            (folder / f"{module}.py").write_text(source)
+        monkeypatch.syspath_prepend(folder)
+        importlib.invalidate_caches()
+        return folder
+
+    return put
+
+
 # -- the command, run in this process: importing torch costs three seconds
 
 #: A run that trains in a tenth of a second.
@@ -60,7 +85,7 @@ class Result:
     err: str
 
 
-def run_vq(*arguments):
+def run_vq(*arguments, columns=140):
     """Run ``vq`` as its entry point does. An exception that escapes is a traceback to a user."""
     from vq.cli.app import main
 
@@ -71,7 +96,7 @@ def run_vq(*arguments):
         contextlib.redirect_stderr(err),
     ):
         patch.setattr(sys, "argv", ["vq", *map(str, arguments)])
-        patch.setenv("COLUMNS", "140")
+        patch.setenv("COLUMNS", str(columns))
         patch.setattr("vq.display.PATIENCE", math.inf)  # a busy machine adds no lines
         code = 0
         try:
@@ -121,6 +146,24 @@ def vq(tmp_path, monkeypatch):
     """The command, in an empty working directory."""
     monkeypatch.chdir(tmp_path)
     return run_vq
+
+
+@pytest.fixture
+def vq_afresh(tmp_path, monkeypatch, unloaded_modules):
+    """The command, which finds the plugins anew each time: exit code, output, errors."""
+    from vqcore.plugin.registry import default_registry
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("VQ_DISABLE_PLUGINS", "VQ_DEBUG"):
+        monkeypatch.setenv(name, "")
+
+    def call(*arguments):
+        default_registry.cache_clear()
+        done = run_vq(*arguments, columns=300)
+        return done.code, done.out, done.err
+
+    yield call
+    default_registry.cache_clear()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from vq_prior.prior_config import PriorConfig
 from vqcore.errors import VQError
 from vqcore.plugin.component import KINDS
 from vqcore.plugin.registry import default_registry
-from vqcore.testing.plugins import unbounded
+from vqcore.testing.declarations import unbounded
 
 REGISTRY = default_registry()
 MODELS = {

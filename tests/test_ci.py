@@ -1,4 +1,4 @@
-"""CI runs the tests on both ends of the versions of torch and Python that the packages allow."""
+"""CI tests both ends of the versions of torch and Python that are allowed, and reads all types."""
 
 import re
 import tomllib
@@ -41,3 +41,20 @@ def test_every_job_runs_all_tests_without_bringing_another_torch_back():
     assert steps[-1] == "uv run --no-sync pytest"
     paths = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
     assert {"vqcore/tests", "plugins"} <= set(paths["testpaths"])
+
+
+def test_a_bug_report_asks_for_what_there_is():
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "bug.yml").read_text())
+    assert {"name", "description", "body"} <= form.keys()
+    labels = [part["attributes"].get("label") for part in form["body"]]
+    assert labels[-2:] == ["vq doctor --json", "config.yaml"]
+    assert "## Reporting a fault" in (ROOT / "docs" / "security.md").read_text()
+
+
+def test_mypy_reads_every_example_as_strictly_as_an_author_may():
+    examples = ROOT / "examples"
+    modules = [*examples.glob("*.py"), *examples.glob("loops/*.py"), *examples.glob("*/src/*")]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    strict = next(each for each in settings["overrides"] if each.get("disallow_any_generics"))
+    assert {each.stem for each in modules} <= set(settings["packages"])
+    assert {each.stem for each in modules} <= {each.removesuffix(".*") for each in strict["module"]}

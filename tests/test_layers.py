@@ -25,7 +25,7 @@ LAYERS = {
         ("search",),
         ("interfaces",),
         ("codebook", "data"),
-        ("resolve", "projected", "layer", "builtin", "testing"),
+        ("blend", "regularization", "resolve", "projected", "layer", "builtin", "testing"),
     ),
     "vq": (
         (

@@ -44,10 +44,11 @@ COMMANDS = {
     "unknown-name": (["train", "--manifold", "poincar"], ""),
     "bad-option": (["train", "--set", "manifold.radius=1"], ""),
     "other-name": (["train", "--decay", "0.9"], ""),
+    "no-run": (["report", "nowhere"], ""),
 }
 #: Commands for which even the models of settings would take a third of the start.
 BARE = ("help", "version", "train-help", "report-help", "list-plugins-json")
-EXIT_CODES = {"unknown-name": 3, "bad-option": 2, "other-name": 2}
+EXIT_CODES = {"unknown-name": 3, "bad-option": 2, "other-name": 2, "no-run": 2}
 COMPLETIONS = {
     "vq tra": "train",
     "vq train --mani": "--manifold",
@@ -83,6 +84,16 @@ def test_a_command_that_builds_nothing_imports_nothing_heavy(case):
     assert {"vq", "vqcore", *plugins} <= modules
     assert not modules & HEAVY
     assert case not in BARE or "pydantic" not in modules
+
+
+@pytest.mark.parametrize("arguments", [["sample"], ["encode", "empty", "-o", "codes"]])
+def test_an_input_that_is_missing_is_told_without_anything_heavy(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "empty").mkdir()
+    code, modules, _ = run([arguments[0], ".", *arguments[1:]])
+    assert code == 2
+    assert not modules & HEAVY
 
 
 @pytest.mark.parametrize("line", COMPLETIONS)

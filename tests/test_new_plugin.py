@@ -6,15 +6,21 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from offline import needs_uv, plugin_environment
 from packaging.requirements import Requirement
 
-from vq.new_plugin.write import TEMPLATES
+from vq.cli.app import build_app
+from vq.new_plugin.names import is_installed
+from vq.new_plugin.write import TEMPLATES, new_plugin
 from vq.testing import run_command
+from vqcore.errors import SettingError
+from vqcore.plugin.component import INTERFACES
+from vqcore.plugin.registry import Registry, default_registry
 
 ROOT = Path(__file__).parents[1]
 KINDS = list(TEMPLATES)
@@ -43,6 +49,13 @@ def plugins(tmp_path_factory):
         written = run_command("new-plugin", f"vq-own-{kind}", folder / kind, "--kind", kind)
         assert written.exit_code == 0, written.output
     return folder
+
+
+@pytest.fixture
+def one_of_all_kinds(tmp_path, unloaded_modules):
+    """The sources of a plugin, vq-own, that has every kind."""
+    new_plugin("vq-own", KINDS, tmp_path / "own", default_registry(), ())
+    return tmp_path / "own" / "src"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +93,7 @@ def test_a_package_has_all_it_needs_in_under_120_lines(kind, plugins):
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_the_template_is_left(kind, plugins):
     text = "\n".join(path.read_text() for path in files(plugins / kind).values())
-    assert not re.search(r"my[-_](plugin|part)|MyPart|KIND|HOOK|PAGE|SUMMARY|COMMAND|DEPEND", text)
+    assert not re.search(r"my[-_](plugin|part)|MyPart|KIND|HOOK|PAGES|SUMMARY|COMMAND|DEPEND", text)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,11 +109,30 @@ def test_requirements_have_floors_and_caps_that_allow_what_is_here(kind, plugins
     assert {Requirement(each).name for each in project["dependencies"]} <= set(ours)
 
 
-@pytest.mark.parametrize("name", ["vq-own", "vq-t", "vqcore-hyperspherical-capsule-embedding"])
-def test_all_is_formatted_and_free_of_lint(name, tmp_path):
-    for kind in KINDS:
-        written = run_command("new-plugin", f"{name}-{kind}", tmp_path / kind, "--kind", kind)
-        assert written.exit_code == 0, written.output
+def test_a_package_of_several_kinds_declares_all(one_of_all_kinds, monkeypatch):
+    monkeypatch.syspath_prepend(one_of_all_kinds)
+    registry = Registry(discover=False, files=[one_of_all_kinds / "vq_own" / "plugin.py"])
+    (plugin,) = registry.plugins
+    assert (plugin.status, plugin.error) == ("ok", None)
+    assert list(plugin.provides) == [kind for kind in KINDS if kind in INTERFACES]
+    for kind, (spec,) in plugin.provides.items():
+        assert registry.options(kind, spec.name)
+        assert getattr(import_module(f"vq_own.{kind}"), spec.target.split(":")[1])
+    assert plugin.settings == "vq_own.hooks_config:OwnConfig"
+    assert len(registry.manager.hook.vq_step_end.get_hookimpls()) == 1
+    assert "own" in {each.name for each in build_app(registry).registered_commands}
+
+
+def test_all_is_formatted_and_free_of_lint_with_any_name(tmp_path):
+    registry = default_registry()
+    for number, kinds in enumerate([*([kind] for kind in KINDS), KINDS]):
+        for name in ("vq-own", "vq-q"):
+            new_plugin(name, kinds, tmp_path / name / f"{number}", registry, ())
+        for length in range(60, 35, -1):  # the longest name of one word
+            with suppress(SettingError):
+                new_plugin("x" * length, kinds, tmp_path / "long" / f"{number}", registry, ())
+                break
+    assert all((tmp_path / "long" / f"{number}").is_dir() for number in range(len(KINDS) + 1))
     ruff = (sys.executable, "-m", "ruff")
     for command in (("check", "--no-cache"), ("format", "--no-cache", "--check")):
         done = subprocess.run(
@@ -122,14 +154,14 @@ def test_its_tests_pass_where_it_is_installed_and_all_train_together(plugins, en
 
 
 @needs_uv
-def test_a_type_checker_is_content(plugins, environment, tmp_path):
+def test_a_type_checker_is_content(plugins, one_of_all_kinds, environment, tmp_path):
     config = tmp_path / "strict.toml"
-    own = [f"{name}_{kind}" for kind in KINDS for name in ("vq_own", "test")]
+    own = ["vq_own", *(f"{name}_{kind}" for kind in KINDS for name in ("vq_own", "test"))]
     modules = json.dumps([*own, *(f"{name}.*" for name in own)])
     config.write_text((ROOT / "pyproject.toml").read_text() + STRICT.replace("MODULES", modules))
     cache = ("--config-file", config, "--cache-dir", ROOT / ".mypy_cache")
     parts = [f"{kind}/{part}" for kind in KINDS for part in ("src", f"tests/test_{kind}.py")]
-    environment.run("python", "-m", "mypy", *cache, *parts, cwd=plugins)
+    environment.run("python", "-m", "mypy", *cache, *parts, one_of_all_kinds, cwd=plugins)
 
 
 # -- names and folders --------------------------------------------------------
@@ -174,6 +206,7 @@ def test_one_name_gives_the_others(vq, tmp_path, name, distribution, package, pa
         ("perplexity", "regularizer", "a run logs a metric perplexity"),
         ("list-plugins", "command", "there is a command list-plugins; try my-list-plugins"),
         ("compare", "command", "there is a command compare; try my-compare"),
+        ("x" * 60, "loss", "a shorter name: a line of code would have"),
         ("manifold", "manifold", "the class Manifold would hide one that it needs"),
     ],
 )
@@ -192,7 +225,7 @@ def test_the_name_of_another_kind_is_free(vq):
 def test_an_unknown_kind_names_all_of_them(vq):
     refused = vq("new-plugin", "ripple", "--kind", "manifolds")
     assert (refused.code, "did you mean 'manifold'" in refused.err) == (2, True)
-    for given in ((), ("--kind", "xyz")):
+    for given in ((), ("--kind", "xyz"), ("--kind", "loss", "--kind", "xyz")):
         refused = vq("new-plugin", "ripple", *given)
         assert refused.code == 2
         assert all(kind in refused.err for kind in KINDS)
@@ -225,7 +258,24 @@ def test_it_says_what_to_do_next(vq):
     commands = [line.strip() for line in done.out.splitlines()[2:]]
     assert commands == [
         "cd 'a folder'",
-        f'{"" if find_spec("pip") else "uv "}pip install -e ".[test]"',
+        f'{"" if is_installed("pip") else "uv "}pip install -e ".[test]"',
         "pytest",
         "vq train --loss ripple",
     ]
+    done = vq("new-plugin", "ripple", "--kind", "loss", "--kind", "command", "--kind", "loss")
+    assert done.out.splitlines()[0].startswith("ripple: a plugin of the kinds loss and command,")
+    readme = Path("ripple/README.md").read_text()
+    assert "with the loss and command `ripple`: squares" in readme
+    assert "see Plugins, losses and commands." in readme
+    assert done.out.splitlines()[-2:] == ["  vq train --loss ripple", "  vq ripple RUN"]
+
+
+def test_torch_still_compiles_after_it(tmp_path):
+    """A module pip, merely looked for, makes setuptools unimportable, which the compiler needs."""
+    code = (
+        "import sys; from vq.cli.app import build_app; from vqcore.plugin.registry import Registry"
+    )
+    code += "\nbuild_app(Registry())(sys.argv[1:], standalone_mode=False); import setuptools"
+    command = ("new-plugin", "ripple", "--kind", "loss")
+    subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, check=True)
+    assert (tmp_path / "ripple").is_dir()

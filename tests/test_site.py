@@ -83,9 +83,7 @@ def test_every_public_name_is_on_the_site(site):
     "name",
     [
         "index",
-        "five-minutes",
         "components",
-        "commands",
         "papers",
         "performance",
         "plugins/index",
@@ -98,6 +96,21 @@ def test_every_public_name_is_on_the_site(site):
 def test_a_page_is_no_wider_than_a_phone(site, browser, name):
     browser.open(site / f"{name}.html", 390)
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_page_that_is_opened_as_a_file_can_be_searched(site, browser):
+    browser.open(site / "plugins" / "index.html", 1280)
+    found = browser.evaluate(
+        """new Promise(done => {
+            const results = document.querySelector(".md-search-result__list");
+            new MutationObserver(() => done(results.innerText)).observe(results, {childList: true});
+            document.querySelector("[data-md-toggle=search]").click();
+            const query = document.querySelector("[data-md-component=search-query]");
+            query.value = "rotation trick";
+            query.dispatchEvent(new Event("keyup"));
+        })"""
+    )
+    assert "householder" in found
 
 
 # -- what the hooks do

@@ -325,6 +325,11 @@ class WrongShape(Autoencoder):
         ({"dataset": torch.zeros(4, 4).long()}, SettingError, "floats, uint8 or bool"),
         ({"dataset": torch.full((4, 4), torch.nan)}, SettingError, "finite values"),
         ({"dataset": object()}, SettingError, "a tensor, a torch Dataset"),
+        (
+            {"manifold": {"name": "product", "factors": [torch.nn.Identity(), "sphere"]}},
+            SettingError,
+            "manifold.factors.0 = 'Identity': expected the name of a registered component",
+        ),
         ({"dataset": ["a", "b"]}, SettingError, "items that are tensors"),
         ({"dataset": [torch.zeros(2), torch.zeros(3)]}, SettingError, "one shape and type"),
         ({"dataset": np.zeros((4, 4))}, SettingError, "torch.from_numpy"),

@@ -191,6 +191,27 @@ def test_on_flat_space_the_closed_form_agrees_with_draws():
     assert drawn.mean().item() == pytest.approx(exact.item(), rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("factors", "spread"), [("euclidean,euclidean", 0.0), ("poincare,euclidean", 0.7)]
+)
+def test_flat_factors_of_a_product_have_the_closed_form(factors, spread):
+    """The mean of all draws in float64, with less spread than they have, or none."""
+    manifold = manifold_of("product", factors=factors)
+    layer = Gaussian(width=8, dim=4, manifold=manifold).double()
+    torch.manual_seed(0)
+    mean = manifold.tangent(torch.tensor([0.8, -0.3, 1.5, -1.2], dtype=torch.float64))
+    sigma = layer.prior_scale * torch.tensor([0.6, 0.9, 0.4, 0.5], dtype=torch.float64)
+    mean, sigma = mean.expand(200_000, 4), sigma.expand(200_000, 4)
+    v = sigma * torch.randn_like(sigma)
+    u = translated(manifold, mean, v)
+    prior = torch.ones_like(sigma) * layer.prior_scale
+    drawn = wrapped_log_density(manifold, v, sigma) - wrapped_log_density(manifold, u, prior)
+    found = layer._divergence(mean, sigma, v, u)
+    error = 4 * drawn.std().item() / len(v) ** 0.5
+    assert found.mean().item() == pytest.approx(drawn.mean().item(), abs=error)
+    assert found.std() <= spread * drawn.std() + 1e-12
+
+
 @pytest.mark.parametrize("name", MANIFOLDS)
 def test_in_eval_the_latent_is_the_expectation_of_the_draws(name):
     layer = Gaussian(width=6, dim=3, manifold=manifold_of(name)).double()

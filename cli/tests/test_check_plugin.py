@@ -1,13 +1,20 @@
 """``vq check-plugin``: what it finds, however a plugin is named, and how it ends."""
 
 import json
+from itertools import islice
 
 import pytest
+
+from vq.cli.plugin_check import checked as checked_parts
+from vq.cli.plugin_check import find_plugin
+from vqcore.errors import UsageError
 
 #: An optimizer and a data set that needs a folder; hooks that follow runs.
 PLUGIN = '''
 from pathlib import Path
+from typing import Annotated
 import torch
+from pydantic import Field
 from vqcore import ComponentConfig, ComponentSpec, DataSource, SettingError, TensorSplit, hookimpl
 VQ_API = 1
 
@@ -27,7 +34,11 @@ class Ramp(DataSource):
         start = 0 if name == "train" else 100
         return TensorSplit((start + torch.arange(6.0)).view(6, 1, 1, 1).expand(-1, 1, 4, 4) / 200)
 
-def descent(params):
+class DescentConfig(ComponentConfig):
+    rate: Annotated[float, Field(ge=0, le=1)]
+    """Learning rate."""
+
+def descent(params, rate=0.01):
     return torch.optim.SGD(params, lr=RATE)
 
 RATE = 0.01
@@ -47,6 +58,8 @@ def vq_step_end(step):
 
 LIMIT = 99
 '''
+
+CONFIG = 'config=f"{__name__}:DescentConfig", '
 
 
 @pytest.fixture
@@ -72,8 +85,9 @@ def test_every_part_is_checked(checked):
         "hooks": "ok",
     }
     assert rows["optimizer"]["rules"] == 9
-    assert "dataset.root = None: expected a file" in rows["dataset"]["unchecked"]
-    assert "--option ramp.OPTION=VALUE" in rows["dataset"]["unchecked"]
+    wanted = "dataset.root = None: expected a file; give --option dataset.ramp.root=VALUE"
+    assert rows["dataset"]["unchecked"] == wanted
+    assert "of CPU time" not in rows["plugin"]["note"]  # a file of its own may import torch
 
 
 def test_options_and_broken_rules(checked, tmp_path):
@@ -93,13 +107,38 @@ def test_options_and_broken_rules(checked, tmp_path):
     assert "AssertionError" in rows["hooks"]["broken"][0]["found"]
 
 
+def test_what_a_component_of_any_kind_needs_is_named(plugin_file):
+    target = 'target=f"{__name__}:descent", '
+    path = plugin_file("wants_a_rate", PLUGIN.replace(target, target + CONFIG))
+    registry, records = find_plugin(str(path))
+    declared, optimizer = islice(checked_parts(registry, records, {}, {}), 2)
+    assert declared.status == "ok"
+    wanted = "this setting is required: learning rate; give --option optimizer.descent.rate=VALUE"
+    assert optimizer.unchecked == f"optimizer.rate: {wanted}"
+
+
+def test_options_of_a_name_that_several_kinds_have_need_the_kind(plugin_file, tmp_path):
+    (tmp_path / "here").touch()
+    path = plugin_file("two_of_a_name", PLUGIN.replace('name="ramp"', 'name="descent"'))
+    given = {"descent": {"root": str(tmp_path / "here")}}
+    registry, records = find_plugin(str(path))
+    with pytest.raises(
+        UsageError, match=r"give optimizer\.descent\.OPTION=VALUE or dataset\.descent"
+    ):
+        next(checked_parts(registry, records, given, {}))
+    _, optimizer, dataset = islice(
+        checked_parts(registry, records, {"dataset": given}, {}, {"no-step-waits"}), 3
+    )
+    assert (optimizer.status, dataset.status) == ("ok", "ok")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "replacement", "arguments", "found"),
     [
         (
             "refuses_rates",
-            "def descent(params):",
-            "def descent(params):\n    refuse()",
+            "def descent(params, rate=0.01):",
+            "def descent(params, rate=0.01):\n    refuse()",
             (),
             "rate = 2",
         ),
@@ -116,7 +155,7 @@ def test_a_component_that_cannot_be_built_is_broken(
     )  # fmt: skip
     broken = [each for row in rows.values() for each in row["broken"]]
     assert broken[-1]["rule"] == "can-be-built"
-    assert f"SettingError: {found}" in broken[-1]["found"]
+    assert found in broken[-1]["found"]
 
 
 def test_the_table_names_broken_rules_with_their_text(vq, plugin_file):
@@ -137,11 +176,20 @@ def test_the_table_names_broken_rules_with_their_text(vq, plugin_file):
         (["nowhere"], 3, "no plugin 'nowhere' is found"),
         (["vqcore-emma"], 3, "did you mean"),
         (["missing.py"], 3, "no such plugin file"),
+        (["lacks_a_module"], 3, "No module named 'nowhere' (lacks_a_module:1); install it"),
+        (["lacks_a_mark"], 3, "vq_losses is not marked: decorate it with @vqcore.hookimpl"),
         (["ema", "--option", "decay=1"], 2, "expected NAME.OPTION=VALUE"),
+        (["ema", "--option", "emma.decay=1"], 2, "--option 'emma': there is no such name; did you"),
+        (["ema", "--option", "quantizer.ema=1"], 2, "expected KIND.NAME.OPTION=VALUE"),
+        (["ema", "--option", "quantizer.emma.decay=1"], 2, "did you mean 'quantizer.ema'?"),
+        (["ema", "--skip", "no-step-wait"], 2, "did you mean 'no-step-waits'?"),
         (["ema", "--set", "seed"], 2, "expected key=value"),
     ],
 )
-def test_what_cannot_be_checked(vq, arguments, code, message):
+def test_what_cannot_be_checked(vq, tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "lacks_a_module.py").write_text("import nowhere")
+    (tmp_path / "lacks_a_mark.py").write_text("VQ_API = 1\ndef vq_losses(): return []")
     result = vq("check-plugin", *arguments)
     assert result.code == code
     assert message in result.err + result.out

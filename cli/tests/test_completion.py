@@ -17,6 +17,7 @@ from vq.cli.app import build_app
 from vq.cli.completion.candidates import candidates
 from vq.cli.completion.scripts import SHELLS, script
 from vq.cli.completion.shells import answer, split_line
+from vq.testing import run_command
 from vqcore.plugin.registry import Registry, default_registry
 
 SETTINGS = """
@@ -45,6 +46,8 @@ def folder(tmp_path, monkeypatch):
         (tmp_path / run / "config.yaml").write_text("manifold: {name: vqcore-hyperbolic/poincare}")
     (tmp_path / "runs" / "no-run").mkdir()
     (tmp_path / "settings.yaml").write_text("quantizer: {name: grouped, inner: ema}\n")
+    factors = "manifold: {name: product, factors: [{name: sphere, curvature: 2}, poincare]}\n"
+    (tmp_path / "factors.yaml").write_text(factors)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -76,7 +79,7 @@ def test_plugins_to_be_turned_off():
 
 @pytest.mark.parametrize("option", ["--install-completion", "--show-completion", "--version"])
 def test_options_before_the_cursor_do_not_act(option, monkeypatch, capsys):
-    monkeypatch.setattr("vq.cli.completion.install._shell", lambda: pytest.fail("it is asked"))
+    monkeypatch.setattr("vq.cli.completion.install._shell", lambda _: pytest.fail("it is asked"))
     assert "no:homology" in complete(option, "-p", "no:ho")
     app = typer.main.get_command(build_app(default_registry()))
     app.make_context("vq", [option], resilient_parsing=True).close()
@@ -138,7 +141,23 @@ def test_a_value_has_its_description():
         (["--set", "quantizer.name=ema", "--quantizer.dec"], ["--quantizer.decay"]),
         (["--manifold", "poincare", "--manifold.search", ""], ["geodesic", "ball"]),
         (["--manifold", "poincare", "--manifold.search="], ["=geodesic", "=ball"]),
+        (["--manifold", "product", "--manifold.factors", "poincare,sp"], ["poincare,sphere"]),
+        (["--manifold", "product", "--manifold.factors=lor"], ["--manifold.factors=lorentz"]),
+        (
+            [
+                "--manifold",
+                "product",
+                "--manifold.factors=lorentz:4,sphere:2",
+                "--manifold.factors.0.max",
+            ],
+            ["--manifold.factors.0.max_radius"],
+        ),
+        (["--manifold", "product", "--manifold.factors."], ["factors.0", "factors.1"]),
+        (["--manifold", "product", "--set", "manifold.factors.1.max"], ["max_angle="]),
+        (["--config", "factors.yaml", "--manifold.factors.1.sea"], ["factors.1.search"]),
         (["--set", "manifold"], ["manifold=", "manifold."]),
+        (["--reg"], ["--regularizer", "--regularizers."]),
+        (["--plugins"], []),  # no plugin has settings
         (["--manifold"], ["--manifold", "--manifold."]),
         (["--set", "regularizers.homol"], ["regularizers.homology."]),
         (["--set", "regularizers.homology.wei"], ["regularizers.homology.weight="]),
@@ -216,6 +235,17 @@ def test_nothing_but_candidates_is_printed(capsys, monkeypatch):
     assert capsys.readouterr() == ("", "")
 
 
+def test_what_a_plugin_prints_is_no_candidate(capfd, monkeypatch):
+    def loud(*_):
+        os.write(1, b"from C")
+        return [("train", "")]
+
+    monkeypatch.setattr("vq.cli.completion.shells.candidates", loud)
+    monkeypatch.setenv("_VQ_COMPLETE", "complete_fish")
+    answer()
+    assert capfd.readouterr() == ("train\t\n", "from C")
+
+
 def test_a_script_is_printed_for_the_shell_that_asks(vq, monkeypatch, tmp_path):
     monkeypatch.setattr("shellingham.detect_shell", lambda: ("fish", "/usr/bin/fish"))
     assert vq("--show-completion").out == script("fish")
@@ -227,6 +257,26 @@ def test_a_script_is_printed_for_the_shell_that_asks(vq, monkeypatch, tmp_path):
     refused = vq("--show-completion")
     assert refused.code == 2
     assert "the shell is tcsh: expected bash, zsh, fish" in refused.err
+
+
+def test_a_shell_that_is_named_need_not_ask(vq, monkeypatch, tmp_path):
+    monkeypatch.setattr("shellingham.detect_shell", lambda: pytest.fail("it is asked"))
+    assert vq("--show-completion", "/usr/bin/fish").out == script("fish")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert vq("--install-completion", "zsh").code == 0
+    assert (tmp_path / ".zfunc/_vq").read_text() == script("zsh")
+    refused = vq("--install-completion", "train")
+    assert refused.code == 2
+    assert "the shell is train: expected bash, zsh, fish; name one, as in vq" in refused.err
+    assert list(complete("--install-completion", "")) == list(SHELLS)
+    assert list(complete("--debug", "--show-completion", "z")) == ["zsh"]
+
+
+def test_a_shell_is_named_in_a_command_that_is_run_in_this_process(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pytest", "--show-completion", "bash"])
+    assert run_command("--show-completion", "zsh").stdout == script("zsh")
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("fish", "/usr/bin/fish"))
+    assert run_command("--show-completion").stdout == script("fish")
 
 
 @pytest.fixture

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.text import Text
 
+from vq.cli.plugin_output import stdout_on_stderr
 from vq.doctor import examine, probe, threads
 from vq.doctor.anonymous import anonymous
 from vq.doctor.extras import extras
@@ -18,6 +20,8 @@ from vq.doctor.torch_devices import TorchProbe
 from vq.doctor.variables import variables
 from vq.doctor.versions import versions
 from vq.requirements import Unmet, described_extras, unmet
+from vq.terminal import Terminal
+from vqcore.plugin.loader import Plugin
 from vqcore.plugin.registry import Registry, default_registry
 
 KEYS = ["format", "status", "problems", "platform", "versions", "torch", "devices", "plugins"]
@@ -66,7 +70,7 @@ def problems(finding):
 # -- the command --------------------------------------------------------------
 
 
-def test_without_problems_it_exits_with_0_and_the_promised_keys(vq, answers):
+def test_without_problems_it_exits_with_0_and_has_the_promised_keys(vq, answers):
     result = vq("doctor", "--json")
     assert result.code == 0, result
     report = json.loads(result.out)
@@ -118,6 +122,12 @@ def test_the_text_fits_into_80_columns(answers, monkeypatch, capsys, width):
     assert max(map(len, lines)) <= min(int(width), 80)
 
 
+def test_a_terminal_of_0_columns_shows_text_too(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "0")
+    Terminal().print(Text("no problems found"))
+    assert capsys.readouterr().out == "no problems found\n"
+
+
 def test_a_check_that_fails_stops_no_other(answers, monkeypatch):
     def fail(_):
         raise ZeroDivisionError("in a check")
@@ -129,6 +139,13 @@ def test_a_check_that_fails_stops_no_other(answers, monkeypatch):
     (problem,) = report["problems"]
     assert problem["check"] == "storage"
     assert problem["message"] == "the check 'storage' failed: ZeroDivisionError: in a check"
+
+
+def test_what_libraries_print_while_plugins_load_spoils_no_json(capfd):
+    with stdout_on_stderr():
+        os.write(1, b"from C\n")
+    print("{}")
+    assert capfd.readouterr() == ("{}\n", "from C\n")
 
 
 # -- torch and devices --------------------------------------------------------
@@ -189,6 +206,13 @@ def test_a_broken_plugin_has_its_cause_and_a_fix(tmp_path, monkeypatch, unloaded
     assert unknown[2] == "did you mean 'homology'?"
 
 
+def test_a_half_removed_package_has_its_own_fix():
+    registry = Registry(discover=False)
+    registry.plugins.append(Plugin("half", "?", "?", status="error", error="no module 'half'"))
+    ((_, _, fix),) = problems(plugins(registry))
+    assert fix.startswith("remove what is left of its package, or install it again")
+
+
 def test_what_a_package_requires_and_lacks_is_named(monkeypatch):
     required = {
         "mine": ["pluggy>=99", "absent-thing>=1", "typer; extra == 'more'", "odd ~ line"],
@@ -210,6 +234,9 @@ def test_what_a_package_requires_and_lacks_is_named(monkeypatch):
     assert list(unmet("mine", "more")) == list(unmet("yours")) == list(unmet("yours", "all")) == []
     required["mine"].append("typer<0.1; extra == 'most'")
     lacking = ["requires typer<0.1, and 0.27 is installed"]
+    versions["half-removed"] = None
+    required["half-user"] = ["half-removed"]
+    assert list(unmet("half-user")) == [Unmet("half-removed", None)]
     assert list(map(str, unmet("yours", "all"))) == lacking
     required["mine"].append("mine[most]; extra == 'most'")  # extras that name each other
     assert list(map(str, unmet("yours", "all"))) == lacking
@@ -254,6 +281,17 @@ def test_the_limit_of_a_container_is_read(tmp_path, files, limit):
     assert threads.cgroup_limit(tmp_path) == limit
 
 
+@pytest.mark.parametrize(("value", "has_effect"), [("0", 0), ("two", 0), ("-1", 0), (" 2,1 ", 1)])
+def test_an_invalid_number_of_threads_is_a_warning(monkeypatch, value, has_effect):
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    found = problems(threads.threads(None))
+    assert len(found) == 1 - has_effect
+    if found:
+        text = f"OMP_NUM_THREADS = '{value}' has no effect: expected a number of threads"
+        assert found[0][:2] == ("warning", text)
+        assert found[0][2].startswith("set OMP_NUM_THREADS=")
+
+
 def test_more_threads_than_processors_are_a_warning(monkeypatch):
     monkeypatch.setattr(threads, "cgroup_limit", lambda: 2.0)
     monkeypatch.setattr(threads, "_allowed", lambda: 64)
@@ -281,7 +319,22 @@ def test_a_place_that_cannot_be_written_is_broken(tmp_path, monkeypatch):
     assert "/dev/shm has 0.062 GiB, through which data workers pass their batches" in warned
 
 
-def test_a_variable_that_nobody_reads_is_warned_of_and_no_secret_is_shown(monkeypatch):
+def test_a_missing_home_and_an_unusable_tmpdir_are_named(tmp_path, monkeypatch):
+    def fail():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", fail)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "missing"))
+    state, temporary = (each.message for each in storage(Registry(discover=False)).problems)
+    assert state == "state: no folder: RuntimeError: Could not determine home directory."
+    assert temporary.endswith(
+        "missing' is not used: it cannot be written: No such file or directory"
+    )
+
+
+def test_a_misspelt_variable_is_a_warning_and_no_secret_is_shown(monkeypatch):
     monkeypatch.setenv("VQ_DISABLE_PLUGIN", "homology")
     monkeypatch.setenv("VQ_TOKEN_OF_MINE", "hf_secret")
     monkeypatch.setenv("VQ_DEBUG", "1")

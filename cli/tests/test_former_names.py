@@ -6,7 +6,8 @@ import pytest
 import torch
 import yaml
 
-from vq.composition import base_values, compose
+from vq.composition import base_values, compose, given_values
+from vq.config.run_config import RunConfig
 from vq.data.hierarchy import Hierarchy
 from vq.data.trees import Trees
 from vq.runs.trust import sign
@@ -110,11 +111,21 @@ def test_a_recorded_former_name_is_overridden(train, resume, plugin_file):
     assert "sizes.py/size:" in (run.path / "config.yaml").read_text()
 
 
-def test_options_of_a_component_that_another_source_chooses(monkeypatch):
+@pytest.fixture
+def former(monkeypatch):
+    """A function that gives an option of a model a former name."""
+
+    def name(model, option, before):
+        field = model.model_fields[option]
+        monkeypatch.setattr(field, "metadata", [*field.metadata, FormerName(before, "0.4")])
+
+    return name
+
+
+def test_options_of_a_component_that_another_source_chooses(former):
     from vq_ema.ema_config import EMAConfig
 
-    field = EMAConfig.model_fields["decay"]
-    monkeypatch.setattr(field, "metadata", [*field.metadata, FormerName("momentum", "0.4")])
+    former(EMAConfig, "decay", "momentum")
     base = {"quantizer": {"name": "residual", "inner": {"name": "ema", "momentum": 0.5}}}
     with pytest.warns(VQFutureWarning, match=r"quantizer.inner.momentum is called quantizer.inner"):
         config, _ = compose({"quantizer": {"inner": {"decay": 0.25}}}, base=base)
@@ -122,6 +133,38 @@ def test_options_of_a_component_that_another_source_chooses(monkeypatch):
     with pytest.warns(VQFutureWarning):
         config, _ = compose({"quantizer": {"inner": {"momentum": 0.75}}}, base=config.dump())
     assert config.dump()["quantizer"]["inner"]["decay"] == 0.75
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        [{"name": "poincare:4", "bend": 0.5}, "sphere:4"],
+        {"0": {"name": "poincare", "bend": 0.5}},
+        {"0": {"name": "poincare"}, "1": {"curvature": 3}},
+        "poincare,sphere",
+    ],
+)
+@pytest.mark.parametrize("option", ["bend", "curvature"])
+@pytest.mark.filterwarnings("ignore:.*is called")
+def test_options_of_one_of_several_components(former, base, option):
+    from vq_hyperbolic.hyperbolic_config import PoincareConfig
+
+    former(PoincareConfig, "curvature", "bend")
+    base = {"manifold": {"name": "product", "factors": base}}
+    config, _ = compose({"manifold": {"factors": {"0": {option: 0.25}}}}, base=base)
+    assert config.dump()["manifold"]["factors"][0]["curvature"] == 0.25
+
+
+def test_a_setting_of_a_run_may_have_a_former_name(former):
+    former(RunConfig, "codebook_size", "codes")
+    with pytest.warns(VQFutureWarning, match="^codes is called codebook_size now"):
+        config, _ = compose(given_values({"codes": 32}), base={"codebook_size": 64})
+    assert config.settings.codebook_size == 32
+    with pytest.warns(VQFutureWarning):
+        config, _ = compose({"codebook_size": 16}, base={"codes": 64})
+    assert config.settings.codebook_size == 16
+    with pytest.raises(VQError, match="codes: a former name of codebook_size, which is given, too"):
+        compose({"codebook_size": 16, "codes": 8})
 
 
 def test_what_the_code_of_a_plugin_calls_is_told_with_debug_alone(vq, plugin_file):

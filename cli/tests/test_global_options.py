@@ -2,15 +2,13 @@
 
 import logging
 import os
-import sys
 
 import pytest
 
-from vq.cli.app import main
 from vq.cli.debug import debugging, is_on
 from vq.cli.global_options import GlobalOptions
 from vqcore.plugin.hook_caller import HookCaller
-from vqcore.plugin.registry import Registry, default_registry
+from vqcore.plugin.registry import Registry
 
 RAISES = """
 from vqcore import hookimpl
@@ -24,23 +22,8 @@ def {hook}({arguments}):
 
 
 @pytest.fixture
-def vq(monkeypatch, capsys, tmp_path):
-    """A function that runs ``vq`` in this process: exit code, output, errors."""
-    for name in ("VQ_DISABLE_PLUGINS", "VQ_DEBUG"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        default_registry.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["vq", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    yield call
-    default_registry.cache_clear()
+def vq(vq_afresh):
+    return vq_afresh
 
 
 @pytest.mark.parametrize(
@@ -77,12 +60,30 @@ def test_several_are_turned_off_their_commands_too(vq):
 
 
 def test_other_processes_follow_while_a_command_runs(vq, monkeypatch):
+    """Those of a launcher have the same command line; the others inherit the environment."""
     monkeypatch.setenv("VQ_DISABLE_PLUGINS", "ema")
     with GlobalOptions.read(["-p", "no:homology", "--debug", "train"]).applied():
         found = [os.environ[name] for name in ("VQ_DISABLE_PLUGINS", "VQ_DEBUG")]
     assert found == ["ema,homology", "1"]
     found = [os.environ[name] for name in ("VQ_DISABLE_PLUGINS", "VQ_DEBUG")]
     assert found == ["ema", ""]
+
+
+def test_the_runs_of_a_sweep_follow(vq, monkeypatch):
+    found = []
+
+    class Process:
+        returncode = 0
+
+        def __init__(self, command, *, env, **_options):
+            found.append((env["VQ_DISABLE_PLUGINS"], env["VQ_DEBUG"]))
+
+        def poll(self):
+            return self.returncode
+
+    monkeypatch.setattr("vq.sweeps.execute.Popen", Process)
+    vq("-p", "no:homology", "--debug", "sweep", "--seed", "0,1", "--run-dir", "sweep")
+    assert found == [("homology", "1")] * 2
 
 
 def test_a_name_that_no_plugin_has_is_warned_of(vq):

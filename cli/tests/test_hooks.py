@@ -406,9 +406,9 @@ def test_a_check_sees_the_resolved_config(vq, plugin_file):
 @pytest.mark.parametrize(
     ("body", "cause"),
     [
-        ("raise LookupError('where is it')", "LookupError: where is it"),
-        ("yield 1 / 0", "ZeroDivisionError: division by zero"),
-        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise LookupError('where is it')", "LookupError: where is it (a_broken_check:"),
+        ("yield 1 / 0", "ZeroDivisionError: division by zero (a_broken_check:"),
+        ("raise SystemExit(0)", "SystemExit: 0 (a_broken_check:"),
         ("return 7", "TypeError: it returned 7, expected a list of sentences"),
     ],
 )
@@ -417,7 +417,8 @@ def test_a_check_that_fails_does_not_count_as_valid(vq, plugin_file, tmp_path, b
     path = plugin_file("a_broken_check", CHECKS.format(body=body))
     result = vq("train", "--plugin-file", path, "--run-dir", "run")
     assert (result.code, (tmp_path / "run").exists()) == (3, False)
-    assert f"failed in vq_check_config: {cause}; update the plugin" in result.err
+    assert f"failed in vq_check_config: {cause}" in result.err
+    assert "; update the plugin" in result.err
     config = resolve_config({}, Registry(files=[path]))
     with pytest.raises(ComponentError, match="failed in vq_check_config"):
         check_config(config, Registry(files=[path]))
@@ -450,7 +451,9 @@ def test_a_plugin_adds_a_command(plugin_file):
     path = plugin_file("a_greeter", GREETS)
     result, _ = invoke(path, "greet", "you")
     assert (result.exit_code, result.stdout) == (0, "hello you\n")
-    assert "greet" in invoke(path, "--help")[0].stdout
+    help_text = invoke(path, "--help")[0].stdout
+    assert "greet" in help_text
+    assert "missing" not in help_text
     assert invoke(path, "train", "--dry-run")[0].exit_code == 0
 
 
@@ -486,12 +489,19 @@ def test_a_command_of_two_plugins_is_refused_until_one_is_off(plugin_file):
 def test_a_plugin_whose_commands_fail_removes_none_of_ours(plugin_file):
     body = GREETS + "    raise OSError('no terminal')"
     path = plugin_file("a_spoiler", body)
-    assert "greet" not in invoke(path, "--help")[0].stdout
+    missing = "Commands may be missing. Not loaded: a_spoiler (vq list-plugins says why)."
+    help_text = invoke(path, "--help")[0].stdout
+    assert "greet" not in help_text
+    assert missing in help_text
+    assert f"No such command 'greet'. {missing}" in " ".join(
+        invoke(path, "greet")[0].stderr.split()
+    )
     result, registry = invoke(path, "train", "--dry-run")
     assert result.exit_code == 0
     assert "config is valid" in result.stdout
     (plugin,) = [plugin for plugin in registry.plugins if plugin.plugin == "a_spoiler"]
-    assert (plugin.status, plugin.error) == ("error", "vq_commands: OSError: no terminal")
+    assert plugin.status == "error"
+    assert plugin.error == "vq_commands: OSError: no terminal (a_spoiler:9)"
     names = {command.name for command in build_app(Registry()).registered_commands}
     assert {"train", "evaluate", "list-plugins", "show"} <= names
 

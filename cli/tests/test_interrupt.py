@@ -168,6 +168,6 @@ def test_a_run_stopped_while_it_is_evaluated_says_that_it_was_saved(train, monke
     def stopped(trainer):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vq.training.launch._sum_up", stopped)
+    monkeypatch.setattr("vq.training.ending.sum_up", stopped)
     run = train("--max-steps", 2, code=130)
     assert "stopped at once, after saving step 2" in (run.path / "log.txt").read_text()

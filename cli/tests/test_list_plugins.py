@@ -1,6 +1,5 @@
 """``vq list-plugins`` and ``vq show``; a broken plugin stops only commands that use it."""
 
-import importlib
 import json
 import os
 import re
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vq.cli.app import main
+from vq.cli.commands.list_plugins import _print_tables
 from vq.cli.completion.shells import answer
 from vq.cli.component_check import notes
 from vq.config.resolved_config import resolve_config
@@ -51,17 +50,6 @@ def plugin(name, target="json:JSONDecoder", kind="manifold"):
     return PLUGIN.format(hook=KINDS[kind], spec=SPEC.format(name=name, target=target))
 
 
-def distribution(folder, package, source):
-    """Write a fake distribution with one plugin, and return the folder to be put on sys.path."""
-    module = package.replace("-", "_")
-    info = folder / f"{module}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[vqcore]\nfancy = {module}\n")
-    (folder / f"{module}.py").write_text(source)
-    return folder
-
-
 def seeing(folder):
     """The environment of a process that finds modules in a folder too."""
     paths = [str(folder), os.environ.get("PYTHONPATH")]
@@ -69,35 +57,19 @@ def seeing(folder):
 
 
 @pytest.fixture
-def install(tmp_path, monkeypatch, unloaded_modules):
-    """A function that makes this process see a fake distribution."""
+def install(distribution):
+    """A function that makes this process see a fake distribution with a plugin, fancy."""
 
     def put(package, source):
-        folder = distribution(tmp_path / package, package, source)
-        monkeypatch.syspath_prepend(folder)
-        importlib.invalidate_caches()
-        return folder
+        module = package.replace("-", "_")
+        return distribution(package, {module: source}, {"fancy": module})
 
     return put
 
 
 @pytest.fixture
-def vq(monkeypatch, capsys, tmp_path):
-    """A function that runs ``vq`` in this process: exit code, output, errors."""
-    monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.delenv("VQ_DISABLE_PLUGINS", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        default_registry.cache_clear()
-        monkeypatch.setattr(sys, "argv", ["vq", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return ended.value.code or 0, printed.out, printed.err
-
-    yield call
-    default_registry.cache_clear()
+def vq(vq_afresh):
+    return vq_afresh
 
 
 def rows_by_package(text):
@@ -191,7 +163,7 @@ def test_show_prints_every_option_of_every_component(vq):
             assert (code, err) == (0, ""), chosen
             assert f"{item['kind']} {item['name']}: {item['summary']}" in out
             lines = [f"{' '.join(line.split())} " for line in out.splitlines()]
-            for option in json.loads(vq(*chosen, "--json")[1])["options"]:
+            for option in default_registry().options(*chosen[1:]):
                 assert option["description"], (chosen, option)
                 (line,) = [
                     each for each in lines if each.startswith(f"{option['name']} {option['type']} ")
@@ -224,7 +196,7 @@ def test_a_broken_plugin_is_listed_with_its_cause(vq, install):
         "version": "1.0",
         "api": None,
         "status": "error",
-        "error": "ModuleNotFoundError: No module named 'nobody_has_this'",
+        "error": "ModuleNotFoundError: No module named 'nobody_has_this' (broken_pkg:7)",
         "provides": [],
         "requires": [],
         "extras": [],
@@ -237,6 +209,19 @@ def test_a_broken_plugin_is_listed_with_its_cause(vq, install):
         r"fancy +broken-pkg +1.0 +error +ModuleNotFoundError: No module named 'nobody_has_this'",
         out,
     )
+
+
+@pytest.mark.parametrize("columns", [None, "60"])
+def test_no_text_is_cut(columns, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    row = dict.fromkeys(("plugin", "package", "version"), "some-plugin")
+    why = f"SyntaxError: '(' was never closed ({'/a-long-path' * 12}.py, line 3)"
+    row |= {"status": "error", "error": why, "unmet": [], "provides": []}
+    _print_tables([row], verbose=False)
+    out = capsys.readouterr().out
+    assert why in out if columns is None else "…" not in out
 
 
 def test_a_broken_plugin_stops_only_commands_that_use_it(vq, install):
@@ -300,8 +285,8 @@ def test_a_disabled_plugin_is_listed_with_the_reason(vq, monkeypatch):
     assert "named in VQ_DISABLE_PLUGINS" in err
 
 
-def test_from_outside_a_broken_plugin_ends_with_its_cause_and_no_traceback(tmp_path):
-    folder = distribution(tmp_path, "broken-pkg", plugin("fancy") + "import sys\nsys.exit(0)\n")
+def test_from_outside_a_broken_plugin_ends_with_its_cause_and_no_traceback(install):
+    folder = install("broken-pkg", plugin("fancy") + "import sys\nsys.exit(0)\n")
     command = [
         sys.executable,
         "-c",
@@ -347,7 +332,8 @@ def test_check_fails_where_a_plugin_did_not_load(vq, install):
     install("broken-pkg", plugin("fancy") + "1 / 0\n")
     code, out, _ = vq("list-plugins", "--check", "--kind", "estimator", "--json")
     assert code == 1
-    assert rows_by_package(out)["broken-pkg"]["error"] == "ZeroDivisionError: division by zero"
+    error = rows_by_package(out)["broken-pkg"]["error"]
+    assert error == "ZeroDivisionError: division by zero (broken_pkg:7)"
 
 
 def test_check_fails_where_a_component_cannot_be_built(vq, install):
@@ -488,26 +474,14 @@ def test_a_plugin_file_that_does_not_load_is_listed_or_refused(source, cause, vq
         assert cause in err
 
 
-def test_a_manifold_of_15_lines_trains_beside_a_broken_plugin(tmp_path):
+def test_a_manifold_of_15_lines_trains_beside_a_broken_plugin(vq, install, without_plots, tmp_path):
     assert len(DOUBLED.splitlines()) == 15
     (tmp_path / "doubled.py").write_text(DOUBLED)
-    folder = distribution(tmp_path / "site", "broken-pkg", plugin("fancy") + "1 / 0\n")
-    command = [
-        sys.executable,
-        "-c",
-        "from vq.cli.app import main; main()",
-        "train",
-        "--max-steps",
-        "2",
-    ]
-    command += ["--plugin-file", "doubled.py", "--manifold", "doubled", "--run-dir", "run"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env=seeing(folder), cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    install("broken-pkg", plugin("fancy") + "1 / 0\n")
+    words = ("--max-steps", 2, "--plugin-file", "doubled.py", "--manifold", "doubled")
+    code, _, err = vq("train", *words, "--run-dir", "run")
+    assert code == 0, err
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["steps"] == 2
     assert str(tmp_path / "doubled.py") in (tmp_path / "run" / "config.yaml").read_text()
-    assert (
-        rows_by_package((tmp_path / "run" / "plugins.json").read_text())["broken-pkg"]["status"]
-        == "error"
-    )
+    recorded = rows_by_package((tmp_path / "run" / "plugins.json").read_text())
+    assert recorded["broken-pkg"]["status"] == "error"

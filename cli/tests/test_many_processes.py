@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file
 
 from vq.processes import shared_folder
-from vq.tokens import encode
+from vq.tokens import _shard_writer
 from vq_prior.trainer import PriorTrainer
 from vqcore.errors import RunError
 
@@ -244,7 +244,7 @@ def encode_all(folder):
     ends["other files"] = vq_on_port("encode", plain, "x.npy", "-o", folder / "x", *ENCODE)
     os.chdir(before)
 
-    write_shard, written = encode.write_shard, []
+    write_shard, written = _shard_writer.write_shard, []
 
     def fail(path, arrays):
         written.append(path)
@@ -259,7 +259,7 @@ def encode_all(folder):
 
     for name, instead in (("full disk", fail), ("signalled", signal_here)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(encode, "write_shard", instead)
+            patch.setattr(_shard_writer, "write_shard", instead)
             ends[name] = vq_on_port("encode", plain, "train", "-o", folder / name, *ENCODE)
     return ends
 

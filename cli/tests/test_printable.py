@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+from time import process_time
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from vq.cli.tables import fitting_tables
 from vq.display import Display
 from vq.terminal import Terminal
 from vq.training.log_file import LogFile
-from vqcore.errors import printable
+from vqcore.errors import printable, shown
 
 #: A closing tag, a style, clearing the screen, a title, a bell, an overwritten line, and others.
 HOSTILE = "m[/x][bold]\x1b[2J\x1b]0;t\x07\rz\x9b1m\u202e\u2066\ud800\x7f\x00:smile:"
@@ -27,6 +28,15 @@ def test_each_active_character_is_its_escape():
     plain = "a\tb\nc é 語 \N{SLIGHTLY SMILING FACE}"
     assert printable(plain, lines=True) == plain
     assert printable("a\tb\n") == r"a\tb\n"
+
+
+def test_a_value_is_shown_in_a_line_and_in_no_time():
+    """Also one of a received file: a text of spaces took seconds."""
+    module = type("Module", (), {"__repr__": lambda self: "Block(\n  (0): Layer()\n)"})
+    assert shown(module()) == "Block( (0): Layer() )"
+    start = process_time()
+    assert len(shown(" " * 40_000)) <= 200
+    assert process_time() - start < 1
 
 
 def _table():

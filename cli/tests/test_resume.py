@@ -13,7 +13,7 @@ import torch
 
 from vq.runs.folder import RunFolder
 from vq.runs.folder_lock import locked
-from vq.training import launch
+from vq.training import ending
 from vqcore.errors import RunError
 from vqcore.plugin.registry import default_registry
 
@@ -265,7 +265,7 @@ def test_a_run_that_failed_at_its_summary_is_finished(train, resume, monkeypatch
         raise RunError("summary.json cannot be written: No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(launch, "_sum_up", refuse)
+        patch.setattr(ending, "sum_up", refuse)
         run = train(code=1)
     assert "summary.json cannot be written" in run.json("status")["error"]
     again = resume(run)

@@ -5,12 +5,13 @@ import json
 import pytest
 import yaml
 
+from vq.composition import compose, given_values
 from vq.config.config_file import parse_value, read_config
 from vq.config.merging import assign, merge, shown_names
 from vq.config.resolved_config import resolve_config
 from vq.config.run_config import RunConfig
 from vqcore import VectorQuantizer
-from vqcore.errors import UsageError
+from vqcore.errors import SettingError, UsageError
 from vqcore.plugin.component import SEVERAL
 from vqcore.plugin.registry import default_registry
 
@@ -82,7 +83,8 @@ LENGTHS = {
 @pytest.mark.parametrize("case", LENGTHS)
 def test_the_source_that_says_how_long_a_run_is_decides(config, file, case):
     arguments, in_file, expected = LENGTHS[case]
-    found = config("--config", file(in_file), *arguments)
+    from_file = ("--config", file(in_file)) if in_file else ()
+    found = config(*from_file, *arguments)
     assert (found["epochs"], found["max_steps"]) == expected
 
 
@@ -229,8 +231,11 @@ def test_a_bare_no_is_a_precision(config, file):
     assert config("--config", file("precision: no"))["precision"] == "no"
 
 
-def test_an_empty_file_holds_no_setting(config, file):
-    assert config("--config", file("# nothing yet\n")) == config()
+def test_an_empty_file_holds_no_setting_which_is_told(config, file, vq):
+    path = file("# nothing yet\n")
+    result = vq("train", "--print-config", "--config", path)
+    assert shown_names(yaml.safe_load(result.out)) == config()
+    assert result.err == f"warning: --config {path} holds no settings\n"
 
 
 @pytest.mark.parametrize("arguments", COMPOSITIONS.values(), ids=COMPOSITIONS)
@@ -369,15 +374,82 @@ def test_lr_applies_to_an_optimizer_that_set_chooses(config):
 
 def test_factors_of_a_product_are_a_list_with_options_by_place(config, file):
     product = ("--manifold", "product", "--manifold.factors", "poincare,sphere,euclidean")
-    found = config(*product, "--manifold.factors.0.curvature", 0.5, "--manifold.dims", "8,4,4")
+    found = config(*product, "--manifold.factors.0.curvature", 0.5, "--manifold.dims", "4,2,2")
     space = found["manifold"]
     assert [each["name"] for each in space["factors"]] == ["poincare", "sphere", "euclidean"]
-    assert (space["factors"][0]["curvature"], space["dims"]) == (0.5, [8, 4, 4])
+    assert (space["factors"][0]["curvature"], space["dims"]) == (0.5, [4, 2, 2])
     assert config("--config", file(found)) == found
     changes = ("--manifold.factors.1.max_angle", 1.2, "--set", "manifold.factors.2=lorentz")
     again = config("--config", file(found), *changes)["manifold"]["factors"]
     assert again[:2] == [space["factors"][0], {**space["factors"][1], "max_angle": 1.2}]
     assert again[2]["name"] == "lorentz"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--manifold.dims 4,5", "manifold.dims = [4, 5]: expected dimensions that add up to 8"),
+        ("--manifold.dims 4,12 --quantizer grouped --quantizer.groups 4", "that add up to 2"),
+        ("--manifold.dims 4,5 --bottleneck gaussian", "that add up to 8"),
+        ("--manifold.dims 8,8", "dim = 8: expected 16, as the options of manifold say; set dim"),
+        ("--manifold.dims 2,2 --bottleneck none", "dim = 8: expected 4, as the options of"),
+        ("--manifold.dims 4,4 --code-dim 4", "code_dim = 4: expected 8, as the options of"),
+        ("--manifold.dims 4,5 --code-dim 12", "that add up to 12"),
+        ("--quantizer residual --quantizer.inner.name grouped --dim 1 --quantizer.inner.groups 1",
+         "manifold.factors = 'sphere,euclidean': expected at most 1"),
+        ("--quantizer grouped --quantizer.groups 3", "quantizer.groups = 3: expected a divisor"),
+        ("--manifold.factors.0 product --manifold.factors.0.dims 3,2",
+         "manifold.factors.0.dims = [3, 2]: expected dimensions that add up to 4"),
+    ],
+)  # fmt: skip
+def test_a_dry_run_refuses_dimensions_that_do_not_fit(vq, words, message):
+    product = ("--manifold", "product", "--manifold.factors", "sphere,euclidean")
+    result = vq("train", "--dry-run", *product, *words.split())
+    assert (result.code, message in result.err) == (2, True), result
+
+
+@pytest.mark.parametrize(
+    "words", ["--quantizer fsq", "--backbone patches", "--dim 9", "--code-dim 9"]
+)
+def test_dimensions_that_fit_or_are_not_known_yet_are_accepted(vq, words):
+    product = ("--manifold", "product", "--manifold.factors", "sphere:4,euclidean:5")
+    assert vq("train", "--dry-run", *product, *words.split()).code == 0
+
+
+BACKBONES_OF_OTHERS = """
+from vqcore import ComponentConfig
+class Plain(ComponentConfig):
+    pass
+class Taking(ComponentConfig):
+    sets_dim = False
+def spec(name, config):
+    return ComponentSpec(name=name, target="nowhere:Nothing", config=config, summary="x")
+@hookimpl
+def vq_backbones():
+    return [spec("bare", None), spec("plain", f"{__name__}:Plain"),
+            spec("taking", f"{__name__}:Taking")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [("bare", 0), ("plain", 0), ("classifier --backbone.inner bare", 0),
+                        ("taking", 2), ("plain --code-dim 8", 2)]
+)  # fmt: skip
+def test_a_backbone_that_does_not_say_so_may_set_the_dimension(vq, plugin_file, words, code):
+    groups = ("--quantizer", "grouped", "--quantizer.groups", 3)
+    file = plugin_file("backbones_of_others", BACKBONES_OF_OTHERS)
+    result = vq("train", "--dry-run", "--plugin-file", file, *groups, "--backbone", *words.split())
+    assert (result.code, "groups = 3: expected a divisor" in result.err) == (code, code == 2), (
+        result
+    )
+
+
+def test_a_trained_model_is_not_asked_whether_its_dimensions_fit():
+    registry = default_registry()
+    values = {"quantizer": {"name": "grouped", "groups": 3}}
+    with pytest.raises(SettingError, match="groups = 3: expected a divisor"):
+        resolve_config(dict(values), registry)
+    resolve_config(dict(values), registry, trained=True)
 
 
 def test_options_of_a_factor_may_come_before_the_factors(config, file):
@@ -387,6 +459,17 @@ def test_options_of_a_factor_may_come_before_the_factors(config, file):
     numbers = file({"manifold": {"name": "product", "factors": {1: {"max_angle": 1.2}}}})
     assert config("--config", numbers)["manifold"]["factors"][1]["max_angle"] == 1.2
     assert config("--config", file({"manifold": space}), "--config", numbers)["manifold"] == space
+    over = given_values({"manifold": {"factors": {1: {"max_angle": 1.2}}}})
+    base = {"manifold": {"name": "product", "factors": {1: {"name": "sphere"}}}}
+    found = compose(over, base=base)[0].components["manifold"].children["factors.1"]
+    assert (found.name, found.options.max_angle) == ("sphere", 1.2)
+
+
+def test_the_component_of_a_place_may_come_before_the_list(config):
+    words = "--manifold.factors.0.max_angle 1.2 --manifold.factors.0.name sphere"
+    space = config("--manifold", "product", *words.split(), "--manifold.factors", "lorentz,lorentz")
+    assert [each["name"] for each in space["manifold"]["factors"]] == ["sphere", "lorentz"]
+    assert space["manifold"]["factors"][0]["max_angle"] == 1.2
 
 
 def test_a_radius_beyond_float32_is_refused_in_a_factor_too(vq):
@@ -475,6 +558,20 @@ MERGED = [
         {"regularizers": {"a": {}, "b": {"x": 2}}},
     ),
     ({"plugin_files": ["a"]}, {"plugin_files": ["b"]}, {"plugin_files": ["b"]}),
+    # a key of digits is that of a component only by its place in a list of components
+    ({"x": {"1": "a", "2": "b"}}, {"x": {"1": "c"}}, {"x": {"1": "c", "2": "b"}}),
+    ({"x": {1: "sphere"}}, {"x": {1: {"y": 2}}}, {"x": {1: {"name": "sphere", "y": 2}}}),
+    ({"x": {1: {"name": "a", "y": 2}}}, {"x": {1: "b"}}, {"x": {1: {"name": "b"}}}),
+    (
+        {"plugins": {"p": {"dataset": "a", "losses": ["a"], "1": {"name": "a", "x": 1}}}},
+        {"plugins": {"p": {"dataset": "b", "losses": "b", "1": {"name": "b"}}}},
+        {"plugins": {"p": {"dataset": "b", "losses": "b", "1": {"name": "b", "x": 1}}}},
+    ),
+    (
+        {"plugins": {"p": {"x": [1, 2]}}},
+        {"plugins": {"p": {"x": {"1": 3}}}},
+        {"plugins": {"p": {"x": [1, 3]}}},
+    ),
 ]
 
 
@@ -483,6 +580,11 @@ def test_merge(base, over, expected):
     before = json.dumps([base, over])
     assert merge(base, over) == expected
     assert json.dumps([base, over]) == before
+
+
+def test_names_in_settings_of_plugins_are_shown_as_they_are():
+    values = {"manifold": {"name": "x/sphere"}, "plugins": {"p": {"name": "team/run"}}}
+    assert shown_names(values) == {**values, "manifold": {"name": "sphere"}}
 
 
 def test_assign_nests_key_paths():

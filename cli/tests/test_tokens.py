@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from vq.data.pixels import to_pixels
 from vq.files import new_file, new_folder
 from vq.runs.trained_run import load_run
-from vq.tokens import encode as encoding
+from vq.tokens import _shard_writer
 from vq.tokens.manifest import Manifest, Shard
 from vq.tokens.shards import read_listed, read_shard, smallest_dtype, write_shard
 from vqcore.errors import RunError, SettingError
@@ -120,7 +120,7 @@ def test_the_manifest_records_model_and_input(tokens, complete_run):
 def test_interrupted_at_any_shard_it_continues_with_the_next(
     tokens, complete_run, vq, tmp_path, monkeypatch
 ):
-    whole, write = shards(tokens), encoding.write_shard
+    whole, write = shards(tokens), _shard_writer.write_shard
 
     def stop_at(count):
         def counted(path, arrays):
@@ -137,14 +137,14 @@ def test_interrupted_at_any_shard_it_continues_with_the_next(
     command = ("encode", complete_run.path, "test", "-o", "stopped", *SIZES)
     for done in (2, 1):
         written = []
-        monkeypatch.setattr(encoding, "write_shard", stop_at(done))
+        monkeypatch.setattr(_shard_writer, "write_shard", stop_at(done))
         assert vq(*command).code == 130
         assert manifest_of(tmp_path / "stopped")["complete"] is False
         refused = vq("decode", complete_run.path, "stopped", "-o", "out")
         assert refused.code == 2
         assert "run the same vq encode again" in refused.err
     written = []
-    monkeypatch.setattr(encoding, "write_shard", stop_at(9))
+    monkeypatch.setattr(_shard_writer, "write_shard", stop_at(9))
     assert vq(*command).code == 0
     assert written == ["shard-00003.npz"]
     assert shards(tmp_path / "stopped") == whole
@@ -158,13 +158,13 @@ def test_interrupted_at_any_shard_it_continues_with_the_next(
 def test_a_signal_ends_encoding_between_batches_and_the_output_names_the_command_to_continue(
     complete_run, vq, monkeypatch, number
 ):
-    write = encoding.write_shard
+    write = _shard_writer.write_shard
 
     def signalled(path, arrays):
         os.kill(os.getpid(), number)
         return write(path, arrays)
 
-    monkeypatch.setattr(encoding, "write_shard", signalled)
+    monkeypatch.setattr(_shard_writer, "write_shard", signalled)
     result = vq("encode", complete_run.path, "test", "-o", "stopped", *SIZES)
     assert result.code == 128 + number
     assert "interrupted; the same command continues: stopped" in result.out

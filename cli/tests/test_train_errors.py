@@ -482,3 +482,23 @@ def test_evaluating_on_data_that_are_not_finite_names_them(complete_run):
     samples[2, 0, 0, 0] = math.nan
     with pytest.raises(RunError, match=r"mse is nan: 1 of the 4 held-out samples .* split: 2;"):
         vq.evaluate(complete_run.path, dataset=Source(samples, samples))
+
+
+FAULTY = """
+class Faulty(Regularizer):
+    def forward(self, batch):
+        return batch.latents
+
+@hookimpl
+def vq_regularizers():
+    return [ComponentSpec(name="faulty", target=f"{__name__}:Faulty", summary="a mistake")]
+"""
+
+
+def test_a_mistake_in_a_plugin_is_told_with_its_traceback_and_its_line(train, plugin_file):
+    path = plugin_file("a_faulty_term", FAULTY)
+    run = train("--plugin-file", path, "--regularizer", "faulty", code=1)
+    lines = run.result.err.splitlines()
+    assert "Traceback (most recent call last):" in lines
+    assert lines[-1].startswith("error: AttributeError: 'LatentBatch' object has no attribute")
+    assert lines[-1].endswith("(a_faulty_term:6, the code of a plugin)")

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,6 +57,7 @@ def received(vq, copied_run, tmp_path, monkeypatch):
     evil.write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\nraise SystemExit('it ran')\n")
     np.save("images.npy", np.zeros((2, 1, 8, 8), np.float32))
     np.save("tokens.npy", np.zeros((2, 4, 4), np.int64))
+    Path("prior").mkdir()  # sample looks for one before it loads the run
     return changed(copied_run, plugin_files=["evil.py"], manifold={"name": "evil.py/space"})
 
 

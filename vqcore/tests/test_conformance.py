@@ -127,7 +127,6 @@ def test_full_runs_each_choice_on_every_space_and_the_default_on_two():
 
 class TestManifolds(ManifoldConformance, Chosen):
     choices, spaces = SPACES, [None]
-    isotropic = property(lambda self: self.choice["name"] != "product")
 
     def make(self):
         return build("manifold", self.choice)
@@ -135,7 +134,6 @@ class TestManifolds(ManifoldConformance, Chosen):
 
 class TestProducts(ManifoldConformance, Chosen):
     choices, spaces = PRODUCTS, [None]
-    isotropic = False
     test_compiling_changes_nothing = test_any_batch_can_be_exported = None  # as the default one's
 
     def make(self):
@@ -169,7 +167,6 @@ class TestEstimators(Chosen, EstimatorConformance):
 
 class TestRegularizers(Chosen, RegularizerConformance):
     choices = REGISTRY.names("regularizer")
-    computes_on_host = property(lambda self: self.choice == "homology")
 
     def make(self, **options):
         return build("regularizer", {"name": self.choice, **options})

@@ -11,6 +11,7 @@ from torch import nn
 from vqcore.builtin.estimators.straight_through import StraightThrough
 from vqcore.builtin.manifolds.euclidean import Euclidean
 from vqcore.builtin.manifolds.sphere import Sphere
+from vqcore.errors import SettingError
 from vqcore.interfaces.estimator import GradientEstimator
 from vqcore.interfaces.loss import TrainedLoss
 from vqcore.interfaces.regularizer import Regularizer
@@ -24,6 +25,7 @@ from vqcore.testing import (
     rules,
     violations,
 )
+from vqcore.testing.rules import rule
 from vqcore.testing.samples import normal
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,7 @@ def assert_broken(case, rule):
     assert rule in str(caught.value)
     assert rules(case)[rule] in str(caught.value)
     assert caught.value.detail
+    return caught.value.detail
 
 
 # -- manifolds --------------------------------------------------------------
@@ -218,6 +221,44 @@ def test_a_broken_manifold_violates_its_rule(rule):
     assert_broken(manifold_case(type("Broken", (good,), changes)), rule)
 
 
+def test_distances_that_a_manifold_keeps_violate_their_rule():
+    class Keeping(Euclidean):
+        def squared_dist_from(self, codes):
+            found = []
+
+            def distances(x):
+                found.append(self.pairwise_squared_dist(x, codes))
+                return found[0]
+
+            return distances
+
+    assert_broken(manifold_case(Keeping), "distances-from-codes")
+
+
+@pytest.mark.parametrize("rule", ["radius-follows-the-tangent-norm", "rotations-keep-distances"])
+def test_a_manifold_states_facts_and_a_test_class_may_say_otherwise(rule):
+    good, changes = MANIFOLDS[rule]
+    case = manifold_case(type("Directed", (good,), {**changes, "isotropic": False}))
+    check(case, rule)
+    case.isotropic = True
+    assert "set `isotropic = False` on the class Directed if" in assert_broken(case, rule)
+
+
+def test_a_manifold_is_checked_in_a_dimension_that_it_takes():
+    class Blocks(Euclidean):
+        def check_dim(self, dim):
+            if dim % 3:
+                raise SettingError("size", 3, f"a divisor of D = {dim}")
+
+        def expmap0(self, u):
+            return u.unflatten(-1, (-1, 3)).flatten(-2)
+
+    case = manifold_case(Blocks)
+    assert (manifold_case(Euclidean).dim, case.dim) == (5, 6)
+    check(case, "log-inverts-exp")
+    check(case, "one-point-is-its-own-centroid")
+
+
 def test_good_manifolds_break_nothing():
     assert violations(manifold_case(Stretched)) == []
 
@@ -364,7 +405,8 @@ def test_a_broken_regularizer_violates_its_rule(rule):
     check(regularizer_case(ShortCodes), rule)
     changes = dict(REGULARIZERS[rule])
     broken = type(changes.pop("__name__", "Broken"), (ShortCodes,), changes)
-    assert_broken(regularizer_case(broken), rule)
+    found = assert_broken(regularizer_case(broken), rule)
+    assert ("set `computes_on_host = True`" in found) == (rule == "no-step-waits")
 
 
 def test_a_good_regularizer_breaks_nothing():
@@ -464,6 +506,22 @@ def test_violations_are_collected_from_all_checks():
     )
     assert "finite-at-the-edges" in {error.rule for error in found}
     assert all(isinstance(error, AssertionError) for error in found)
+
+
+def test_a_rule_is_called_what_its_class_calls_it():
+    class First:
+        @rule
+        def test_first(self):
+            """It fails."""
+            raise AssertionError("found")
+
+    class Second(First):
+        test_first = None
+        test_second = First.test_first
+
+    assert rules(Second) == {"second": "It fails."}
+    assert [error.rule for error in violations(Second())] == ["second"]
+    assert violations(Second(), skip=["second"]) == []
 
 
 def test_a_crash_is_a_violation_too():

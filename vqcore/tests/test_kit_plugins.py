@@ -2,11 +2,14 @@
 
 import importlib
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from vqcore.errors import SettingError
 from vqcore.plugin.registry import Registry
 from vqcore.testing import ConformanceError, PluginConformance, rules, violations
+from vqcore.testing.components import component_case
 
 PLUGIN = """
 from vqcore.plugin.component import ComponentSpec
@@ -58,6 +61,13 @@ BROKEN = {
         "acme_config",
         "from vqcore.plugin.component_config",
         "import torch\nfrom vqcore.plugin.component_config",
+    ),
+    "import-is-fast": (
+        "acme",
+        "VQ_API = 1",
+        # in a fresh interpreter alone, which has used less than 2 s
+        "from time import process_time as now\nend = max(2.5 * now(), now() + 0.4)\n"
+        "while end < 5 and now() < end:\n    pass\nVQ_API = 1",
     ),
     "nothing-is-printed": ("acme", "VQ_API = 1", "VQ_API = 1; print('hello')"),
     "specs-are-valid": ("acme", 'summary="flat"', 'summary="flat\\nand wide"'),
@@ -135,6 +145,21 @@ def test_a_module_that_is_not_installed_can_be_checked(tmp_path, monkeypatch, un
     assert "acme_space" in sys.modules
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("atexit.register(os.write, 1, b'bye\\xff\\n')", "prints 'bye\N{REPLACEMENT CHARACTER}'"),
+        ("os._exit(0)", "ends Python with 0"),
+    ],
+)
+def test_a_plugin_that_prints_at_exit_or_ends_python_is_told(install, text, found):
+    alone = "import atexit, os, sys; 'vqcore.testing' in sys.modules"
+    install("acme", "VQ_API = 1", f"{alone} or {text}; VQ_API = 1")
+    with pytest.raises(ConformanceError) as caught:
+        case_of(plugin="acme").test_nothing_is_printed()
+    assert found in caught.value.detail
+
+
 def test_a_single_file_may_import_torch(tmp_path, monkeypatch, unloaded_modules):
     text = f"import torch\n{PLUGIN}\n{CONFIG}\n{SPACE}"
     (tmp_path / "single.py").write_text(
@@ -152,6 +177,24 @@ def test_a_plugin_that_does_not_load_violates_several_rules_with_the_cause(insta
     found = violations(case_of(package="acme-spaces", registry=lambda self: Registry()))
     assert {"api-version", "loads"} <= {error.rule for error in found}
     assert all("VQ_API = 2" in error.detail for error in found)
+
+
+def test_a_quantizer_is_checked_in_a_size_that_it_takes():
+    class Ternary:
+        """A registry with one quantizer, for multiples of 3."""
+
+        def resolve(self, kind, choice):
+            return SimpleNamespace(kind=kind)
+
+        def target(self, chosen):
+            return object
+
+        def build(self, chosen, *, codebook_size, **others):
+            if codebook_size % 3:
+                raise SettingError("codebook_size", codebook_size, "a multiple of 3")
+
+    case = component_case(Ternary(), "quantizer", "ternary")
+    assert (case.dim, case.codebook_size) == (9, 27)
 
 
 def test_a_missing_package_is_reported():

@@ -118,8 +118,6 @@ class Asking(Tree):
 
 
 class ProductCase(ManifoldConformance):
-    isotropic = False
-
     def __init__(self, cls):
         self.make = cls
 

@@ -26,6 +26,7 @@ def assert_broken(case, rule):
         getattr(case, f"test_{rule.replace('-', '_')}")()
     assert caught.value.rule == rule
     assert rules(case)[rule] in str(caught.value)
+    return caught.value.detail
 
 
 # -- data sets --------------------------------------------------------------
@@ -133,7 +134,8 @@ def test_a_held_out_sample_is_found_anywhere_in_training():
     splits = {"train": TensorSplit(data), "test": TensorSplit(data.flip(0)[:9])}
     case = dataset_case(type("Broken", (Noise,), {"split": lambda self, name: splits[name]}))
     case.read = 9
-    assert_broken(case, "splits-are-disjoint")
+    found = assert_broken(case, "splits-are-disjoint")
+    assert found.endswith("set `disjoint = False` on the class Broken if samples may be in both")
 
 
 # -- backbones --------------------------------------------------------------

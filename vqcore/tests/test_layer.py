@@ -213,6 +213,14 @@ def test_one_regularizer_may_be_named_without_a_list():
         ({"manifold": "poincarre"}, "manifold = 'poincarre'"),
         ({"quantizer": {"name": "codebook", "betta": 1}}, "quantizer.betta: unknown setting"),
         (
+            {"quantizer": {"name": "grouped", "inner": torch.nn.Linear(2, 2)}},
+            "quantizer.inner = 'Linear': expected the name of a component",
+        ),
+        (
+            {"manifold": {"name": "sphere", "max_angle": torch.nn.Linear(2, 2)}},
+            r"manifold.max_angle = Linear\(.*expected a valid number",
+        ),
+        (
             {"quantizer": {"name": "grouped", "groups": 3}},
             "quantizer.groups = 3: expected a divisor of dim = 8",
         ),

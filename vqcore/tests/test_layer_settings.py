@@ -229,3 +229,11 @@ def test_inspecting_keeps_the_mode_of_each_module():
     made.inspect(torch.randn(10, 8))
     assert made.training
     assert not made.quantizer.training
+
+
+def test_the_text_of_a_layer_says_its_sizes():
+    space = {"name": "product", "factors": ["poincare:4", "sphere:8"]}
+    text = repr(VectorQuantizer(dim=12, codebook_size=16, manifold=space, channel_first=True))
+    assert "VectorQuantizer(\n  dim=12, codebook_size=16, channel_first=True" in text
+    assert "GradientCodebook(\n    dim=12, codebook_size=16" in text
+    assert "Product(\n    dims=(4, 8)" in text

@@ -51,10 +51,21 @@ def test_factors_have_equal_shares_or_those_of_dims(dims, dim, shares):
 
 
 def test_dimensions_without_shares_are_refused():
-    with pytest.raises(SettingError, match=r"manifold.dims = \[4, 2\]: expected whole shares of"):
+    message = r"manifold.dims = \[4, 2\]: expected dimensions that add up to 8, or whole shares of"
+    with pytest.raises(SettingError, match=message):
         Product([Euclidean(), Sphere()], dims=[4, 2]).tangent(torch.zeros(5, 8))
     with pytest.raises(SettingError, match=r"points = '2 coordinates': expected coordinates of a"):
         Product([Euclidean(), Sphere()]).logmap0(torch.zeros(5, 2))
+
+
+@pytest.mark.parametrize("dims", [None, [4, 4], [8, 8]])
+def test_a_product_inside_one_has_dims_of_its_own(dims):
+    space = Product([Product([Sphere(), Euclidean()], dims=[1, 3]), Euclidean()], dims=dims)
+    space.check_dim(8)
+    u = space.tangent(latents())
+    assert space.logmap0(space.expmap0(u)).allclose(u, atol=1e-4)  # of points of 9 coordinates
+    with pytest.raises(SettingError, match=r"^manifold.factors.0.dims = \[1, 3\]: .* up to 2,"):
+        space.tangent(latents(dim=4))
 
 
 def test_distances_and_maps_are_those_of_the_factors():
@@ -104,6 +115,13 @@ def test_groups_and_stages_have_the_shares_of_dims(quantizer):
     assert torch.equal(layer.encode(latents()), layer(latents()).indices)
 
 
+@pytest.mark.parametrize("factors", ["sphere:8,euclidean:8", "sphere:2,euclidean:2"])
+def test_sizes_of_factors_add_up_to_the_latents_dimension(factors):
+    space = {"name": "product", "factors": factors}
+    with pytest.raises(SettingError, match=r"^dim = 8: expected (16|4), as the options of manifol"):
+        VectorQuantizer(dim=8, codebook_size=16, manifold=space)
+
+
 def test_curvatures_of_factors_are_learned():
     factors = [{"name": "poincare", "learn_curvature": True}, "euclidean"]
     layer = VectorQuantizer(
@@ -148,6 +166,23 @@ def test_factors_are_names_or_mappings(factors):
     assert kinds == ["Poincare", "Sphere", "Euclidean"]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"factors": "sphere:6,euclidean:2"},
+        {"factors": [{"name": "sphere:6"}, "vqcore/euclidean:2"]},
+        {"factors": {"0": "sphere:6", "1": "euclidean:2"}},
+        {"factors": "sphere:6,euclidean:2", "dims": [6, 2]},
+        {"factors": "sphere: 6, euclidean :2", "dims": [6.0, 2.0]},
+        {"factors": ["sphere", "euclidean"], "dims": "6,2"},
+    ],
+)
+def test_sizes_given_with_names_are_recorded_as_dims(options):
+    dumped = choose(**options).dump()
+    assert [each["name"] for each in dumped["factors"]] == ["vqcore/sphere", "vqcore/euclidean"]
+    assert dumped["dims"] == [6, 2]
+
+
 def test_a_place_extends_the_default():
     space = build(factors={"1": {"curvature": 0.25}})
     assert [type(factor) for factor in space.factors] == [Euclidean, Sphere]
@@ -164,8 +199,34 @@ def test_a_place_extends_the_default():
         ({"factors": 5}, "manifold.factors = 5: expected a list of components, as in a,b"),
         ({"factors": []}, "manifold.factors = []: expected a list of components, as in a,b"),
         ({"factors": [5]}, "manifold.factors.0 = 5: expected the name of a component, or a"),
-        ({"dims": [4]}, "manifold: expected as many dims as factors: 2, not 1"),
+        (
+            {"factors": "sphere"},
+            "manifold.factors = 'sphere': expected several components, as in a,b; for one alone "
+            "write '[sphere]'",
+        ),
+        (
+            {"curvature": 2},
+            "manifold.curvature: unknown setting; an option of lorentz, poincare, s",
+        ),
+        ({"dims": 4}, "manifold: expected one of dims for each factor, found 1 dims for 2 factors"),
         ({"dims": "4,x"}, "manifold.dims.1 = 'x': expected a valid integer"),
+        ({"factors": "sphere:4,sphere"}, "manifold.factors.1 = 'sphere': no size: expected one of"),
+        ({"factors": "sphere:4,sphere:"}, "manifold.factors.1 = 'sphere': no size: expected one"),
+        ({"factors": "sphere:,sphere:"}, "manifold.factors.0 = 'sphere': no size: expected one of"),
+        ({"factors": [Sphere(), "sphere:4"]}, "manifold.factors.0 = 'Sphere': no size: expected"),
+        (
+            {"factors": "sphere:4,sphere:-1"},
+            "manifold.factors.1 = 'sphere:-1': expected a whole nu",
+        ),
+        (
+            {"factors": "sphere:4:3,sphere"},
+            "manifold.factors.0 = 'sphere:4:3': expected a whole nu",
+        ),
+        (
+            {"factors": "sphere:0,sphere:4"},
+            "manifold.factors.0 = 'sphere:0': expected a whole numb",
+        ),
+        ({"factors": "sphere:4,sphere:4", "dims": 8}, "manifold.dims = 8: expected 4,4, as manif"),
     ],
 )
 def test_bad_factors_are_refused_by_their_key_path(options, message):
@@ -177,9 +238,50 @@ def test_bad_factors_are_refused_by_their_key_path(options, message):
 def test_what_a_factor_refuses_has_its_key_path():
     with pytest.raises(SettingError, match=r"^manifold.factors.1.max_radius = 7.0: expected at"):
         build(factors=["sphere", {"name": "poincare", "max_radius": 7.0}])
+    space = {"name": "product", "factors": [{"name": "lorentz", "codes": "riemannian"}]}
     expected = "manifold.factors.0 = 'Lorentz': expected codes stored as tangent vectors; set its"
     with pytest.raises(SettingError, match=re.escape(expected)):
-        build(factors=[{"name": "lorentz", "codes": "riemannian"}])
+        VectorQuantizer(dim=8, codebook_size=16, manifold=space)
+
+
+def test_objects_are_factors_beside_names():
+    mine = Sphere(curvature=0.5)
+    inner = {"name": "product", "factors": [mine, "euclidean"]}
+    space = {"name": "product", "factors": [inner, {"name": "poincare", "curvature": 2.0}]}
+    layer = VectorQuantizer(dim=8, codebook_size=16, manifold={**space, "dims": [6, 2]})
+    assert layer.manifold.factors[0].factors[0] is mine
+    assert layer(latents()).loss.isfinite()
+    message = "manifold.factors.1 = 'Linear': expected a name, or a vqcore.Manifold"
+    space["factors"][1] = torch.nn.Linear(2, 2)
+    with pytest.raises(SettingError, match=message):
+        VectorQuantizer(dim=8, codebook_size=16, manifold=space)
+
+
+@pytest.mark.parametrize(
+    ("factors", "options", "message"),
+    [
+        (["sphere"] * 9, {}, "manifold.factors = 'sphere,sphere,.*: expected at most 8, one for"),
+        (
+            [{"name": "product", "factors": ["sphere"] * 5}, "sphere"],
+            {},
+            "manifold.factors.0.factors = .*: expected at most 4",
+        ),
+        (MIXED, {"quantizer": {"name": "grouped", "groups": 4}}, "manifold.factors = .* at most 2"),
+    ],
+)
+def test_more_factors_than_dimensions_are_refused(factors, options, message):
+    space = {"name": "product", "factors": factors}
+    with pytest.raises(SettingError, match=message):
+        VectorQuantizer(**{"dim": 8, "codebook_size": 16, "manifold": space, **options})
+
+
+def test_coordinates_of_an_implicit_code_may_be_fewer_than_factors():
+    for quantizer, size in (("lfq", 2**17), ("fsq", 8)):
+        layer = VectorQuantizer(
+            dim=17, codebook_size=size, quantizer=quantizer, regularizers=["homology"],
+            manifold={"name": "product", "factors": MIXED},
+        )  # fmt: skip
+        assert layer(latents(dim=17)).loss.isfinite()
 
 
 def test_what_python_refuses():

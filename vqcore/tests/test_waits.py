@@ -68,6 +68,21 @@ def test_what_waits_for_nothing_is_not_found(name):
     assert found(FREE[name]) == []
 
 
+def test_lines_of_the_kit_are_named_only_where_there_are_no_others():
+    def reading(module):
+        space = {"__name__": module}
+        exec("def read(x):\n    return x.sum().item()", space)
+        return space["read"]
+
+    theirs, kits = reading("their_package.term"), reading("vqcore.testing.latent_batches")
+    x = torch.ones(2)
+    for calls, named in ([theirs, kits], "their_package.term:2"), ([kits], "latent_batches:2"):
+        with pytest.raises(AssertionError) as caught, no_waits("a step"):
+            [call(x) for call in calls]
+        assert named in str(caught.value)
+        assert str(caught.value).count(":2") == 1
+
+
 def test_backward_passes_are_watched():
     class Reading(torch.autograd.Function):
         @staticmethod

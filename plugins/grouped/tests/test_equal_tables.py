@@ -83,6 +83,8 @@ def test_what_differs_or_acts_alone_is_computed_one_by_one():
     layer.unfreeze_codes()
     layer.inner[1].decay = 0.5
     assert layer.as_one() is None
+    del layer.inner[1].decay
+    assert layer.as_one() is None
     layer.inner[1].decay = layer.inner[0].decay
     assert layer.as_one() is not None
     calls = []

@@ -562,8 +562,6 @@ def test_it_trains_in_the_layer_with_every_quantizer(quantizer, options):
 class TestQuantizedLatents(RegularizerConformance):
     """Conformance of ``quantized``; vqcore's tests cover the defaults of every regularizer."""
 
-    computes_on_host = True
-
     def make(self, **options):
         return Homology(**ALL | {"points": "quantized"}, **options)
 

@@ -15,6 +15,7 @@ from vqcore.plugin.registry import default_registry
 #: Those with an affine search.
 MANIFOLDS = [name for name in default_registry().names("manifold") if name != "product"]
 CODES, DIM, TEMPERATURE = 16, 5, 0.7
+MIXED = {"name": "product", "factors": [{"name": "poincare", "learn_curvature": True}, "euclidean"]}
 
 
 class Measured(Euclidean):
@@ -33,7 +34,7 @@ class Compared(Euclidean):
 @pytest.fixture(autouse=True)
 def _small_tiles(monkeypatch):
     monkeypatch.setattr(softmax_gradient, "TILE_CPU", 7 * CODES)  # 50 tokens in eight tiles
-    monkeypatch.setattr(estimator, "PAIRED", 7 * CODES * DIM)
+    monkeypatch.setattr(estimator, "PAIRED_CPU", 7 * CODES * DIM)
 
 
 def build(manifold="euclidean", **choices):
@@ -101,6 +102,44 @@ def test_a_manifold_without_an_affine_search_gives_the_same(space):
         gradients(measured, z, pulled)[1], gradients(affine, z, pulled)[1], strict=True
     ):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_on_a_product_distances_are_measured_once(monkeypatch):
+    layer = build(MIXED)
+    space, measured = layer.manifold, []
+    z = torch.randn(50, DIM, dtype=torch.float64, requires_grad=True)
+    pulled = torch.randn(50, DIM, dtype=torch.float64)
+    codes, points = layer.quantizer.codes()
+    x = space.expmap0(layer.quantizer.tangent(z))
+    own = layer.encode(z)
+    s = space.squared_dist(x, points[own]).mean().detach()
+    soft = torch.softmax(-space.pairwise_squared_dist(x, points) / (TEMPERATURE * s), 1)
+    total = ((codes[own] + soft @ codes.detach()) * pulled).sum()
+    learned = [p for p in layer.parameters() if p.requires_grad]
+    expected = torch.autograd.grad(total, [z, *learned])
+
+    def pairwise(x, y, original=space.pairwise_squared_dist):
+        measured.append(len(x))
+        return original(x, y)
+
+    monkeypatch.setattr(space, "pairwise_squared_dist", pairwise)
+    _, found = gradients(layer, z, pulled)
+    assert sum(measured) == 50
+    assert len(measured) > 1
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("space", ["euclidean", Compared()], ids=["keys", "distances"])
+def test_the_gradient_is_in_full_precision_where_backward_is_under_autocast(space):
+    layer = build(space).float()
+    z, pulled = torch.randn(50, DIM, requires_grad=True), torch.randn(50, DIM)
+    total = (layer(z).quantized * pulled).sum()
+    inputs = [z, *layer.parameters()]
+    plain = torch.autograd.grad(total, inputs, retain_graph=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = torch.autograd.grad(total, inputs)
+    assert all(map(torch.equal, found, plain))
 
 
 def test_every_code_learns_from_a_token_and_a_frozen_one_does_not():

@@ -20,7 +20,7 @@ from vq.data.pixels import PADDING, grid_png
 from vq.interrupt import Interrupt
 from vq.runs.trained_run import load_run
 from vq.tokens.codes import codebook_numbers, encode_split
-from vq_prior import metrics, trainer, training
+from vq_prior import early_stopping, metrics, trainer
 from vq_prior.class_labels import with_labels
 from vq_prior.prior_config import PriorConfig
 from vq_prior.prior_folder import build_prior, load_prior
@@ -201,7 +201,7 @@ def fit(classes=0, **options):
         dropout=0.0,
         classes=classes,
     )
-    lines = training.train_prior(
+    lines = early_stopping.train_prior(
         prior, data, CodeSequences(*data.select(torch.arange(100))), config, Interrupt(), print
     )
     return prior, lines, data
@@ -228,7 +228,7 @@ def test_early_stopping_keeps_the_best_weights(monkeypatch):
         weights.append(prior.token.detach().clone())
         return next(losses)
 
-    monkeypatch.setattr(training, "mean_bits", mean_bits)
+    monkeypatch.setattr(early_stopping, "mean_bits", mean_bits)
     prior, lines, _ = fit(patience=2)
     assert [line["aside_bits"] for line in lines] == [3.0, 1.0, 2.0, 2.5]
     assert torch.equal(prior.token, weights[1])
@@ -497,7 +497,7 @@ def test_data_without_labels(complete_run, vq, monkeypatch, arguments, message):
 
 
 def test_ctrl_c_keeps_the_best_weights_so_far(copied_run, vq, monkeypatch):
-    mean_bits = training.mean_bits
+    mean_bits = early_stopping.mean_bits
 
     def interrupted(*arguments):
         if not (copied_run.path / "sent").exists():
@@ -505,7 +505,7 @@ def test_ctrl_c_keeps_the_best_weights_so_far(copied_run, vq, monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
         return mean_bits(*arguments)
 
-    monkeypatch.setattr(training, "mean_bits", interrupted)
+    monkeypatch.setattr(early_stopping, "mean_bits", interrupted)
     result = vq("prior", copied_run.path, *SMALL[:-1], 500)
     assert result.code == 130
     assert "interrupted; best after epoch 0" in result.out

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from vq.cli.tables import fitting_tables
-from vq_report.comparison import compare, settings_by_path
+from vq_report.compared_run import settings_by_path
+from vq_report.comparison import compare
 
 
 def copy(run, path, summary=None, status=None, config=None):
@@ -107,6 +108,12 @@ def test_settings_by_their_key_paths():
     assert settings_by_path({"regularizers": {"a": {"weight": 1}, "b": {}}}) == {
         "regularizers": "a, b",
         "regularizers.a.weight": 1,
+    }
+    factors = [{"name": "poincare", "gain": 2.0}, {"name": "euclidean"}]
+    assert settings_by_path({"manifold": {"name": "product", "factors": factors}}) == {
+        "manifold": "product",
+        "manifold.factors": "poincare,euclidean",
+        "manifold.factors.0.gain": 2.0,
     }
 
 
