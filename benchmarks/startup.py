@@ -22,7 +22,7 @@ import time
 USED = "import typer, rich.console, rich.table\nfrom pydantic import BaseModel"
 BARE = "import typer, rich, pydantic"
 TORCH = "import torch, torchvision"
-VQ = "import sys; sys.argv[0] = 'vq'; from vq.cli.app import main; main()"
+VQ = "import sys; sys.argv[0] = 'vq'; from vq.cli.process import main; main()"
 COMMANDS = [
     "vq --help",
     "vq train --help",
@@ -37,7 +37,7 @@ COMMANDS = [
     "vq train --print-config",
 ]
 TRAIN = "vq train --max-steps 1"
-COMPLETION = {"_VQ_COMPLETE": "complete_bash", "COMP_WORDS": "vq train --m", "COMP_CWORD": "2"}
+COMPLETION = {"_VQ_COMPLETE": "complete_bash", "_VQ_LINE": "vq train --m"}
 
 
 Case = tuple[str, list[str], dict[str, str]]
