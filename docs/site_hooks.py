@@ -8,6 +8,7 @@ between pages of the site.
 from __future__ import annotations
 
 import ast
+import json
 import posixpath
 import re
 from collections.abc import Mapping
@@ -63,10 +64,7 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 def api_pages() -> dict[str, str]:
     """Pages of the Python API: the exports of each package, then its public modules, grouped."""
-    pages = {
-        f"api/{name}.md": _page(name, [f"{name}.{each}" for each in exports(name)])
-        for name in EXPORTING
-    }
+    pages = {f"api/{name}.md": _page_of_exports(name) for name in EXPORTING}
     groups: dict[str, list[str]] = {}
     for name in public_modules():
         package, *inner = name.split(".")
@@ -75,6 +73,18 @@ def api_pages() -> dict[str, str]:
     for title, names in groups.items():
         pages[f"api/{title.lower().replace(' ', '-')}.md"] = _page(title, names)
     return pages
+
+
+def _page_of_exports(package: str) -> str:
+    options = {
+        "members": exports(package),
+        "group_by_category": False,
+        "show_submodules": True,  # the function vqcore.testing.rules has the name of its module
+        "summary": True,
+        "show_root_heading": False,
+        "show_root_toc_entry": False,
+    }
+    return f"# {package}\n\n::: {package}\n    options: {json.dumps(options)}\n"
 
 
 def _page(title: str, names: list[str]) -> str:
@@ -96,7 +106,8 @@ def exports(package: str) -> list[str]:
 def public_modules() -> list[str]:
     """The modules that docs/plugins/index.md lists as public, but for what EXPORTING has."""
     text = (ROOT / "docs/plugins/index.md").read_text(encoding="utf-8")
-    patterns = re.findall(r"(?<=`)vq(?:core)?(?:\.[\w*]+)+(?=`)", text.partition("may import")[2])
+    _, _, table = text.partition("| module | what it has |")
+    patterns = set(re.findall(r"(?<=`)vq(?:core)?(?:\.[\w*]+)+(?=`)", table)) - {*EXPORTING}
     paths = [path.relative_to(folder) for folder in SOURCES for path in folder.rglob("*.py")]
     found = [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
     return sorted(name for name in found if any(fnmatch(name, each) for each in patterns))
