@@ -15,8 +15,8 @@ from offline import needs_uv, plugin_environment
 from packaging.requirements import Requirement
 
 from vq.cli.app import build_app
-from vq.new_plugin.names import is_installed
 from vq.new_plugin.write import TEMPLATES, new_plugin
+from vq.requirements import installed
 from vq.testing import run_command
 from vqcore.errors import SettingError
 from vqcore.plugin.component import INTERFACES
@@ -258,7 +258,7 @@ def test_it_says_what_to_do_next(vq):
     commands = [line.strip() for line in done.out.splitlines()[2:]]
     assert commands == [
         "cd 'a folder'",
-        f'{"" if is_installed("pip") else "uv "}pip install -e ".[test]"',
+        f'{"" if installed("pip") else "uv "}pip install -e ".[test]"',
         "pytest",
         "vq train --loss ripple",
     ]

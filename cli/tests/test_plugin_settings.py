@@ -175,7 +175,7 @@ def test_a_received_folder_does_not_tell_plugins_what_to_do(train, resume, notes
     assert own["plugins"]["notes"]["form"] == "long"
     (run.path / "signature").unlink()
     read, registry = read_run_config(RunFolder(run.path), training=False)
-    assert not read["plugins"], "vq_report is told"
+    assert not read["plugins"], "vq_report reads settings of a run that nobody trusts"
     assert "plugins.notes.form = long" in registry.record.note
     again = resume(run, "--max-steps", 10, "--plugin-file", notes)
     assert "plugins.notes.form = long" in again.result.err

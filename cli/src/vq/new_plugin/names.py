@@ -7,9 +7,9 @@ import re
 import sys
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+from vq.requirements import installed
 from vqcore.errors import SettingError
 from vqcore.plugin.component import SEVERAL
 from vqcore.plugin.registry import Registry
@@ -83,7 +83,7 @@ class PluginNames:
         spec = find_spec(self.package)
         if spec and spec.origin:  # a folder of that name has a spec without one
             yield f"a module {self.package} is installed"
-        if is_installed(self.distribution):
+        if installed(self.distribution):
             yield f"a package {self.distribution} is installed"
         for plugin in registry.plugins:
             if plugin.is_called(self.part):
@@ -99,16 +99,3 @@ class PluginNames:
         """The error for a name that cannot be used."""
         expected, fix = f"another name: {reason}", f"try my-{self.part}"
         return SettingError("NAME", self.distribution, expected, fix)
-
-
-def is_installed(name: str) -> bool:
-    """Whether a distribution of this name is there.
-
-    Of pip that is safer than ``find_spec``: to look for its module turns off the ``distutils`` of
-    setuptools for the whole process, and torch cannot compile any more.
-    """
-    try:
-        version(name)
-    except PackageNotFoundError:
-        return False
-    return True

@@ -53,8 +53,8 @@ def reproduce(
 ) -> None:
     """Run experiments of the papers again, and show their numbers beside the paper's.
 
-    The runs are ordinary run folders. The same command goes on with what was interrupted. Nothing
-    is downloaded.
+    The runs are ordinary run folders. Run the same command again to continue after an interruption.
+    Nothing is downloaded.
     """
     from vq_papers.execute import Request
     from vq_papers.experiment import Setup

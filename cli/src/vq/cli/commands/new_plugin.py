@@ -11,7 +11,7 @@ import typer
 from vq.cli.arguments import argument, option
 from vq.cli.console import say
 from vq.new_plugin import write
-from vq.new_plugin.names import is_installed
+from vq.requirements import installed
 from vqcore.errors import UsageError, did_you_mean, shown
 from vqcore.plugin.registry import default_registry
 
@@ -49,6 +49,8 @@ def new_plugin(
     path, commands = write.new_plugin(name, kinds, folder, default_registry(), group.commands)
     what = "the kind" if len(kinds) == 1 else "the kinds"
     say(f"{path}: a plugin of {what} {write.listed(kinds)}, to be changed. Next:\n")
-    install = "pip install" if is_installed("pip") else "uv pip install"  # uv makes no pip
+    # by its metadata: on Python 3.11 find_spec("pip") turns off setuptools' distutils, and torch
+    # cannot compile any more; environments of uv have no pip
+    install = "pip install" if installed("pip") else "uv pip install"
     for line in (f"cd {shlex.quote(str(path))}", f'{install} -e ".[test]"', "pytest", *commands):
         say(f"  {line}")
